@@ -1,0 +1,244 @@
+"""What a transport does for a service, whatever broker is behind it.
+
+Rules of the file:
+
+- A method never blocks on the network and may be called from any thread. What comes of it is
+  *posted* as an event to the service's mailbox, in the order in which it happened.
+- Every `publish` ends in exactly one of `Confirmed`, `Returned`, `Refused` or `Doubtful`. Only
+  `Confirmed` means that the broker holds the message; after `Doubtful` it may or may not.
+- Publishes are persistent, mandatory and confirmed. There is no other kind, but for `answer`.
+- Consumers and deliveries belong to one connection. After `Disconnected` all of them are void:
+  settling a void delivery does nothing, and the broker delivers the message again.
+
+    start() --> Connected --> (work) --> Disconnected --> Connected --> ...
+                    \\--> Failed (wrong password, wrong arguments): no further attempt is made
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.topology import Queue, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish.
+
+    Attributes:
+        exchange: Name of the exchange; "" is the broker's default exchange.
+        routing_key: Where to; for the default exchange the queue's name.
+        body: The frame.
+        message_id: The id of the work the message is about, the same each time it is sent.
+        answerable: Ask for answers: each one is posted as `Answered` with this publish's token
+            (direct reply-to: it needs no queue and no permission).
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str = ""
+    answerable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTo:
+    """Where an answer goes: the address a question came from, and its correlation id."""
+
+    address: str
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The transport is connected; declare, consume and publish are of use from here."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The connection is lost and is being made again; consumers and deliveries are void.
+
+    Attributes:
+        reason: For people.
+        retry_in_s: Seconds until the next attempt; 0 after `disconnect()` or `stop()`.
+    """
+
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The broker refuses us in a way that trying again cannot mend (password, arguments)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The topology of the last `declare` stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The broker has taken responsibility for the message."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """No queue took the message; the broker does not hold it."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker refused the message (a full queue, say) and does not hold it."""
+
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """The connection was lost before the broker answered: send it again under the same id."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer to the answerable publish `token`; there may be more than one."""
+
+    token: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message for a consumer. It stays the broker's until it is settled.
+
+    Attributes:
+        consumer: The id that `consume` returned.
+        tag: What `ack` and `reject` take; unique within the transport's life.
+        redelivered: True if it may have been delivered before; never proof that it was.
+        user_id: The broker-validated user of the publisher, "" when it was not set.
+        offset: Place in the stream, -1 for other queues.
+        answer_to: Where an answer goes, None if none is asked for.
+        death: Why the broker dead-lettered it ("delivery_limit", …), "" if it did not.
+    """
+
+    consumer: int
+    tag: int
+    body: bytes
+    message_id: str
+    redelivered: bool
+    user_id: str
+    offset: int
+    answer_to: AnswerTo | None
+    routing_key: str
+    death: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Consuming:
+    """The broker has accepted the consumer: what is published from here on reaches it."""
+
+    consumer: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLost:
+    """The consumer ended, though the connection stands.
+
+    Attributes:
+        missing: True if the queue does not exist (yet): wait and consume again.
+    """
+
+    consumer: int
+    reason: str
+    missing: bool
+
+
+Event = (
+    Connected
+    | Disconnected
+    | Failed
+    | Declared
+    | Confirmed
+    | Returned
+    | Refused
+    | Doubtful
+    | Answered
+    | Delivered
+    | Consuming
+    | ConsumerLost
+)
+
+Post = Callable[[Event], None]
+
+
+class Transport(Protocol):
+    """The way to the broker, for one client. See the rules at the top of the file."""
+
+    def start(self) -> None:
+        """Begin to connect, and keep connecting (backoff with jitter) until `disconnect`."""
+        ...
+
+    def disconnect(self) -> None:
+        """Go offline at once: void consumers, leave what is unsettled. `start` connects again."""
+        ...
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Disconnect, end every thread and post nothing afterwards. Safe to call twice."""
+        ...
+
+    def declare(self, topology: Topology) -> None:
+        """Make sure that the topology stands; `Declared` or `Failed` follows."""
+        ...
+
+    def publish(self, message: Outgoing) -> int:
+        """Publish a message and return its token. While offline it is `Doubtful` at once."""
+        ...
+
+    def answer(self, to: AnswerTo, body: bytes) -> None:
+        """Answer a question, best effort: who asked and has gone is not told, and asks again."""
+        ...
+
+    def consume(self, queue: Queue, prefetch: int, offset: int | None = None) -> int:
+        """Start a consumer and return its id.
+
+        Args:
+            queue: What to consume from.
+            prefetch: The most deliveries unsettled at a time, 1 to 65535.
+            offset: For streams: the first offset wanted; None is what comes next. A stream is
+                read over a connection of its own, which `cancel` closes.
+        """
+        ...
+
+    def cancel(self, consumer: int) -> None:
+        """End a consumer. Deliveries it has not settled can still be settled."""
+        ...
+
+    def ack(self, tag: int) -> None:
+        """Settle a delivery: the broker forgets the message."""
+        ...
+
+    def reject(self, tag: int, requeue: bool) -> None:
+        """Give a delivery back to its queue, or dead-letter it."""
+        ...
+
+    def purge(self, queue: Queue) -> None:
+        """Drop what is ready in a queue; unsettled deliveries stay."""
+        ...
+
+    def delete(self, queue: Queue) -> None:
+        """Delete a queue with what is in it; nothing happens if there is none."""
+        ...
