@@ -1,0 +1,1 @@
+"""Mathematics on updates: clipping, noise and masks."""

@@ -1,0 +1,1 @@
+"""How it is set: one file and one environment for all services."""
