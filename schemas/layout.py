@@ -1,0 +1,144 @@
+"""How named arrays lie in one flat buffer, described once and named by a digest.
+
+Rules: arrays of one dtype lie together in one segment, in the order of their names; segments follow
+the order of `DTYPES` and begin at multiples of 64 bytes. So two learners with the same arrays have
+the same layout whatever order they name them in, and a sum needs one operation per dtype.
+Floats are averaged. Integers and bools follow the rule of their entry: "keep" the server's value,
+or take the "max" of those received.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from schemas.digest import digest_of
+from schemas.errors import LayoutError
+from schemas.frame import ALIGNMENT
+
+Rule = Literal["mean", "keep", "max"]
+
+DTYPES: dict[str, int] = {
+    "float64": 8,
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "uint64": 8,
+    "int32": 4,
+    "uint32": 4,
+    "int16": 2,
+    "uint16": 2,
+    "int8": 1,
+    "uint8": 1,
+    "bool": 1,
+}
+"""Every dtype of parameters and the bytes of one number, in the order of segments."""
+
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One named array: its dtype, shape and how updates change it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    rule: Rule
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise LayoutError(f"{self.name}: expected a dtype of {list(DTYPES)}, came {self.dtype}")
+        if self.rule not in get_args(Rule) or (self.rule == "mean") != (self.dtype in FLOATS):
+            raise LayoutError(f"{self.name}: rule {self.rule!r} is not for {self.dtype}")
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds; 1 for a scalar."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """All numbers of one dtype: where they begin in the flat buffer, in bytes, and how many."""
+
+    dtype: str
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The entries of a model in their canonical order. Build it with `Layout.of`."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Layout:
+        """The layout of entries given in any order.
+
+        Raises:
+            LayoutError: If a name stands twice or there is nothing to average.
+        """
+        order = list(DTYPES)
+        ordered = tuple(sorted(entries, key=lambda e: (order.index(e.dtype), e.name)))
+        names = [entry.name for entry in ordered]
+        if len(set(names)) != len(names):
+            raise LayoutError("a name stands twice in the parameters")
+        if not any(entry.dtype in FLOATS and entry.count for entry in ordered):
+            raise LayoutError("expected at least one array of floats to learn, came none")
+        return cls(ordered)
+
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The runs of one dtype, in order."""
+        segments: list[Segment] = []
+        end = 0
+        for dtype, size in DTYPES.items():
+            count = sum(entry.count for entry in self.entries if entry.dtype == dtype)
+            if count:
+                start = end + -end % ALIGNMENT
+                segments.append(Segment(dtype, start, count))
+                end = start + count * size
+        return tuple(segments)
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """Size of the model's flat buffer."""
+        last = self.segments[-1]
+        return last.offset + last.count * DTYPES[last.dtype]
+
+    @cached_property
+    def num_floats(self) -> int:
+        """How many numbers are averaged."""
+        return sum(segment.count for segment in self.segments if segment.dtype in FLOATS)
+
+    @cached_property
+    def maxed(self) -> tuple[Entry, ...]:
+        """Entries of which the largest value received is kept."""
+        return tuple(entry for entry in self.entries if entry.rule == "max")
+
+    @cached_property
+    def update_bytes(self) -> int:
+        """Size of an update's payload before any codec: float32 of each float, then `maxed`."""
+        return 4 * self.num_floats + sum(DTYPES[e.dtype] * e.count for e in self.maxed)
+
+    @cached_property
+    def digest(self) -> str:
+        """The layout's name: equal exactly if names, dtypes, shapes and rules are."""
+        lines = (f"{e.name}\0{e.dtype}\0{e.shape}\0{e.rule}\n" for e in self.entries)
+        return digest_of("".join(lines).encode())
+
+    def offsets(self) -> list[int]:
+        """Where each entry begins in the flat buffer, in bytes, in the order of `entries`."""
+        starts = {segment.dtype: segment.offset for segment in self.segments}
+        offsets = []
+        for entry in self.entries:
+            begin = starts.get(entry.dtype, 0)
+            offsets.append(begin)
+            starts[entry.dtype] = begin + entry.count * DTYPES[entry.dtype]
+        return offsets

@@ -1,0 +1,192 @@
+"""Arrays to flat buffers and back, and the update between two of them.
+
+Laws: `unflatten(flatten(a, l), l) == a`; `apply_update(base, update_between(base, trained)) ≈ trained`
+for floats, exactly so for float32 up to one rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.buffer import Buffer
+from schemas.errors import LayoutError
+from schemas.layout import DTYPES, FLOATS, Entry, Layout, Rule, Segment
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""Marks an array of bfloat16: one field of its 16 bits."""
+
+_NUMPY = {
+    name: BFLOAT16 if name == "bfloat16" else np.dtype(name).newbyteorder("<") for name in DTYPES
+}
+_NAMES = {dtype: name for name, dtype in _NUMPY.items()}
+
+Array = NDArray[Any]
+Floats = NDArray[np.float32]
+
+
+def dtype_name(array: Array) -> str:
+    """The layout's name of an array's dtype.
+
+    Raises:
+        LayoutError: If parameters cannot have that dtype.
+    """
+    name = _NAMES.get(array.dtype.newbyteorder("<"))
+    if name is None:
+        raise LayoutError(f"expected a dtype of {list(DTYPES)}, came {array.dtype}")
+    return name
+
+
+def layout_of(arrays: Mapping[str, Array], rules: Mapping[str, Rule] | None = None) -> Layout:
+    """The layout of parameters; `rules` names integer and bool arrays that are not kept.
+
+    Raises:
+        LayoutError: If an array cannot be a parameter.
+    """
+    rules = rules or {}
+    entries = []
+    for name, array in arrays.items():
+        dtype = dtype_name(np.asarray(array))
+        rule: Rule = "mean" if dtype in FLOATS else rules.get(name, "keep")
+        entries.append(Entry(name, dtype, tuple(np.shape(array)), rule))
+    return Layout.of(entries)
+
+
+def flatten(arrays: Mapping[str, Array], layout: Layout) -> bytearray:
+    """Parameters as the layout's flat buffer.
+
+    Raises:
+        LayoutError: If names, shapes or dtypes are not the layout's.
+    """
+    buffer = bytearray(layout.num_bytes)
+    require(arrays, layout)
+    for name, view in unflatten(buffer, layout).items():
+        view[...] = arrays[name]
+    return buffer
+
+
+def unflatten(buffer: Buffer, layout: Layout) -> dict[str, Array]:
+    """Views of a flat buffer as named arrays; writable if the buffer is.
+
+    Raises:
+        LayoutError: If the buffer has another size.
+    """
+    if memoryview(buffer).nbytes != layout.num_bytes:
+        came = memoryview(buffer).nbytes
+        raise LayoutError(f"expected a buffer of {layout.num_bytes} bytes, came {came}")
+    return {
+        entry.name: np.frombuffer(buffer, _NUMPY[entry.dtype], entry.count, offset).reshape(
+            entry.shape
+        )
+        for entry, offset in zip(layout.entries, layout.offsets(), strict=True)
+    }
+
+
+def require(arrays: Mapping[str, Array], layout: Layout) -> None:
+    """Check that arrays have exactly the layout's names, shapes and dtypes.
+
+    Raises:
+        LayoutError: Naming the first array that differs, what was expected and what came.
+    """
+    expected = {entry.name: entry for entry in layout.entries}
+    if arrays.keys() != expected.keys():
+        missing = sorted(expected.keys() - arrays.keys())
+        unknown = sorted(arrays.keys() - expected.keys())
+        raise LayoutError(f"arrays missing: {missing or 'none'}; not expected: {unknown or 'none'}")
+    for name, entry in expected.items():
+        array = np.asarray(arrays[name])
+        if array.shape != entry.shape or dtype_name(array) != entry.dtype:
+            raise LayoutError(
+                f"{name}: expected {entry.dtype} of shape {entry.shape}, "
+                f"came {array.dtype} of shape {array.shape}"
+            )
+
+
+def segment_view(buffer: Buffer, segment: Segment) -> Array:
+    """The numbers of one segment of a flat buffer, in place."""
+    return np.frombuffer(buffer, _NUMPY[segment.dtype], segment.count, segment.offset)
+
+
+def as_float32(numbers: Array) -> Floats:
+    """Numbers of any float dtype as float32, without a copy where they are that already."""
+    if numbers.dtype == BFLOAT16:
+        bits = numbers.view("<u2").astype("<u4") << 16
+        return bits.view("<f4")
+    return numbers.astype("<f4", copy=False)
+
+
+def add_to(numbers: Array, change: Floats) -> Array:
+    """numbers + change, in the numbers' own dtype (bfloat16 rounds to nearest even)."""
+    if numbers.dtype == BFLOAT16:
+        return _to_bfloat16(as_float32(numbers) + change)
+    if numbers.dtype.itemsize < 4:
+        return (numbers.astype("<f4") + change).astype(numbers.dtype)
+    return numbers + change.astype(numbers.dtype, copy=False)
+
+
+def _to_bfloat16(numbers: Floats) -> Array:
+    bits = numbers.view("<u4")
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded).astype("<u2").view(BFLOAT16)
+
+
+def update_between(received: Buffer, trained: Buffer, layout: Layout) -> bytearray:
+    """The payload of an update: trained − received as float32, then the arrays to be maxed.
+
+    Args:
+        received: Flat buffer of the parameters that training began with.
+        trained: Flat buffer of those it ended with.
+        layout: Of both.
+    """
+    payload = bytearray(layout.update_bytes)
+    floats = update_floats(payload, layout)
+    place = 0
+    for segment in layout.segments:
+        if segment.dtype in FLOATS:
+            before, after = segment_view(received, segment), segment_view(trained, segment)
+            here = floats[place : place + segment.count]
+            if segment.dtype == "float64":
+                here[...] = after - before
+            else:
+                np.subtract(as_float32(after), as_float32(before), out=here)
+            place += segment.count
+    values = unflatten(trained, layout) if layout.maxed else {}
+    for name, view in update_maxed(payload, layout).items():
+        view[...] = values[name]
+    return payload
+
+
+def update_floats(payload: Buffer, layout: Layout) -> Floats:
+    """The float32 part of an update's payload, `(layout.num_floats,)`, in place."""
+    return np.frombuffer(payload, "<f4", layout.num_floats)
+
+
+def update_maxed(payload: Buffer, layout: Layout) -> dict[str, Array]:
+    """The arrays of an update that are maxed, in place."""
+    arrays, offset = {}, 4 * layout.num_floats
+    for entry in layout.maxed:
+        numbers = np.frombuffer(payload, _NUMPY[entry.dtype], entry.count, offset)
+        arrays[entry.name] = numbers.reshape(entry.shape)
+        offset += entry.count * DTYPES[entry.dtype]
+    return arrays
+
+
+def apply_update(base: Buffer, change: Floats, layout: Layout) -> bytearray:
+    """A new flat buffer: the base's floats plus `change`, everything else as in the base.
+
+    Args:
+        base: Flat buffer of the parameters.
+        change: `(layout.num_floats,)` float32, in the order of segments.
+        layout: Of the base.
+    """
+    result = bytearray(base)
+    place = 0
+    for segment in layout.segments:
+        if segment.dtype in FLOATS:
+            numbers = segment_view(result, segment)
+            numbers[...] = add_to(numbers, change[place : place + segment.count])
+            place += segment.count
+    return result
