@@ -6,10 +6,42 @@ BIN := .venv/bin
 .PHONY: help setup demo test check lint types contracts wheel bench format clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1|/' | \
-		awk -F'|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with all that is needed (a second time is instant)
-	@command -v $(PYTHON) >/dev/null || \
-		{ echo "set-up: there is no $(PYTHON); install Python 3.11 or newer (Debian and Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "set-up: there is no $(PYTHON); install Python 3.11 or newer" \
+		"(Debian and Ubuntu: apt-get install python3 python3-venv)" >&2; exit 1; }
 	@$(PYTHON) scripts/set_up.py
+
+demo: setup ## learn handwritten digits with 12 flaky workers on this machine
+	@$(BIN)/fedmq demo
+
+test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for some)
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
+
+lint: setup
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup
+	@$(BIN)/mypy
+
+contracts: setup
+	@$(BIN)/lint-imports
+
+wheel: setup
+	@$(BIN)/python scripts/smoke_test_wheel.py
+
+bench: setup ## run the benchmarks, one after the other
+	@set -e; for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file"; done
+
+format: setup ## format the code, and fix what lint can fix
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean: ## remove .venv, caches and builds (never a run's state)
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+		.grimp_cache .coverage htmlcov
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

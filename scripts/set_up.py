@@ -156,7 +156,7 @@ class Environment:
         Raises:
             SetUpError: Python has no `venv`, or the environment could not be made.
         """
-        if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
             raise SetUpError(
                 "this Python has no venv; install it (Debian and Ubuntu: apt-get install "
                 "python3-venv) and run again"
@@ -168,12 +168,13 @@ class Environment:
 
     def works(self) -> bool:
         """Whether the environment is there, for this Python, and has pip."""
-        command = [str(self.python), "-c", "import sys, pip; print(sys.prefix, *sys.version_info[:2])"]
+        probe = "import sys, pip; print(sys.prefix, *sys.version_info[:2], sep='\\n')"
+        command = [str(self.python), "-c", probe]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         except (OSError, subprocess.CalledProcessError):
             return False
-        return answer.split() == [str(self.folder), *map(str, sys.version_info[:2])]
+        return answer.splitlines() == [str(self.folder), *map(str, sys.version_info[:2])]
 
     def install(self, *arguments: str) -> None:
         """Install with pip, at the versions of constraints.txt.
