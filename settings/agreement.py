@@ -1,0 +1,64 @@
+"""What two settings must agree on."""
+
+from collections.abc import Mapping
+
+from settings.duration import format_duration
+from settings.errors import SettingsError
+from settings.fields import fields
+from settings.model import Settings
+
+
+def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
+    """Check the settings against each other.
+
+    Args:
+        settings: Each value is valid by itself.
+        sources: Where each value came from, by dotted name, for the error.
+
+    Raises:
+        SettingsError: Two of them are at odds.
+    """
+    rounds, coordinator = settings.rounds, settings.coordinator
+    if rounds.quorum > rounds.goal:
+        expected = f"at most rounds.goal, which is {_given(settings, sources, 'rounds.goal')}"
+        raise _at_odds(settings, sources, "rounds.quorum", expected)
+    if rounds.goal > rounds.tasks_in_flight:
+        tasks = _given(settings, sources, "rounds.concurrency")
+        expected = f"at most rounds.concurrency, which is {tasks}"
+        hint = "a goal above concurrency can never be met"
+        raise _at_odds(settings, sources, "rounds.goal", expected, hint)
+    if rounds.max_staleness >= coordinator.keep_versions:
+        kept = _given(settings, sources, "coordinator.keep_versions")
+        expected = f"less than coordinator.keep_versions, which is {kept}"
+        hint = "a stale update is checked against the version that it began with"
+        raise _at_odds(settings, sources, "rounds.max_staleness", expected, hint)
+    _check_availability(settings, sources)
+
+
+def _check_availability(settings: Settings, sources: Mapping[str, str]) -> None:
+    on_for_s, off_for_s = settings.worker.on_for_s, settings.worker.off_for_s
+    if bool(on_for_s) == bool(off_for_s):
+        return
+    zero, other, other_s = (
+        ("worker.off_for", "worker.on_for", on_for_s)
+        if on_for_s
+        else ("worker.on_for", "worker.off_for", off_for_s)
+    )
+    expected = f"more than 0s, since {other} is {format_duration(other_s)}"
+    hint = "set both, or neither for a worker that is always online"
+    raise _at_odds(settings, sources, zero, expected, hint)
+
+
+def _at_odds(
+    settings: Settings, sources: Mapping[str, str], name: str, expected: str, hint: str = ""
+) -> SettingsError:
+    field = fields()[name]
+    got = field.write(field.value_of(settings))
+    return SettingsError(name, expected, got, sources.get(name, ""), hint)
+
+
+def _given(settings: Settings, sources: Mapping[str, str], name: str) -> str:
+    field = fields()[name]
+    source = sources.get(name)
+    value = field.write(field.value_of(settings))
+    return f"{value} ({source})" if source else value

@@ -1,0 +1,161 @@
+"""Loading the settings from the command line, the environment, a file and the defaults.
+
+Rules:
+    - The command line comes before the environment, that before the file, that before the
+      defaults. A field is taken whole from one of them, also a table such as `learner.config`.
+    - Every field has a variable, `FEDMQ_<SECTION>_<KEY>`: `rounds.goal` is `FEDMQ_ROUNDS_GOAL`. A
+      variable that begins with the name of a section and names no field of it is an error.
+      Other variables, such as `FEDMQ_TEST_AMQP_URL` and `FEDMQ_LOG_LEVEL`, are none of ours.
+    - Unknown sections and keys are errors, wherever they stand. Of the values only those that
+      count are read: one that something else overrides may be wrong.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from settings.agreement import check_agreement
+from settings.errors import SettingsError, one_line, show
+from settings.fields import Field, fields, sections
+from settings.model import Settings
+from settings.values import Given, read
+
+COMMAND_LINE = "the command line"
+DEFAULT = "the default"
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+def load(
+    path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object] = _NOTHING
+) -> Settings:
+    """Load the settings.
+
+    Args:
+        path: The `federation.toml`; None: there is no file.
+        environ: The environment, usually `os.environ`.
+        overrides: What the command line gave, by dotted name (`rounds.goal`); None is not given.
+
+    Returns:
+        Settings in which every value is valid by itself and beside the others, and every path is
+        absolute. That files and folders exist is not checked.
+
+    Raises:
+        SettingsError: A setting is unknown, has a wrong value, or is at odds with another one; or
+            the file cannot be read.
+    """
+    here = Path.cwd()
+    folder = here if path is None else (here / path).parent
+    given = {
+        name: Given(field.default, DEFAULT, folder, loose=True) for name, field in fields().items()
+    }
+    if path is not None:
+        given.update(_from_file(path, folder))
+    given.update(_from_environment(environ, here))
+    given.update(_from_overrides(overrides, here))
+    settings = _build({name: read(fields()[name], value) for name, value in given.items()})
+    check_agreement(settings, {name: value.source for name, value in given.items()})
+    return settings
+
+
+def require(settings: Settings, name: str) -> None:
+    """Check that a field that is empty by default has been set, such as `learner.path`.
+
+    Raises:
+        SettingsError: It is empty.
+    """
+    field = fields()[name]
+    if not field.value_of(settings):
+        hint = f"set it in federation.toml or as {field.variable}"
+        raise SettingsError(name, field.about.expected or "a value", "nothing", hint=hint)
+
+
+def _build(values: Mapping[str, object]) -> Settings:
+    built: dict[str, Any] = {}
+    for section, struct in sections().items():
+        attributes = {field.attribute: values[field.name] for field in _own(section)}
+        built[section] = struct(**attributes)
+    return Settings(**built)
+
+
+def _from_file(path: Path, folder: Path) -> Iterator[tuple[str, Given]]:
+    source = str(path)
+    for section, table in _document(path).items():
+        if section not in sections():
+            names = {name: name for name in sections()}
+            raise _unknown(section, "a section", section, names, source)
+        if not isinstance(table, dict):
+            raise SettingsError(section, f"a table [{section}]", show(table), source)
+        for key, value in table.items():
+            name = f"{section}.{key}"
+            if name not in fields():
+                own = {field.key: field.name for field in _own(section)}
+                raise _unknown(name, f"a key of [{section}]", key, own, source)
+            yield name, Given(value, source, folder, loose=False)
+
+
+def _document(path: Path) -> dict[str, object]:
+    import tomllib  # here, because a worker without a file does not need it
+
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise SettingsError(str(path), "a file of settings", "no such file") from None
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise SettingsError(str(path), "a file that can be read", got) from error
+    except UnicodeDecodeError as error:
+        got = f"another byte at {error.start}"
+        raise SettingsError(str(path), "text in UTF-8", got) from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SettingsError(str(path), "valid toml", one_line(f"an error: {error}")) from None
+
+
+def _from_environment(environ: Mapping[str, str], here: Path) -> Iterator[tuple[str, Given]]:
+    by_variable = {field.variable: field.name for field in fields().values()}
+    by_prefix = {f"FEDMQ_{section.upper()}_": section for section in sections()}
+    for variable in sorted(environ):
+        if variable in by_variable:
+            given = Given(environ[variable], variable, here, loose=True)
+            yield by_variable[variable], given
+            continue
+        for prefix, section in by_prefix.items():
+            if variable.startswith(prefix):
+                own = {field.key: field.variable for field in _own(section)}
+                key = variable.removeprefix(prefix).lower()
+                raise _unknown(variable, f"a variable of [{section}]", key, own, "environment")
+
+
+def _from_overrides(overrides: Mapping[str, object], here: Path) -> Iterator[tuple[str, Given]]:
+    for name, value in overrides.items():
+        if name not in fields():
+            names = {known: known for known in fields()}
+            raise _unknown(name, "a setting", name, names, COMMAND_LINE)
+        if value is not None:
+            yield name, Given(value, COMMAND_LINE, here, loose=True)
+
+
+def _own(section: str) -> list[Field]:
+    return [field for field in fields().values() if field.section == section]
+
+
+def _unknown(
+    name: str, expected: str, key: str, known: Mapping[str, str], source: str
+) -> SettingsError:
+    """Make the error for an unknown name.
+
+    Args:
+        name: What was written.
+        expected: What it should have named.
+        key: The part of it that can be mistaken.
+        known: What that part could be, to what is then shown.
+        source: Where it was written.
+    """
+    near = [known[found] for found in difflib.get_close_matches(key, known, n=1)]
+    # The right key in the wrong section, or in none, is as frequent as a slip of the pen.
+    last = key.rpartition(".")[2]
+    near = near or [field.name for field in fields().values() if field.key == last]
+    hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known.values())}"
+    return SettingsError(name, expected, "an unknown name", source, hint)

@@ -1,0 +1,148 @@
+"""The settings of the round policy: synchronous, asynchronous and all between."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import field
+
+from settings.about import ABOUT_TIMING, MANY, YEAR_S, about
+
+_KIB = 2**10
+_MIB = 2**20
+
+
+class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[rounds]: the round policy; synchronous, asynchronous and all between."""
+
+    goal: Annotated[
+        int,
+        about(
+            "How many counted updates close a round.",
+            unit="updates",
+            at_least=1,
+            at_most=MANY,
+            frozen="it decides how many updates each version is the mean of",
+        ),
+    ] = 2
+    quorum: Annotated[
+        int,
+        about(
+            "The fewest counted updates that the deadline may close a round with; not above goal.",
+            unit="updates",
+            at_least=1,
+            at_most=MANY,
+            free="fewer workers than thought may be there, and a paused run shall go on",
+        ),
+    ] = 1
+    concurrency: Annotated[
+        int,
+        about(
+            "How many tasks are open at once; not below goal. 0: goal and 30 % more, rounded up.",
+            unit="tasks",
+            at_least=0,
+            at_most=2 * MANY,
+            free=ABOUT_TIMING,
+        ),
+    ] = 0
+    deadline_s: Annotated[
+        float,
+        about(
+            "How long a round waits for its goal before its quorum is enough.",
+            kind="duration",
+            at_least=0.001,
+            at_most=YEAR_S,
+            free=ABOUT_TIMING,
+        ),
+    ] = field(default=600.0, name="deadline")
+    lease_s: Annotated[
+        float,
+        about(
+            "How long a task that a worker took may stay unanswered before it is offered anew.",
+            kind="duration",
+            at_least=0.001,
+            at_most=YEAR_S,
+            free=ABOUT_TIMING,
+        ),
+    ] = field(default=1800.0, name="lease")
+    late: Annotated[
+        Literal["weigh", "refuse"],
+        about(
+            "What becomes of an update for an earlier version: it is weighed by its staleness, or "
+            "refused.",
+            frozen="the same update would be counted or not",
+        ),
+    ] = "weigh"
+    max_staleness: Annotated[
+        int,
+        about(
+            "How many versions old the base of an update may be when it is weighed; below "
+            "coordinator.keep_versions.",
+            unit="versions",
+            at_least=0,
+            at_most=MANY,
+            frozen="the same update would be counted or not",
+        ),
+    ] = 20
+    dispatch: Annotated[
+        Literal["pool"],
+        about(
+            "Who gets a task: any worker that is online takes one from the pool.",
+            frozen="it decides whose updates come in",
+        ),
+    ] = "pool"
+    max_extensions: Annotated[
+        int,
+        about(
+            "How often a round without quorum is given another deadline before the run pauses.",
+            unit="deadlines",
+            at_least=0,
+            at_most=MANY,
+            free=ABOUT_TIMING,
+        ),
+    ] = 3
+    max_examples: Annotated[
+        int,
+        about(
+            "The most examples that one update is weighted by, however many its worker trained "
+            "on. 0: no cap.",
+            unit="examples",
+            at_least=0,
+            at_most=2**53,
+            frozen="it decides what an update is worth",
+        ),
+    ] = 0
+    max_norm: Annotated[
+        float,
+        about(
+            "The largest L2 norm that an update may have; above it is refused. 0: no limit.",
+            at_least=0.0,
+            at_most=1e38,
+            frozen="the same update would be counted or not",
+        ),
+    ] = 0.0
+    part_bytes: Annotated[
+        int,
+        about(
+            "The largest message that a model or an update is cut into.",
+            kind="size",
+            at_least=64 * _KIB,
+            at_most=4 * _MIB,
+            frozen="parts that wait in queues and on disk are counted in it",
+        ),
+    ] = 4 * _MIB
+    drain_s: Annotated[
+        float,
+        about(
+            "How long the coordinator, after the last round, still records what comes in.",
+            kind="duration",
+            at_least=0.0,
+            at_most=YEAR_S,
+            free=ABOUT_TIMING,
+        ),
+    ] = field(default=30.0, name="drain")
+
+    @property
+    def tasks_in_flight(self) -> int:
+        """The number of open tasks: `concurrency`, or goal and 30 % more where that is 0."""
+        # In whole numbers: 1.3 is not exact, and a ceiling would show it.
+        return self.concurrency or -(-13 * self.goal // 10)

@@ -1,0 +1,150 @@
+"""The settings of the services: the coordinator and a worker."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import field
+
+from settings.about import ABOUT_MACHINE, DAY_S, MANY, YEAR_S, about
+from settings.hours import Hours, parse_hours
+
+_KIB = 2**10
+_MIB = 2**20
+_TIB = 2**40
+
+
+class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[coordinator]: the server."""
+
+    state_dir: Annotated[
+        Path,
+        about(
+            "The folder of the coordinator's store, spool and models. A relative path counts from "
+            "the folder of this file.",
+            kind="path",
+            expected="the path of a folder",
+            free="the folder may move",
+        ),
+    ] = Path("coordinator-state")
+    keep_versions: Annotated[
+        int,
+        about(
+            "How many of the last model versions are kept as files; more than "
+            "rounds.max_staleness.",
+            unit="versions",
+            at_least=1,
+            at_most=10 * MANY,
+            free="it is about disk space",
+        ),
+    ] = 64
+    spool_keep_rounds: Annotated[
+        int,
+        about(
+            "For how many closed rounds the received updates are kept; those of the open round "
+            "always are.",
+            unit="rounds",
+            at_least=0,
+            at_most=10 * MANY,
+            free="it is about disk space",
+        ),
+    ] = 1
+    threads: Annotated[
+        int,
+        about(
+            "How many threads the coordinator may compute with.",
+            unit="threads",
+            at_least=1,
+            at_most=1024,
+            free=ABOUT_MACHINE,
+        ),
+    ] = 1
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[worker]: a device. Each worker reads its own file; these need not agree."""
+
+    state_dir: Annotated[
+        Path,
+        about(
+            "The folder of the worker's inbox, outbox and model cache. A relative path counts "
+            "from the folder of this file.",
+            kind="path",
+            expected="the path of a folder",
+            free=ABOUT_MACHINE,
+        ),
+    ] = Path("worker-state")
+    device: Annotated[
+        str,
+        about(
+            "What to train on; auto takes a GPU if there is one.",
+            pattern=r"auto|cpu|cuda:[0-9]{1,4}",
+            expected='"auto", "cpu" or "cuda:N"',
+            free=ABOUT_MACHINE,
+        ),
+    ] = "auto"
+    on_for_s: Annotated[
+        float,
+        about(
+            "Mean of the time, drawn at random, that the worker stays connected. 0s, with off_for "
+            "0s too: always.",
+            kind="duration",
+            at_least=0.0,
+            at_most=YEAR_S,
+            free=ABOUT_MACHINE,
+        ),
+    ] = field(default=0.0, name="on_for")
+    off_for_s: Annotated[
+        float,
+        about(
+            "Mean of the time, drawn at random, that the worker then stays away.",
+            kind="duration",
+            at_least=0.0,
+            at_most=YEAR_S,
+            free=ABOUT_MACHINE,
+        ),
+    ] = field(default=0.0, name="off_for")
+    hours: Annotated[
+        str,
+        about(
+            'When the worker may connect, in local time: "22:00-06:00". Empty: at any time.',
+            kind="hours",
+            expected='hours "HH:MM-HH:MM", or "" for at any time',
+            free=ABOUT_MACHINE,
+        ),
+    ] = ""
+    max_model_bytes: Annotated[
+        int,
+        about(
+            "The largest model that the worker takes; a larger one is declined.",
+            kind="size",
+            at_least=_KIB,
+            at_most=_TIB,
+            free=ABOUT_MACHINE,
+        ),
+    ] = 2048 * _MIB
+    presence_s: Annotated[
+        float,
+        about(
+            "How often an idle worker says that it is there.",
+            kind="duration",
+            at_least=0.1,
+            at_most=DAY_S,
+            free=ABOUT_MACHINE,
+        ),
+    ] = field(default=30.0, name="presence")
+    train_timeout_s: Annotated[
+        float,
+        about(
+            "After how much silence the training process is killed and replaced. 0s: never.",
+            kind="duration",
+            at_least=0.0,
+            at_most=YEAR_S,
+            free=ABOUT_MACHINE,
+        ),
+    ] = field(default=0.0, name="train_timeout")
+
+    @property
+    def open_hours(self) -> Hours | None:
+        """`hours` as a span of the day; None: at any time."""
+        return parse_hours(self.hours)
