@@ -9,6 +9,7 @@ field, where it came from, what was expected and what came.
 from settings.masking import mask_text
 
 _LONGEST_VALUE_CHARS = 120
+_LONGEST_NUMBER_BITS = 4096
 
 
 class SettingsError(Exception):
@@ -57,6 +58,8 @@ def one_line(text: str) -> str:
 def _toml_like(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER_BITS:
+        return "a huge number"  # Python refuses to write it in decimals
     if isinstance(value, dict):
         return "a table" if value else "an empty table"
     if isinstance(value, list):

@@ -109,7 +109,7 @@ def _document(path: Path) -> dict[str, object]:
     except UnicodeDecodeError as error:
         got = f"another byte at {error.start}"
         raise SettingsError(str(path), "text in UTF-8", got) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise SettingsError(str(path), "valid toml", one_line(f"an error: {error}")) from None
 
 

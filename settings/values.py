@@ -57,8 +57,8 @@ def read(field: Field, given: Given) -> object:
     """
     try:
         return _reader(field.about.kind)(field, given)
-    # OverflowError: a whole number may be too large for a float.
-    except (ValueError, TypeError, OverflowError):  # ValidationError is a ValueError
+    # ValidationError is a ValueError; a text may nest tables too deep to read.
+    except (ValueError, TypeError, RecursionError):
         got = _show(field, given.value)
     raise SettingsError(field.name, expected(field), got, given.source)
 
