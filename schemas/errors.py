@@ -1,9 +1,9 @@
 """What can be wrong with bytes that came over the wire.
 
-    SchemaError
-    ├── DecodeError            the bytes are not a message (whose fault: the sender's; dead-letter)
-    │   └── UnsupportedVersion a newer protocol than ours (upgrade this side)
-    └── LayoutError            arrays that do not fit their layout (whose fault: the caller's)
+SchemaError
+├── DecodeError            the bytes are not a message (whose fault: the sender's; dead-letter)
+│   └── UnsupportedVersion a newer protocol than ours (upgrade this side)
+└── LayoutError            arrays that do not fit their layout (whose fault: the caller's)
 """
 
 

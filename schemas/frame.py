@@ -1,7 +1,7 @@
-"""The binary frame every message travels in.
+r"""The binary frame every message travels in.
 
     offset  size
-    0       4     magic "fmq\\0"
+    0       4     magic "fmq\0"
     4       4     header length H, little-endian, at most 64 KiB
     8       8     payload length P, little-endian
     16      H     header: protocol version (2 bytes, little-endian), then a msgpack map

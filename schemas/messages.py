@@ -228,9 +228,7 @@ class ModelPart:
     parts: Count
 
 
-Message = (
-    Task | Taken | Start | Declined | Presence | Standing | Update | UpdatePart | ModelPart
-)
+Message = Task | Taken | Start | Declined | Presence | Standing | Update | UpdatePart | ModelPart
 
 KINDS: Mapping[str, type[Message]] = {
     "task": Task,

@@ -1,7 +1,7 @@
 """Arrays to flat buffers and back, and the update between two of them.
 
-Laws: `unflatten(flatten(a, l), l) == a`; `apply_update(base, update_between(base, trained)) ≈ trained`
-for floats, exactly so for float32 up to one rounding.
+Laws: `unflatten(flatten(a, l), l) == a`; applying `update_between(base, trained)` to `base` gives
+`trained` again, but for rounding in float32.
 """
 
 from __future__ import annotations
@@ -119,12 +119,12 @@ def as_float32(numbers: Array) -> Floats:
 
 
 def add_to(numbers: Array, change: Floats) -> Array:
-    """numbers + change, in the numbers' own dtype (bfloat16 rounds to nearest even)."""
+    """The sum of both, in the numbers' own dtype (bfloat16 rounds to nearest even)."""
     if numbers.dtype == BFLOAT16:
         return _to_bfloat16(as_float32(numbers) + change)
     if numbers.dtype.itemsize < 4:
-        return (numbers.astype("<f4") + change).astype(numbers.dtype)
-    return numbers + change.astype(numbers.dtype, copy=False)
+        return np.asarray((numbers.astype("<f4") + change).astype(numbers.dtype))
+    return np.asarray(numbers + change.astype(numbers.dtype, copy=False))
 
 
 def _to_bfloat16(numbers: Floats) -> Array:
@@ -134,7 +134,7 @@ def _to_bfloat16(numbers: Floats) -> Array:
 
 
 def update_between(received: Buffer, trained: Buffer, layout: Layout) -> bytearray:
-    """The payload of an update: trained − received as float32, then the arrays to be maxed.
+    """The payload of an update: trained minus received as float32, then the arrays to be maxed.
 
     Args:
         received: Flat buffer of the parameters that training began with.

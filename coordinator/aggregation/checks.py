@@ -1,0 +1,42 @@
+"""The checks of an update's data, all of them before any add: floats cannot be un-added."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from coordinator.events import Refused
+from schemas.buffer import Buffer
+from schemas.layout import Layout
+from schemas.tensors import update_floats
+
+BLOCK = 64 * 1024  # floats at a time: 256 KiB stay in the cache between the check and the add
+
+
+def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
+    """What is wrong with an update's payload, None if it can be added.
+
+    Args:
+        payload: Float32 of every float of the layout, then the maxed arrays.
+        layout: The coordinator's own, never the sender's.
+        max_norm: The largest L2 norm allowed, 0 for no ceiling.
+    """
+    came = memoryview(payload).nbytes
+    if came != layout.update_bytes:
+        return Refused("malformed", f"expected {layout.update_bytes} bytes, came {came}")
+    norm = l2_norm(update_floats(payload, layout))
+    if not math.isfinite(norm):
+        return Refused("non-finite", "it holds NaN, infinity, or numbers near the largest float")
+    if max_norm and norm > max_norm:
+        return Refused("over-norm", f"its L2 norm {norm:.6g} is above the ceiling {max_norm:.6g}")
+    return None
+
+
+def l2_norm(floats: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+    """The L2 norm, summed over blocks in double precision; not finite if any number is not."""
+    total = 0.0
+    for start in range(0, floats.size, BLOCK):
+        block = floats[start : start + BLOCK]
+        total += float(np.dot(block, block))
+    return math.sqrt(total) if total >= 0 else math.nan

@@ -1,0 +1,38 @@
+"""What stops a coordinator, by what comes next.
+
+CoordinatorError
+├── StoreError        the state folder cannot be used as it is
+│   ├── InUse         another process has it (stop that one)
+│   ├── Fenced        another process took over (start as a standby)
+│   └── Restored      messages are newer than the store (start with --restored)
+├── RunError          the run cannot start with these settings (change them, or --new-run)
+└── BrokerRefused     the broker refuses us for good (password, permissions)
+"""
+
+
+class CoordinatorError(Exception):
+    """Root of what stops a coordinator; its text is one line for the person who runs it."""
+
+
+class StoreError(CoordinatorError):
+    """The state folder cannot be used as it is."""
+
+
+class InUse(StoreError):
+    """Another coordinator is running on the same state folder."""
+
+
+class Fenced(StoreError):
+    """Another coordinator has taken the store over; nothing of this one is written any more."""
+
+
+class Restored(StoreError):
+    """A message is newer than the store: the store was restored from a backup."""
+
+
+class RunError(CoordinatorError):
+    """The run cannot start with these settings."""
+
+
+class BrokerRefused(CoordinatorError):
+    """The broker refuses the coordinator, and trying again cannot mend it."""

@@ -1,0 +1,224 @@
+"""What happens to a run, and what the round machine wants done about it. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal[
+    "counted",
+    "late",
+    "stale",
+    "replaced",
+    "repeated",
+    "malformed",
+    "unsupported version",
+    "unauthenticated",
+    "non-finite",
+    "over-norm",
+    "other timeline",
+    "unknown task",
+    "after end",
+    "poison",
+]
+"""What became of an update; `docs/glossary.md` says what each means."""
+
+TaskEnd = Literal["answered", "declined", "lapsed", "ended"]
+"""How a task leaves the open ones. A lapsed task (its lease ended) may still be answered."""
+
+CloseReason = Literal["goal", "deadline", "time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal as a value: the verdict, and the reason in words."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What the store knows of the task an update answers."""
+
+    task_id: str
+    replaced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateArrived:
+    """A new update, checked and spooled: never a copy of one that has its verdict.
+
+    Attributes:
+        fault: What the checks of the data found, if anything.
+        task: The task it answers, None if the store does not know it.
+        counted_before: An update of this worker for this base version was counted already.
+    """
+
+    update_id: str
+    worker_id: str
+    task_id: str
+    base_version: int
+    num_examples: int
+    task: TaskFacts | None
+    counted_before: bool
+    fault: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTaken:
+    """A worker has stored a task and asks what to train on."""
+
+    task_id: str
+    worker_id: str
+    counted_before: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDeclined:
+    """A worker gives a task up."""
+
+    task_id: str
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """A worker said that it is there."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStored:
+    """A model version is on disk; collecting for it can begin."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Look at the clock."""
+
+
+Event = UpdateArrived | TaskTaken | TaskDeclined | WorkerSeen | VersionStored | TimePassed
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVerdict:
+    """Write the verdict of an update.
+
+    Attributes:
+        round_version: The version whose round it met.
+        weight: What it weighs in the sum, 0 if it is not counted.
+    """
+
+    update_id: str
+    verdict: Verdict
+    reason: str
+    round_version: int
+    staleness: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTask:
+    """Store a new task and publish it."""
+
+    task_id: str
+    number: int
+    version: int
+    replaces: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTask:
+    """Note that a worker has taken a task, and tell it to train on the current version."""
+
+    task_id: str
+    worker_id: str
+    base_version: int
+    lease_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class DenyTask:
+    """Tell a worker that the task it took is no longer wanted."""
+
+    task_id: str
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndTask:
+    """Note how a task ended."""
+
+    task_id: str
+    how: TaskEnd
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """Note that collecting for a version began."""
+
+    version: int
+    opened_at: float
+    deadline_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendRound:
+    """Note that a deadline passed without quorum, and the round goes on."""
+
+    version: int
+    extensions: int
+    deadline_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRound:
+    """Close the round in this transaction; then make the next version of its sum."""
+
+    version: int
+    why: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRun:
+    """Note that the run waits for workers; the sum is kept."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRun:
+    """Note that the run has ended and records what still comes until `until`."""
+
+    version: int
+    why: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class EndRun:
+    """Note that draining is over."""
+
+    version: int
+
+
+Action = (
+    RecordVerdict
+    | OfferTask
+    | GrantTask
+    | DenyTask
+    | EndTask
+    | OpenRound
+    | ExtendRound
+    | CloseRound
+    | PauseRun
+    | DrainRun
+    | EndRun
+)

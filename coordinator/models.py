@@ -1,0 +1,115 @@
+"""Model versions on disk, as safetensors files that other tools read too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, TensorSpec, deserialize, serialize
+
+from coordinator.errors import RunError, StoreError
+from coordinator.spool import write_durably
+from schemas.buffer import Buffer
+from schemas.digest import digest_of
+from schemas.errors import LayoutError
+from schemas.layout import Layout
+from schemas.tensors import BFLOAT16, dtype_name, flatten, unflatten
+
+_NUMPY: dict[str, Any] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": BFLOAT16,
+    "I64": "<i8",
+    "U64": "<u8",
+    "I32": "<i4",
+    "U32": "<u4",
+    "I16": "<i2",
+    "U16": "<u2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "bool",
+}
+
+
+class ModelFolder:
+    """The files of model versions: `models/<run id>/<version>.safetensors`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, run_id: str, version: int, model: Buffer, layout: Layout) -> str:
+        """Write a version, durable on return; its file's name, relative to the folder."""
+        name = f"{run_id}/{version:06d}.safetensors"
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, to_safetensors(model, layout))
+        return name
+
+    def read(self, file: str, layout: Layout, digest: str) -> bytearray:
+        """A version's flat buffer.
+
+        Raises:
+            StoreError: If the file is gone or not what was written.
+        """
+        path = self._folder / file
+        try:
+            model = flatten(from_safetensors(path.read_bytes()), layout)
+        except (OSError, SafetensorError, LayoutError) as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        if digest_of(model) != digest:
+            raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
+        return model
+
+    def path(self, file: str) -> Path:
+        """Where a version's file is."""
+        return self._folder / file
+
+    def forget(self, file: str) -> None:
+        """Delete a version's file."""
+        (self._folder / file).unlink(missing_ok=True)
+
+
+def to_safetensors(model: Buffer, layout: Layout) -> bytes:
+    """A flat buffer as a safetensors file."""
+    arrays = unflatten(model, layout)  # contiguous views of the buffer
+    specs = {
+        name: TensorSpec(
+            dtype=dtype_name(array),
+            shape=array.shape,
+            data_ptr=array.ctypes.data,
+            data_len=array.nbytes,
+        )
+        for name, array in arrays.items()
+    }
+    return bytes(serialize(specs, None))
+
+
+def from_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
+    """The named arrays of a safetensors file.
+
+    Raises:
+        SafetensorError: If it is not one.
+        LayoutError: If it holds a dtype that parameters cannot have.
+    """
+    arrays = {}
+    for name, view in deserialize(data):
+        if view["dtype"] not in _NUMPY:
+            raise LayoutError(f"{name}: parameters cannot be of dtype {view['dtype']}")
+        numbers = np.frombuffer(view["data"], _NUMPY[view["dtype"]])
+        arrays[name] = numbers.reshape(view["shape"])
+    return arrays
+
+
+def load_initial(path: Path, layout: Layout) -> bytearray:
+    """The initial model from a file, laid out as the learner's.
+
+    Raises:
+        RunError: If the file cannot be read or holds another model.
+    """
+    try:
+        return flatten(from_safetensors(path.read_bytes()), layout)
+    except (OSError, SafetensorError, LayoutError) as error:
+        raise RunError(f"run.initial: {path} is not this learner's model: {error}") from error

@@ -1,0 +1,133 @@
+"""Rows of the store as values: what the core and the shell read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coordinator.tasks import OpenTask
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message lies in the spool: segment number, byte offset, length."""
+
+    segment: int
+    place: int
+    length: int
+
+
+NOWHERE = Place(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run and the state of its open round; the fields are those of table `runs`."""
+
+    run_id: str
+    number: int
+    state: str
+    version: int
+    rounds: int
+    goal: int
+    settings: Mapping[str, Any]
+    layout: list[list[Any]]
+    layout_digest: str
+    next_task: int
+    opened_at: float
+    deadline_at: float
+    extensions: int
+    until: float
+    why: str
+    started_at: float
+    ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """A model version; the fields are those of table `versions`."""
+
+    run_id: str
+    version: int
+    digest: str
+    num_bytes: int
+    file: str
+    stream_offset: int | None
+    counted: int
+    weight: float
+    why: str
+    made_at: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """An update; the fields are those of table `ledger`."""
+
+    arrival: int
+    update_id: str
+    run_id: str
+    kind: str
+    shard: int
+    epoch: int
+    incarnation: int
+    task_id: str
+    worker_id: str
+    base_version: int
+    base_digest: str
+    payload_digest: str
+    num_examples: int
+    metrics: Mapping[str, float]
+    train_s: float
+    verdict: str
+    reason: str
+    round_version: int
+    staleness: int
+    weight: float
+    copies: int
+    received_at: float
+    segment: int
+    place: int
+    length: int
+
+    @property
+    def where(self) -> Place:
+        """Its place in the spool."""
+        return Place(self.segment, self.place, self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task; the fields are those of table `tasks`."""
+
+    task_id: str
+    run_id: str
+    number: int
+    kind: str
+    state: str
+    offered_version: int
+    base_version: int | None
+    worker_id: str
+    replaces: str
+    replaced: bool
+    published: bool
+    offered_at: float
+    taken_at: float | None
+    lease_end: float | None
+    ended_at: float | None
+    reason: str
+
+    def as_open(self) -> OpenTask:
+        """The task as the machine knows it."""
+        return OpenTask(self.task_id, self.offered_version, self.worker_id, self.lease_end)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker that was seen; the fields are those of table `workers`."""
+
+    worker_id: str
+    first_seen: float
+    last_seen: float
+    leaving: bool

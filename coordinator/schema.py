@@ -1,0 +1,176 @@
+"""The tables of the coordinator's store.
+
+| table | a row is | written |
+|---|---|---|
+| store | the store itself: schema version, incarnation, epoch | at creation, at each start |
+| runs | a run and the state of its open round | with each step of the machine |
+| versions | a model version: digest, file, how its round went | when its file is on disk |
+| tasks | a task, from offer to end | before it is published |
+| ledger | an update: its one verdict, its place in the spool | before its delivery is acked |
+| strays | bytes that could not take an update id, by their digest | before they are acked |
+| parked | a message the broker gave up on: how often it was tried | before it is decoded |
+| workers | a worker that was seen | with what it said |
+
+Times are UTC seconds of the coordinator's clock. `shard`, `epoch` and `incarnation` are for several
+processes (one today), so that rows written now can be read then.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+store = Table(
+    "store",
+    metadata,
+    Column("schema_version", Integer, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("federation", String, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("state", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("rounds", Integer, nullable=False),
+    Column("goal", Integer, nullable=False),
+    Column("settings", JSON, nullable=False),
+    Column("layout", JSON, nullable=False),
+    Column("layout_digest", String, nullable=False),
+    Column("next_task", Integer, nullable=False),
+    Column("opened_at", Float, nullable=False),
+    Column("deadline_at", Float, nullable=False),
+    Column("extensions", Integer, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("why", String, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("num_bytes", Integer, nullable=False),
+    Column("file", String, nullable=False),
+    Column("stream_offset", Integer),
+    Column("counted", Integer, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("why", String, nullable=False),
+    Column("made_at", Float, nullable=False),
+    Column("metrics", JSON, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", String, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("offered_version", Integer, nullable=False),
+    Column("base_version", Integer),
+    Column("worker_id", String, nullable=False),
+    Column("replaces", String, nullable=False),
+    Column("replaced", Boolean, nullable=False),
+    Column("published", Boolean, nullable=False),
+    Column("offered_at", Float, nullable=False),
+    Column("taken_at", Float),
+    Column("lease_end", Float),
+    Column("ended_at", Float),
+    Column("reason", String, nullable=False),
+    UniqueConstraint("run_id", "number"),
+    Index("open_tasks", "run_id", "state"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("arrival", Integer, primary_key=True, autoincrement=True),
+    Column("update_id", String, nullable=False, unique=True),
+    Column("run_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("incarnation", Integer, nullable=False),
+    Column("task_id", String, nullable=False),
+    Column("worker_id", String, nullable=False),
+    Column("base_version", Integer, nullable=False),
+    Column("base_digest", String, nullable=False),
+    Column("payload_digest", String, nullable=False),
+    Column("num_examples", Integer, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("train_s", Float, nullable=False),
+    Column("verdict", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("round_version", Integer, nullable=False),
+    Column("staleness", Integer, nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("copies", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("segment", Integer, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("length", Integer, nullable=False),
+    Index("by_round", "run_id", "round_version", "verdict"),
+    Index(
+        "counts_once",
+        "run_id",
+        "kind",
+        "base_version",
+        "worker_id",
+        unique=True,
+        sqlite_where=text("verdict = 'counted'"),
+        postgresql_where=text("verdict = 'counted'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+strays = Table(
+    "strays",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("verdict", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("claims", JSON, nullable=False),
+    Column("num_bytes", Integer, nullable=False),
+    Column("copies", Integer, nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("worker_id", String, primary_key=True),
+    Column("first_seen", Float, nullable=False),
+    Column("last_seen", Float, nullable=False),
+    Column("leaving", Boolean, nullable=False),
+)

@@ -1,0 +1,396 @@
+"""The coordinator's store: one SQLite database, written in transactions that check the epoch.
+
+Rules: nothing is acked, published or added to a sum before the transaction that says so has
+committed; a commit whose outcome is unknown is followed by loading the state again; a process whose
+epoch is no longer the store's writes nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    and_,
+    create_engine,
+    event,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
+
+from coordinator import schema
+from coordinator.errors import Fenced, StoreError
+from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow, WorkerRow
+
+_RowT = TypeVar("_RowT")
+
+
+class Store:
+    """An open store. `create_or_open`, then `take_epoch` before the first write."""
+
+    def __init__(self, engine: Engine, epoch: int | None) -> None:
+        self._engine = engine
+        self.epoch = epoch
+
+    @classmethod
+    def create_or_open(cls, path: Path, federation: str, now: float) -> Store:
+        """Open the store of a state folder, or make it.
+
+        Args:
+            path: The database file.
+            federation: Its name; a store serves one federation.
+            now: The coordinator's time; a new store's incarnation is its milliseconds, so that a
+                later store is always above an earlier one.
+
+        Raises:
+            StoreError: If the file is not a store, of a newer version, or another federation's.
+        """
+        store = cls(_engine(path), None)
+        try:
+            schema.metadata.create_all(store._engine)
+            with store._engine.begin() as connection:
+                row = connection.execute(select(schema.store)).one_or_none()
+                if row is None:
+                    first = {
+                        "schema_version": schema.SCHEMA_VERSION,
+                        "incarnation": int(now * 1000),
+                        "epoch": 0,
+                        "federation": federation,
+                    }
+                    connection.execute(schema.store.insert().values(first))
+                    return store
+        except DatabaseError as error:
+            raise StoreError(f"{path} cannot be opened as a store: {error.orig}") from error
+        if row.schema_version != schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema version {row.schema_version}, this program knows "
+                f"{schema.SCHEMA_VERSION}: use the program that wrote it, or another state_dir"
+            )
+        if row.federation != federation:
+            raise StoreError(
+                f"{path} belongs to federation {row.federation!r}, not {federation!r}: "
+                "use another coordinator.state_dir"
+            )
+        return store
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Store:
+        """Open an existing store to look at it.
+
+        Raises:
+            StoreError: If there is none.
+        """
+        if not path.exists():
+            raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
+        return cls(_engine(path), None)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def take_epoch(self) -> int:
+        """Become the one who writes: every earlier process is fenced from here on."""
+        with self._engine.begin() as connection:
+            connection.execute(update(schema.store).values(epoch=schema.store.c.epoch + 1))
+            self.epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
+        return self.epoch
+
+    def take_incarnation(self, above: int, now: float) -> int:
+        """Begin a new life after a restore: an incarnation above all that were seen."""
+        with self.transaction() as work:
+            incarnation = max(above + 1, int(now * 1000), work.incarnation() + 1)
+            work.set_incarnation(incarnation)
+        return incarnation
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Work]:
+        """One transaction: all of it is on disk when the block ends, or nothing.
+
+        Raises:
+            Fenced: If another process has taken the store over.
+        """
+        with self._engine.begin() as connection:
+            epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
+            if epoch != self.epoch:
+                raise Fenced(
+                    f"another coordinator has taken this store over (epoch {epoch}, ours "
+                    f"{self.epoch}): this one stops"
+                )
+            yield Work(connection)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Work]:
+        """Look at the store without the right to write."""
+        with self._engine.connect() as connection:
+            yield Work(connection)
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Work:
+    """What can be read and written in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def incarnation(self) -> int:
+        """The store's life."""
+        value: int = self._connection.execute(select(schema.store.c.incarnation)).scalar_one()
+        return value
+
+    def set_incarnation(self, incarnation: int) -> None:
+        """Begin a new life."""
+        self._connection.execute(update(schema.store).values(incarnation=incarnation))
+
+    # runs
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        return self._rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
+
+    def last_run(self) -> RunRow | None:
+        """The newest run."""
+        query = select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1)
+        return self._row(RunRow, query)
+
+    def insert_run(self, row: RunRow) -> None:
+        """Begin a run."""
+        self._insert(schema.runs, row)
+
+    def update_run(self, run_id: str, **values: Any) -> None:
+        """Change fields of a run."""
+        query = update(schema.runs).where(schema.runs.c.run_id == run_id).values(**values)
+        self._connection.execute(query)
+
+    # versions
+
+    def insert_version(self, row: VersionRow) -> None:
+        """Add a model version whose file is on disk."""
+        self._insert(schema.versions, row)
+
+    def version(self, run_id: str, version: int) -> VersionRow | None:
+        """A model version."""
+        table = schema.versions
+        query = select(table).where(table.c.run_id == run_id, table.c.version == version)
+        return self._row(VersionRow, query)
+
+    def versions(self, run_id: str) -> list[VersionRow]:
+        """All versions of a run, oldest first."""
+        table = schema.versions
+        query = select(table).where(table.c.run_id == run_id).order_by(table.c.version)
+        return self._rows(VersionRow, query)
+
+    def update_version(self, run_id: str, version: int, **values: Any) -> None:
+        """Change fields of a version."""
+        table = schema.versions
+        query = update(table).where(table.c.run_id == run_id, table.c.version == version)
+        self._connection.execute(query.values(**values))
+
+    # tasks
+
+    def insert_task(self, row: TaskRow) -> None:
+        """Add a task that is about to be published."""
+        self._insert(schema.tasks, row)
+
+    def task(self, task_id: str) -> TaskRow | None:
+        """A task."""
+        return self._row(TaskRow, select(schema.tasks).where(schema.tasks.c.task_id == task_id))
+
+    def update_task(self, task_id: str, **values: Any) -> None:
+        """Change fields of a task."""
+        query = update(schema.tasks).where(schema.tasks.c.task_id == task_id).values(**values)
+        self._connection.execute(query)
+
+    def open_tasks(self, run_id: str) -> list[TaskRow]:
+        """Tasks offered or taken, in the order of their numbers."""
+        table = schema.tasks
+        query = (
+            select(table)
+            .where(table.c.run_id == run_id, table.c.state.in_(("offered", "taken")))
+            .order_by(table.c.number)
+        )
+        return self._rows(TaskRow, query)
+
+    # updates
+
+    def ledger_row(self, update_id: str) -> LedgerRow | None:
+        """The row of an update."""
+        table = schema.ledger
+        return self._row(LedgerRow, select(table).where(table.c.update_id == update_id))
+
+    def insert_ledger_row(self, row: LedgerRow) -> None:
+        """Write an update's one verdict; its arrival number is given by the store."""
+        values = _values(row)
+        del values["arrival"]
+        self._connection.execute(schema.ledger.insert().values(values))
+
+    def raise_copies(self, update_id: str) -> None:
+        """Note that a further copy of an update came."""
+        table = schema.ledger
+        query = update(table).where(table.c.update_id == update_id)
+        self._connection.execute(query.values(copies=table.c.copies + 1))
+
+    def counted_before(self, run_id: str, kind: str, base_version: int, worker_id: str) -> bool:
+        """Whether an update of this worker for this base version was counted."""
+        table = schema.ledger
+        query = (
+            select(table.c.arrival)
+            .where(
+                table.c.run_id == run_id,
+                table.c.kind == kind,
+                table.c.base_version == base_version,
+                table.c.worker_id == worker_id,
+                table.c.verdict == "counted",
+            )
+            .limit(1)
+        )
+        return self._connection.execute(query).first() is not None
+
+    def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
+        """The updates counted in the round of a version, in the order of arrival."""
+        table = schema.ledger
+        query = (
+            select(table)
+            .where(
+                table.c.run_id == run_id,
+                table.c.round_version == version,
+                table.c.verdict == "counted",
+            )
+            .order_by(table.c.arrival)
+        )
+        return self._rows(LedgerRow, query)
+
+    def count_by_verdict(self, run_id: str) -> dict[str, int]:
+        """How many updates of a run have each verdict."""
+        table = schema.ledger
+        query = (
+            select(table.c.verdict, func.count())
+            .where(table.c.run_id == run_id)
+            .group_by(table.c.verdict)
+            .order_by(func.count().desc(), table.c.verdict)
+        )
+        return dict(self._connection.execute(query).tuples().all())
+
+    def count_copies(self, run_id: str) -> int:
+        """How many deliveries of a run's updates were copies of one that has its verdict."""
+        table = schema.ledger
+        query = select(func.coalesce(func.sum(table.c.copies), 0)).where(table.c.run_id == run_id)
+        total: int = self._connection.execute(query).scalar_one()
+        return total
+
+    def oldest_segment(self, run_id: str, from_version: int) -> int | None:
+        """The first spool segment that holds an update which met `from_version` or later."""
+        table = schema.ledger
+        query = select(func.min(table.c.segment)).where(
+            and_(
+                table.c.run_id == run_id,
+                table.c.round_version >= from_version,
+                table.c.segment > 0,
+            )
+        )
+        value: int | None = self._connection.execute(query).scalar_one()
+        return value
+
+    def newest_base_version(self, run_id: str) -> int:
+        """The newest version that any received update was trained on, -1 if none came."""
+        table = schema.ledger
+        query = select(func.max(table.c.base_version)).where(table.c.run_id == run_id)
+        value = self._connection.execute(query).scalar_one()
+        return -1 if value is None else int(value)
+
+    # bytes without an update id
+
+    def record_stray(
+        self,
+        digest: str,
+        verdict: str,
+        reason: str,
+        claims: Mapping[str, Any],
+        num_bytes: int,
+        now: float,
+    ) -> None:
+        """Record bytes that could not take an update id, under their digest; or a copy of them."""
+        first = insert(schema.strays).values(
+            digest=digest,
+            verdict=verdict,
+            reason=reason,
+            claims=dict(claims),
+            num_bytes=num_bytes,
+            copies=0,
+            received_at=now,
+        )
+        query = first.on_conflict_do_update(
+            index_elements=["digest"], set_={"copies": schema.strays.c.copies + 1}
+        )
+        self._connection.execute(query)
+
+    def count_strays(self) -> dict[str, int]:
+        """How many refused messages that took no update id there are, by verdict."""
+        table = schema.strays
+        query = select(table.c.verdict, func.count()).group_by(table.c.verdict)
+        return dict(self._connection.execute(query).tuples().all())
+
+    def attempt_parked(self, digest: str) -> int:
+        """Note one more attempt at a parked message, and return how many that makes."""
+        first = insert(schema.parked).values(digest=digest, attempts=1)
+        query = first.on_conflict_do_update(
+            index_elements=["digest"], set_={"attempts": schema.parked.c.attempts + 1}
+        )
+        self._connection.execute(query)
+        table = schema.parked
+        row = self._connection.execute(select(table.c.attempts).where(table.c.digest == digest))
+        attempts: int = row.scalar_one()
+        return attempts
+
+    # workers
+
+    def see_worker(self, worker_id: str, leaving: bool, now: float) -> None:
+        """Note that a worker was there."""
+        first = insert(schema.workers).values(
+            worker_id=worker_id, first_seen=now, last_seen=now, leaving=leaving
+        )
+        query = first.on_conflict_do_update(
+            index_elements=["worker_id"], set_={"last_seen": now, "leaving": leaving}
+        )
+        self._connection.execute(query)
+
+    def workers(self) -> list[WorkerRow]:
+        """All workers that were ever seen."""
+        return self._rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
+
+    def _insert(self, table: Table, row: Any) -> None:
+        self._connection.execute(table.insert().values(_values(row)))
+
+    def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else kind(**row)
+
+    def _rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
+        return [kind(**row) for row in self._connection.execute(query).mappings()]
+
+
+def _values(row: Any) -> dict[str, Any]:
+    fields: Sequence[str] = row.__dataclass_fields__
+    return {name: getattr(row, name) for name in fields}
