@@ -25,7 +25,7 @@ _WORKER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 def is_worker_id(text: str) -> bool:
-    """Whether text can be a worker's id: 1 to 64 of A-Z a-z 0-9 _ - (it is part of routing keys)."""
+    """Whether text can be a worker's id, a part of routing keys: 1 to 64 of A-Z a-z 0-9 _ -."""
     return _WORKER_ID.fullmatch(text) is not None
 
 
@@ -180,9 +180,7 @@ class Names:
         """
         segment = min(max(model_bytes // 2, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX)
         keep = _MODELS_KEPT * (model_bytes + model_bytes // 100) + 2 * segment
-        return Queue(
-            self._name(f"model.{run_id}"), "stream", max_bytes=keep, segment_bytes=segment
-        )
+        return Queue(self._name(f"model.{run_id}"), "stream", max_bytes=keep, segment_bytes=segment)
 
     @property
     def task_key(self) -> str:

@@ -1,4 +1,4 @@
-"""What a transport does for a service, whatever broker is behind it.
+r"""What a transport does for a service, whatever broker is behind it.
 
 Rules of the file:
 
@@ -9,9 +9,12 @@ Rules of the file:
 - Publishes are persistent, mandatory and confirmed. There is no other kind, but for `answer`.
 - Consumers and deliveries belong to one connection. After `Disconnected` all of them are void:
   settling a void delivery does nothing, and the broker delivers the message again.
+- `declare`, `consume`, `purge` and `delete` do nothing while offline: call them on `Connected`.
+- On `Disconnected`, `Doubtful` for every open publish follows at once. So publish again on
+  `Connected`, not on `Doubtful`.
 
     start() --> Connected --> (work) --> Disconnected --> Connected --> ...
-                    \\--> Failed (wrong password, wrong arguments): no further attempt is made
+                    \--> Failed (wrong password, wrong arguments): no further attempt is made
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ class Outgoing:
         body: The frame.
         message_id: The id of the work the message is about, the same each time it is sent.
         answerable: Ask for answers: each one is posted as `Answered` with this publish's token
-            (direct reply-to: it needs no queue and no permission).
+            (direct reply-to: it needs no queue and no permission). Answers that come after the
+            connection was lost are lost: ask again.
+        expires_s: Seconds after which a queue gives the message up when it comes to its head,
+            and dead-letters it ("expired"); 0 for never.
     """
 
     exchange: str
@@ -41,6 +47,7 @@ class Outgoing:
     body: bytes
     message_id: str = ""
     answerable: bool = False
+    expires_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,9 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is lost and is being made again; consumers and deliveries are void.
+    """There is no connection and it is being made again; consumers and deliveries are void.
+
+    Also posted for each attempt that fails, the first one after `start` included.
 
     Attributes:
         reason: For people.
@@ -156,7 +165,7 @@ class Consuming:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLost:
-    """The consumer ended, though the connection stands.
+    """The consumer ended, though the connection stands; its deliveries are void.
 
     Attributes:
         missing: True if the queue does not exist (yet): wait and consume again.
@@ -218,13 +227,22 @@ class Transport(Protocol):
         Args:
             queue: What to consume from.
             prefetch: The most deliveries unsettled at a time, 1 to 65535.
-            offset: For streams: the first offset wanted; None is what comes next. A stream is
-                read over a connection of its own, which `cancel` closes.
+            offset: For streams: the first offset wanted; None is what comes next. If it is no
+                longer there reading begins at the oldest, if it is not there yet it is waited
+                for. A stream is read over a connection of its own, which `cancel` closes.
+
+        Raises:
+            BrokerArgumentError: The prefetch is out of range, or an offset in a queue that is
+                not a stream.
         """
         ...
 
     def cancel(self, consumer: int) -> None:
-        """End a consumer. Deliveries it has not settled can still be settled."""
+        """End a consumer. Deliveries it has not settled can still be settled.
+
+        To take no further message, cancel before settling: what is on its way when a consumer is
+        cancelled goes back to the queue, and that counts towards the delivery limit.
+        """
         ...
 
     def ack(self, tag: int) -> None:
@@ -232,11 +250,19 @@ class Transport(Protocol):
         ...
 
     def reject(self, tag: int, requeue: bool) -> None:
-        """Give a delivery back to its queue, or dead-letter it."""
+        """Give a delivery back to its queue, or dead-letter it ("rejected").
+
+        A message given back more than `DELIVERY_LIMIT` times, by this or by lost connections, is
+        dead-lettered ("delivery_limit"). In a stream this is the same as `ack`.
+        """
         ...
 
     def purge(self, queue: Queue) -> None:
-        """Drop what is ready in a queue; unsettled deliveries stay."""
+        """Drop what is ready in a queue; unsettled deliveries stay.
+
+        Raises:
+            BrokerArgumentError: The queue is a stream.
+        """
         ...
 
     def delete(self, queue: Queue) -> None:
