@@ -168,9 +168,11 @@ def _shares(parts: int, alpha: float, rng: np.random.Generator) -> NDArray[np.fl
     if np.isfinite(shares).all() and 0 < shares.sum() < 1.5:
         return np.minimum(shares, 1.0)
     # Beyond the range of floats a draw is nan; the limits of the distribution are these.
-    if alpha < 1:
-        return np.eye(parts)[rng.integers(parts)]
-    return np.full(parts, 1 / parts)
+    if alpha >= 1:
+        return np.full(parts, 1 / parts)
+    all_to_one = np.zeros(parts)
+    all_to_one[rng.integers(parts)] = 1.0
+    return all_to_one
 
 
 def _repaired(parts: list[Indices], min_examples: int) -> list[Indices]:
@@ -189,7 +191,7 @@ def _repaired(parts: list[Indices], min_examples: int) -> list[Indices]:
 def _apportioned(shares: NDArray[np.float64], total: int) -> Indices:
     """Whole numbers in proportion to shares that sum to `total` (largest remainders)."""
     exact = shares / shares.sum() * total
-    sizes = np.floor(exact).astype(np.int64)
+    sizes: Indices = np.floor(exact).astype(np.int64)
     left = total - int(sizes.sum())
     sizes[np.argsort(sizes - exact, kind="stable")[:left]] += 1
     return sizes

@@ -66,7 +66,8 @@ class TorchLearner:
         Args:
             build: Gives the model, on any device. Names, shapes and dtypes are the same each time.
             fit: Trains the model in place; it is on `request.device`, in the mode it was built in
-                (training, unless `build` called `eval`). Returns how many examples it trained on, above 0, and metrics as numbers.
+                (training, unless `build` called `eval`). Returns how many examples it trained on,
+                above 0, and metrics as numbers.
             evaluate: Measures the model, in evaluation mode and without gradients.
             initial: Gives the state dict that a run begins with, such as pretrained weights; only
                 the coordinator calls it. Without it, a run begins with what `build` gives.
@@ -300,16 +301,14 @@ class _Unmarked:
 
 
 def _checked_fit(returned: object) -> tuple[int, dict[str, float]]:
-    match returned:
-        case (num_examples, metrics):
-            pass
-        case _:
-            raise TrainingError(
-                "expected fit to return (num_examples, metrics), such as (120, {'loss': 0.3}), "
-                f"came {returned!r}"
-            )
+    if not (isinstance(returned, tuple | list) and len(returned) == 2):
+        raise TrainingError(
+            "expected fit to return (num_examples, metrics), such as (120, {'loss': 0.3}), "
+            f"came {returned!r}"
+        )
+    num_examples, metrics = returned
     count = None
-    with suppress(TypeError, ValueError):
+    with suppress(TypeError, ValueError, OverflowError):
         count = int(num_examples)
     if count is None or count != num_examples or count < 1 or isinstance(num_examples, bool):
         raise TrainingError(
