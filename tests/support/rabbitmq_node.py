@@ -97,7 +97,7 @@ class RabbitmqNode:
                 stderr=output,
                 start_new_session=True,
             )
-        self._guard = _guard(self._vm, self._epmd)
+        self._guard = guard(self._vm, self._epmd, self._folder)
         self._wait_until_it_answers(time.monotonic() + START_LIMIT_S)
 
     def stop(self) -> None:
@@ -301,12 +301,18 @@ def _erlang_epmd() -> str:
     return str(found[-1])
 
 
-def _guard(vm: subprocess.Popen[bytes], epmd: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
-    """A process that kills both when our end of its input closes, which our death does too."""
-    script = 'read line; kill -9 "$1"; kill -9 -- "-$2"'
+def guard(
+    vm: subprocess.Popen[bytes], epmd: subprocess.Popen[bytes], folder: Path
+) -> subprocess.Popen[bytes]:
+    """A process that ends both and removes the data when our end of its input closes.
+
+    Our death closes it too, however it comes.
+    """
+    script = 'read line; kill -s KILL "$1"; kill -s KILL -- "-$2"; rm -rf -- "$3"'
     return subprocess.Popen(
-        ["sh", "-c", script, "guard", str(epmd.pid), str(vm.pid)],
+        ["sh", "-c", script, "guard", str(epmd.pid), str(vm.pid), str(folder)],
         stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )

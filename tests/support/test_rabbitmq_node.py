@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pika
 import pytest
 
-from tests.support.rabbitmq_node import RabbitmqNode, free_ports
+from tests.support.rabbitmq_node import RabbitmqNode, free_ports, guard
 
 DEADLINE_S = 60.0
 
@@ -26,6 +28,16 @@ def test_ports_are_distinct_and_below_those_of_outgoing_connections() -> None:
     ports = free_ports(8)
     assert len(set(ports)) == 8
     assert max(ports) < 32_768
+
+
+def test_node_and_port_mapper_end_when_those_who_started_them_do(tmp_path: Path) -> None:
+    vm = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    epmd = subprocess.Popen(["sleep", "600"])
+    (tmp_path / "data").mkdir()
+    watcher = guard(vm, epmd, tmp_path / "data")
+    watcher.communicate(timeout=DEADLINE_S)  # closes its input
+    assert vm.wait(DEADLINE_S) == epmd.wait(DEADLINE_S) == -9
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_fresh_vhost_answers_and_is_empty(amqp_url: str) -> None:
