@@ -198,7 +198,8 @@ class Environment:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             where = "the ordinary index" if index is None else without_credentials(index)
-            why = next(iter(reversed(done.stderr.strip().splitlines())), "pip said nothing")
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
+            why = errors[0].removeprefix("ERROR: ") if errors else "pip did not say why"
             raise SetUpError(f"torch cannot be resolved from {where}: {why}")
         return read_report(done.stdout)
 
