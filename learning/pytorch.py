@@ -19,8 +19,7 @@ Rules:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from learning.errors import MissingExtraError, ParametersError, TrainingError
 from learning.learner import EvaluateRequest, Parameters, TrainRequest, TrainResult
+from learning.returned import checked_fit, checked_metrics
 from learning.seeding import seed_everything
 from schemas.errors import LayoutError
 from schemas.layout import Rule
@@ -109,7 +109,7 @@ class TorchLearner:
             built = self._ready(parameters, request.device)
             seed_everything(request.seed)
             try:
-                num_examples, metrics = _checked_fit(self._fit(built.model, request))
+                num_examples, metrics = checked_fit(self._fit(built.model, request))
                 trained = built.arrays(copy=True)
             except BaseException:
                 self._built = None  # half trained, and nobody knows what else
@@ -124,7 +124,7 @@ class TorchLearner:
             built = self._ready(parameters, request.device)
             built.model.eval()
             with torch.no_grad():
-                return _as_metrics(self._evaluate(built.model, request), "evaluate")
+                return checked_metrics(self._evaluate(built.model, request), "evaluate")
 
     def _model(self) -> _Built:
         if self._built is None:
@@ -298,36 +298,3 @@ class _Unmarked:
         interface["data"] = (interface["data"][0], False)
         self.__array_interface__ = interface
         self._keep = array
-
-
-def _checked_fit(returned: object) -> tuple[int, dict[str, float]]:
-    if not (isinstance(returned, tuple | list) and len(returned) == 2):
-        raise TrainingError(
-            "expected fit to return (num_examples, metrics), such as (120, {'loss': 0.3}), "
-            f"came {returned!r}"
-        )
-    num_examples, metrics = returned
-    count = None
-    with suppress(TypeError, ValueError, OverflowError):
-        count = int(num_examples)
-    if count is None or count != num_examples or count < 1 or isinstance(num_examples, bool):
-        raise TrainingError(
-            f"expected fit's num_examples to be a whole number above 0, came {num_examples!r}"
-        )
-    return count, _as_metrics(metrics, "fit")
-
-
-def _as_metrics(metrics: object, function: str) -> dict[str, float]:
-    if not isinstance(metrics, Mapping):
-        raise TrainingError(f"expected {function}'s metrics as a dict, came {metrics!r}")
-    return dict(_as_metric(item, function) for item in metrics.items())
-
-
-def _as_metric(item: Iterable[Any], function: str) -> tuple[str, float]:
-    name, value = item
-    try:
-        return str(name), float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TrainingError(
-            f"expected {function}'s metric {name!r} to be a number, came {value!r}"
-        ) from error

@@ -187,10 +187,11 @@ def test_a_half_written_learner_says_which_method_is_missing(tmp_path: Path) -> 
 )
 def test_the_users_own_error_is_the_cause(tmp_path: Path, source: str, message: str) -> None:
     file = write(tmp_path / "bad.py", source)
+    before = set(sys.modules)
     with pytest.raises(LearnerImportError, match=message) as caught:
         load_learner(str(file))
     assert caught.value.__cause__ is not None
-    assert not [name for name in sys.modules if name.startswith("_fedmq_learner_")]
+    assert not [name for name in set(sys.modules) - before if name.startswith("_fedmq_learner_")]
 
 
 def test_a_file_that_was_repaired_loads(tmp_path: Path) -> None:
