@@ -9,6 +9,7 @@ names (a crash between the two) is dead space: harmless, and gone with its segme
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -77,10 +78,11 @@ class Spool:
                 self._path(number).unlink()
 
     def close(self) -> None:
-        """Close the segment in use; what was not synced is not durable."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the segment in use, also after an error; what was not synced is not durable."""
+        file, self._file, self._dirty = self._file, None, False
+        if file is not None:
+            with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+                file.close()
 
     def store_part(self, update_id: str, digest: str, index: int, data: Buffer) -> None:
         """Keep one part of an upload, durable on return; keeping it again changes nothing."""
@@ -99,6 +101,17 @@ class Spool:
         if not folder.exists():
             return {}
         return {int(path.name): path for path in folder.iterdir() if path.name.isdigit()}
+
+    def uploads(self, update_id: str) -> list[str]:
+        """The payload digests of an update's uploads that are not complete, the newest first.
+
+        A task that two stores of one worker trained may be uploaded with other bytes.
+        """
+        folder = self._parts / update_id
+        if not folder.exists():
+            return []
+        entries = sorted(folder.iterdir(), key=lambda entry: -entry.stat().st_mtime_ns)
+        return [entry.name for entry in entries]
 
     def forget_parts(self, update_id: str) -> None:
         """Delete the parts of an upload that has its verdict, or is given up."""

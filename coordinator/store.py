@@ -130,7 +130,7 @@ class Store:
     def reading(self) -> Iterator[Work]:
         """Look at the store without the right to write."""
         with self._engine.connect() as connection:
-            yield Work(connection)
+            yield Work(connection.execution_options(reading=True))
 
 
 def _engine(path: Path) -> Engine:
@@ -144,7 +144,9 @@ def _engine(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A writer takes the lock at once, or two could read, decide, and collide at the commit.
+        reading = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -291,7 +293,7 @@ class Work:
             .group_by(table.c.verdict)
             .order_by(func.count().desc(), table.c.verdict)
         )
-        return dict(self._connection.execute(query).tuples().all())
+        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def count_copies(self, run_id: str) -> int:
         """How many deliveries of a run's updates were copies of one that has its verdict."""
@@ -350,7 +352,7 @@ class Work:
         """How many refused messages that took no update id there are, by verdict."""
         table = schema.strays
         query = select(table.c.verdict, func.count()).group_by(table.c.verdict)
-        return dict(self._connection.execute(query).tuples().all())
+        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def attempt_parked(self, digest: str) -> int:
         """Note one more attempt at a parked message, and return how many that makes."""

@@ -36,6 +36,8 @@ _DEPTH_MAX = 8
 _MAP_MAX = 1024
 _ARRAY_MAX = 4096
 _TEXT_MAX = 4096
+_MAPS = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})  # the first bytes of msgpack's maps
+_LISTS = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
 
 Header = Mapping[str, Any]
 
@@ -91,48 +93,57 @@ def decode_frame(body: Buffer) -> tuple[dict[str, Any], memoryview]:
 
 
 def _unpack_header(packed: memoryview) -> dict[str, Any]:
+    # msgpack makes room for a list when it reads how long it is said to be, and in nested ones 64
+    # KiB can say 32 MB. So lists and maps are read here, item by item, and their depth is known.
+    unpacker = msgpack.Unpacker(
+        read_size=HEADER_BYTES_MAX,
+        max_buffer_size=HEADER_BYTES_MAX,
+        raw=False,
+        max_str_len=_TEXT_MAX,
+        max_bin_len=_TEXT_MAX,
+        max_ext_len=0,
+        ext_hook=_refuse_extension,
+    )
+    unpacker.feed(packed)
     try:
-        header = msgpack.unpackb(
-            packed,
-            raw=False,
-            strict_map_key=True,
-            max_array_len=_ARRAY_MAX,
-            max_map_len=_MAP_MAX,
-            max_str_len=_TEXT_MAX,
-            max_bin_len=_TEXT_MAX,
-            max_ext_len=0,
-            ext_hook=_refuse_extension,
-            object_pairs_hook=_refuse_duplicates,
-        )
+        header = _unpack_value(unpacker, packed, _DEPTH_MAX)
     except DecodeError:
         raise
     except Exception as error:  # msgpack raises many kinds; each means the same to us
-        raise DecodeError(f"the header is not msgpack: {error}") from error
-    if not isinstance(header, dict):
+        raise DecodeError(f"the header is not msgpack: {str(error) or type(error).__name__}") from error
+    if type(header) is not dict:
         raise DecodeError(f"expected a map as header, came {type(header).__name__}")
-    _refuse_depth(header, _DEPTH_MAX)
+    if unpacker.tell() != len(packed):
+        raise DecodeError(f"{len(packed) - unpacker.tell()} bytes follow the map of the header")
     return header
+
+
+def _unpack_value(unpacker: msgpack.Unpacker, packed: memoryview, depth: int) -> Any:
+    place = unpacker.tell()
+    first = packed[place] if place < len(packed) else None
+    if first not in _LISTS and first not in _MAPS:
+        return unpacker.unpack()
+    if depth == 0:
+        raise DecodeError(f"the header is nested deeper than {_DEPTH_MAX}")
+    if first in _LISTS:
+        count = _bounded(unpacker.read_array_header(), _ARRAY_MAX)
+        return [_unpack_value(unpacker, packed, depth - 1) for _ in range(count)]
+    entries: dict[str, Any] = {}
+    for _ in range(_bounded(unpacker.read_map_header(), _MAP_MAX)):
+        key = _unpack_value(unpacker, packed, 0)
+        if type(key) is not str:
+            raise DecodeError(f"expected text as keys of the header, came {type(key).__name__}")
+        if key in entries:
+            raise DecodeError("a key stands twice in the header")
+        entries[key] = _unpack_value(unpacker, packed, depth - 1)
+    return entries
+
+
+def _bounded(count: int, most: int) -> int:
+    if count > most:
+        raise DecodeError(f"a list or map of {count} in the header: at most {most} are allowed")
+    return count
 
 
 def _refuse_extension(code: int, data: bytes) -> None:
     raise DecodeError(f"msgpack extension type {code} is not allowed")
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    unique = dict(pairs)
-    if len(unique) != len(pairs):
-        raise DecodeError("a key stands twice in the header")
-    if not all(isinstance(key, str) for key in unique):
-        raise DecodeError("expected text as keys of the header")
-    return unique
-
-
-def _refuse_depth(value: Any, depth: int) -> None:
-    if depth == 0:
-        raise DecodeError(f"the header is nested deeper than {_DEPTH_MAX}")
-    if isinstance(value, dict):
-        for item in value.values():
-            _refuse_depth(item, depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_depth(item, depth - 1)

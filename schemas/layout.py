@@ -10,10 +10,10 @@ or take the "max" of those received.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
@@ -92,6 +92,19 @@ class Layout:
         if not any(entry.dtype in FLOATS and entry.count for entry in ordered):
             raise LayoutError("expected at least one array of floats to learn, came none")
         return cls(ordered)
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> Layout:
+        """The layout that `rows` gave.
+
+        Raises:
+            LayoutError: If they are not a layout's.
+        """
+        return cls.of(Entry(row[0], row[1], tuple(row[2]), row[3]) for row in rows)
+
+    def rows(self) -> list[list[Any]]:
+        """The entries as lists of name, dtype, shape and rule, for JSON and msgpack."""
+        return [[e.name, e.dtype, list(e.shape), e.rule] for e in self.entries]
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:

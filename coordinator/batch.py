@@ -1,0 +1,425 @@
+"""One transaction of the coordinator: deliveries in, rows written, effects for afterwards.
+
+Rules: a batch lives inside one store transaction; it changes nothing but the store and the spool;
+what is to be seen outside (acks, answers, publishes, the sum) is an effect, carried out after the
+commit. If the transaction fails the batch is thrown away, and the broker delivers everything again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from broker.transport import AnswerTo, Delivered
+from coordinator.effects import (
+    Ack,
+    AddToSum,
+    AnswerPresence,
+    AnswerStart,
+    AnswerUnwanted,
+    DropTasks,
+    Effect,
+    ForgetParts,
+    LookAtModel,
+    PublishRefused,
+    PublishTask,
+)
+from coordinator.errors import Restored
+from coordinator.events import (
+    Action,
+    CloseRound,
+    DenyTask,
+    DrainRun,
+    EndRun,
+    EndTask,
+    Event,
+    ExtendRound,
+    GrantTask,
+    OfferTask,
+    OpenRound,
+    PauseRun,
+    RecordVerdict,
+    TaskDeclined,
+    TaskFacts,
+    TaskTaken,
+    UpdateArrived,
+    WorkerSeen,
+)
+from coordinator.intake import (
+    Closing,
+    Expected,
+    Newer,
+    Part,
+    Stray,
+    Whole,
+    fault_of,
+    missing_parts,
+    receive,
+)
+from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.run import Closed, State, advance
+from coordinator.spool import Spool
+from coordinator.store import Work
+from schemas.buffer import Buffer
+from schemas.digest import digest_of, shard_of
+from schemas.errors import DecodeError
+from schemas.messages import Declined, Presence, Taken, Task, Update, decode, encode
+
+POISON_ATTEMPTS = 3
+MODEL_GONE = "model gone"
+_KIND = "train"
+_SHARDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a batch works with: the run's facts, and the spool."""
+
+    expected: Expected
+    spool: Spool
+    epoch: int
+    now: float
+
+
+class Batch:
+    """One transaction in the making."""
+
+    def __init__(self, desk: Desk, work: Work, state: State) -> None:
+        self._desk = desk
+        self._work = work
+        self.state = state
+        self.effects: list[Effect] = []
+        self._next_task = state.run.next_task
+        self.verdicts: dict[str, int] = {}
+
+    @property
+    def closed(self) -> bool:
+        """A round closed: the version is made before anything else is handed in."""
+        return isinstance(self.state, Closed)
+
+    def advance(self, event: Event, asking: AnswerTo | None = None) -> RecordVerdict | None:
+        """Take the machine a step further and write what it says; the verdict, if it gave one."""
+        self.state, actions = advance(self.state, event, self._desk.now)
+        verdict = None
+        for action in actions:
+            if isinstance(action, RecordVerdict):
+                verdict = action
+            else:
+                self._write(action, asking)
+        if self.state.run.next_task != self._next_task:
+            self._next_task = self.state.run.next_task
+            self._work.update_run(self.state.run.run_id, next_task=self._next_task)
+        return verdict
+
+    # the updates queue
+
+    def take_update(self, delivery: Delivered) -> None:
+        """A message from the updates queue."""
+        self._receive(delivery.body)
+        self.effects.append(Ack(delivery.tag))
+
+    def _receive(self, body: bytes) -> None:
+        match receive(body, self._desk.expected):
+            case Newer() as newer:
+                raise Restored(
+                    f"{newer.reason}: the store was restored from a backup, or belongs to another "
+                    "broker. Start with --restored to go on from the store in a new incarnation"
+                )
+            case Stray() as stray:
+                self._record_stray(body, stray)
+            case Whole() as whole:
+                self._judge(whole.update, whole.payload, body)
+            case Closing() as closing:
+                self._close_upload(closing.update)
+            case Part() as part:
+                self._keep_part(part)
+
+    def _judge(self, update: Update, payload: Buffer, body: bytes) -> None:
+        if self._work.ledger_row(update.update_id) is not None:
+            self._work.raise_copies(update.update_id)
+            return
+        task = self._work.task(update.task_id)
+        known = task is not None and task.run_id == update.run_id
+        event = UpdateArrived(
+            update_id=update.update_id,
+            worker_id=update.worker_id,
+            task_id=update.task_id,
+            base_version=update.base_version,
+            num_examples=update.num_examples,
+            task=TaskFacts(task.task_id, task.replaced) if task and known else None,
+            counted_before=self._work.counted_before(
+                update.run_id, _KIND, update.base_version, update.worker_id
+            ),
+            fault=fault_of(update, payload, self._desk.expected),
+        )
+        verdict = self.advance(event)
+        assert verdict is not None
+        if task is not None and known and task.state == "lapsed":
+            self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
+        self._record(update, payload, verdict, body)
+
+    def _record(self, update: Update, payload: Buffer, verdict: RecordVerdict, body: bytes) -> None:
+        where = NOWHERE
+        if verdict.verdict == "counted":
+            where = self._desk.spool.append(body)
+            self.effects.append(AddToSum(payload, verdict.weight))
+        else:
+            self.effects.append(PublishRefused(body, update.update_id))
+        self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
+        self._work.insert_ledger_row(
+            LedgerRow(
+                arrival=0,
+                update_id=update.update_id,
+                run_id=update.run_id,
+                kind=update.kind,
+                shard=shard_of(update.worker_id, _SHARDS),
+                epoch=self._desk.epoch,
+                incarnation=update.incarnation,
+                task_id=update.task_id,
+                worker_id=update.worker_id,
+                base_version=update.base_version,
+                base_digest=update.base_digest,
+                payload_digest=update.payload_digest,
+                num_examples=update.num_examples,
+                metrics=dict(update.metrics),
+                train_s=update.train_s,
+                verdict=verdict.verdict,
+                reason=verdict.reason,
+                round_version=verdict.round_version,
+                staleness=verdict.staleness,
+                weight=verdict.weight,
+                copies=0,
+                received_at=self._desk.now,
+                segment=where.segment,
+                place=where.place,
+                length=where.length,
+            )
+        )
+
+    def _keep_part(self, part: Part) -> None:
+        about = part.part
+        if self._work.ledger_row(about.update_id) is None:
+            self._desk.spool.store_part(
+                about.update_id, about.payload_digest, about.index, part.payload
+            )
+
+    def _close_upload(self, update: Update) -> None:
+        """The end of an upload: its verdict if all parts are here, else the worker is told."""
+        if self._work.ledger_row(update.update_id) is not None:
+            self._work.raise_copies(update.update_id)
+            self.effects.append(ForgetParts(update.update_id))
+            return
+        if self._missing(update.update_id, update.payload_digest):
+            return  # no verdict: the worker asks what is missing, and sends it again
+        parts = self._desk.spool.parts(update.update_id, update.payload_digest)
+        payload = b"".join(parts[index].read_bytes() for index in sorted(parts))
+        self.effects.append(ForgetParts(update.update_id))
+        whole = encode(replace(update, parts=0), payload)
+        if digest_of(payload) != update.payload_digest:
+            reason = "its parts together do not have the digest it says"
+            self._record_stray(whole, Stray("malformed", reason, update.worker_id, update.task_id))
+            return
+        self._judge(update, payload, whole)
+
+    def _missing(self, update_id: str, digest: str) -> tuple[int, ...]:
+        expected = self._desk.expected
+        here = set(self._desk.spool.parts(update_id, digest))
+        return missing_parts(expected.layout.update_bytes, expected.part_bytes, here)
+
+    def _record_stray(self, body: bytes, stray: Stray) -> None:
+        digest = digest_of(body)
+        claims = {"worker_id": stray.worker_id, "task_id": stray.task_id}
+        self._work.record_stray(
+            digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
+        )
+        self.verdicts[stray.verdict] = self.verdicts.get(stray.verdict, 0) + 1
+        self.effects.append(PublishRefused(body, digest))
+
+    # the control queue
+
+    def take_control(self, delivery: Delivered) -> None:
+        """A message from the control queue."""
+        self._receive_control(delivery.body, delivery.answer_to)
+        self.effects.append(Ack(delivery.tag))
+
+    def _receive_control(self, body: bytes, asking: AnswerTo | None) -> None:
+        try:
+            message, _ = decode(body)
+        except DecodeError as error:
+            self._record_stray(body, Stray("malformed", str(error)))
+            return
+        match message:
+            case Taken():
+                self._taken(message, asking)
+            case Declined():
+                self._declined(message)
+            case Presence():
+                self._present(message, asking)
+            case _:
+                kind = type(message).__name__
+                self._record_stray(
+                    body, Stray("malformed", f"a {kind} message on the control queue")
+                )
+
+    def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
+        run = self.state.run
+        self._refuse_newer(taken.incarnation)
+        self._work.see_worker(taken.worker_id, False, self._desk.now)
+        if (taken.run_id, taken.incarnation) != (run.run_id, run.incarnation):
+            if asking is not None:
+                reason = "it belongs to another run"
+                self.effects.append(AnswerUnwanted(asking, taken.run_id, taken.task_id, reason))
+            return
+        counted = self._work.counted_before(run.run_id, _KIND, run.version, taken.worker_id)
+        self.advance(TaskTaken(taken.task_id, taken.worker_id, counted), asking)
+
+    def _declined(self, declined: Declined) -> None:
+        run = self.state.run
+        self._refuse_newer(declined.incarnation)
+        if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
+            self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
+        if declined.reason.startswith(MODEL_GONE):
+            self.effects.append(LookAtModel())
+
+    def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
+        self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now)
+        if not presence.leaving:
+            self.advance(WorkerSeen(presence.worker_id))
+        verdicts, missing, unknown = {}, {}, []
+        for update_id in presence.open_updates:
+            row = self._work.ledger_row(update_id)
+            if row is not None:
+                verdicts[update_id] = row.verdict
+                continue
+            digests = self._desk.spool.uploads(update_id)
+            if digests:
+                missing[update_id] = self._missing(update_id, digests[0])
+            else:
+                unknown.append(update_id)
+        answer = AnswerPresence(asking, presence, verdicts, missing, tuple(unknown))
+        self.effects.append(answer)
+
+    def _refuse_newer(self, incarnation: int) -> None:
+        ours = self.state.run.incarnation
+        if incarnation > ours:
+            raise Restored(
+                f"a message of incarnation {incarnation} came, the store has {ours}: it was "
+                "restored from a backup. Start with --restored to go on in a new incarnation"
+            )
+
+    # what the broker gave up on
+
+    def take_parked(self, delivery: Delivered, attempts: int) -> None:
+        """A message that the broker dead-lettered; `attempts` is how often it was taken up."""
+        self.effects.append(Ack(delivery.tag))
+        body = delivery.body
+        if attempts > POISON_ATTEMPTS:
+            reason = f"taken up {POISON_ATTEMPTS} times, and each time the coordinator stopped"
+            self._record_stray(body, Stray("poison", reason))
+            return
+        try:
+            message, _ = decode(body)
+        except DecodeError:
+            self._receive(body)
+            return
+        match message:
+            case Task():
+                reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
+                self.advance(TaskDeclined(message.task_id, "", reason))
+            case Taken() | Declined() | Presence():
+                self._receive_control(body, None)
+            case _:
+                self._receive(body)
+
+    # what the machine says, as rows
+
+    def _write(self, action: Action, asking: AnswerTo | None) -> None:
+        work, run, now = self._work, self.state.run, self._desk.now
+        match action:
+            case OfferTask():
+                work.insert_task(_offered(action, run.run_id, now))
+                if action.replaces:
+                    work.update_task(action.replaces, replaced=True)
+                self.effects.append(PublishTask(action.task_id, action.replaces))
+            case GrantTask():
+                self._grant(action, asking)
+            case DenyTask():
+                if asking is not None:
+                    self.effects.append(
+                        AnswerUnwanted(asking, run.run_id, action.task_id, action.reason)
+                    )
+            case EndTask():
+                work.update_task(
+                    action.task_id, state=action.how, ended_at=now, reason=action.reason
+                )
+            case OpenRound():
+                work.update_run(
+                    run.run_id,
+                    state="collecting",
+                    version=action.version,
+                    opened_at=action.opened_at,
+                    deadline_at=action.deadline_at,
+                    extensions=0,
+                )
+            case ExtendRound():
+                work.update_run(
+                    run.run_id,
+                    state="collecting",
+                    extensions=action.extensions,
+                    deadline_at=action.deadline_at,
+                )
+            case CloseRound():
+                work.update_run(run.run_id, state="closed", why=action.why)
+            case PauseRun():
+                work.update_run(run.run_id, state="paused")
+            case DrainRun():
+                work.update_run(
+                    run.run_id,
+                    state="draining",
+                    version=action.version,
+                    why=action.why,
+                    until=action.until,
+                    ended_at=now,
+                )
+                self.effects.append(DropTasks())
+            case EndRun():
+                work.update_run(run.run_id, state="ended")
+            case RecordVerdict():
+                raise AssertionError("a verdict is written with its update")
+            case _:
+                assert_never(action)
+
+    def _grant(self, action: GrantTask, asking: AnswerTo | None) -> None:
+        row = self._work.task(action.task_id)
+        if row is not None and row.state == "offered":
+            self._work.update_task(
+                action.task_id,
+                state="taken",
+                worker_id=action.worker_id,
+                base_version=action.base_version,
+                taken_at=self._desk.now,
+                lease_end=action.lease_end,
+            )
+        if asking is not None:
+            self.effects.append(AnswerStart(asking, action.task_id, action.lease_end))
+
+
+def _offered(action: OfferTask, run_id: str, now: float) -> TaskRow:
+    return TaskRow(
+        task_id=action.task_id,
+        run_id=run_id,
+        number=action.number,
+        kind=_KIND,
+        state="offered",
+        offered_version=action.version,
+        base_version=None,
+        worker_id="",
+        replaces=action.replaces,
+        replaced=False,
+        published=False,
+        offered_at=now,
+        taken_at=None,
+        lease_end=None,
+        ended_at=None,
+        reason="",
+    )

@@ -1,0 +1,101 @@
+"""What is done once a transaction has committed, and never before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.transport import AnswerTo
+from schemas.buffer import Buffer
+from schemas.messages import Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Settle a delivery: the store now knows what it said."""
+
+    tag: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddToSum:
+    """Add a counted update to the sum."""
+
+    payload: Buffer
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class PublishTask:
+    """Publish a task that the store has."""
+
+    task_id: str
+    replaces: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRefused:
+    """Keep a copy of a refused message for people to look at."""
+
+    body: bytes
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStart:
+    """Tell a worker to train on the current version, as soon as the stream has it."""
+
+    to: AnswerTo
+    task_id: str
+    lease_end: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerUnwanted:
+    """Tell a worker that the task it took is not wanted."""
+
+    to: AnswerTo
+    run_id: str
+    task_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPresence:
+    """Tell a worker how things stand, and remember that it is there."""
+
+    to: AnswerTo | None
+    presence: Presence
+    verdicts: dict[str, str]
+    missing: dict[str, tuple[int, ...]]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetParts:
+    """Delete the parts of an upload that has its verdict."""
+
+    update_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtModel:
+    """A worker did not find the model on the stream: look whether it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropTasks:
+    """The run is over: tasks that nobody has taken need not be taken."""
+
+
+Effect = (
+    Ack
+    | AddToSum
+    | PublishTask
+    | PublishRefused
+    | AnswerStart
+    | AnswerUnwanted
+    | AnswerPresence
+    | ForgetParts
+    | LookAtModel
+    | DropTasks
+)

@@ -1,0 +1,197 @@
+"""What a message from the updates queue is, before anyone decides what it is worth. Pure.
+
+Rules: only an update whose id follows from its task and worker, and whose digest holds, may take
+its update id; anything else is a `Stray`, known by the digest of its bytes. A message that is newer
+than the store is not judged at all: it means that the store was restored from a backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.aggregation.checks import inspect
+from coordinator.events import Refused, Verdict
+from schemas.buffer import Buffer
+from schemas.digest import digest_of, update_id_of
+from schemas.errors import DecodeError, UnsupportedVersion
+from schemas.layout import Layout
+from schemas.messages import Update, UpdatePart, decode, part_count, part_span
+
+CODEC = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the open run expects of an update.
+
+    Attributes:
+        version: The current model version.
+        digest_of_version: The digest of a version's parameters, None if it was never made.
+    """
+
+    run_id: str
+    incarnation: int
+    version: int
+    layout: Layout
+    part_bytes: int
+    max_norm: float
+    digest_of_version: Callable[[int], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Bytes that take no update id."""
+
+    verdict: Verdict
+    reason: str
+    worker_id: str = ""
+    task_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A message that is newer than the store."""
+
+    incarnation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An update with its payload."""
+
+    update: Update
+    payload: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of an upload in parts; its payload is in the spool, if it has all arrived."""
+
+    update: Update
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of an upload."""
+
+    part: UpdatePart
+    payload: memoryview
+
+
+Received = Whole | Closing | Part | Stray | Newer
+
+
+def receive(body: Buffer, expected: Expected) -> Received:
+    """What a body from the updates queue is."""
+    try:
+        message, payload = decode(body)
+    except UnsupportedVersion as error:
+        return Stray("unsupported version", str(error))
+    except DecodeError as error:
+        return Stray("malformed", str(error))
+    match message:
+        case Update():
+            return _receive_update(message, payload, expected)
+        case UpdatePart():
+            return _receive_part(message, payload, expected)
+        case _:
+            kind = type(message).__name__
+            return Stray("malformed", f"expected an update, came a {kind} message")
+
+
+def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
+    """What is wrong with an update that holds its id, None if nothing is. Called once per id."""
+    if update.incarnation != expected.incarnation or update.run_id != expected.run_id:
+        return Refused("other timeline", "it belongs to another run or another life of the store")
+    if update.base_digest != expected.digest_of_version(update.base_version):
+        return Refused(
+            "other timeline", f"its base is not the version {update.base_version} of this run"
+        )
+    if update.layout_digest != expected.layout.digest:
+        return Refused("malformed", "its arrays differ from the model's in name, shape or dtype")
+    if update.codec != CODEC:
+        return Refused("malformed", f"expected codec {CODEC!r}, came {update.codec!r}")
+    if update.num_examples < 1:
+        return Refused("malformed", "num_examples is 0: it stands for nothing")
+    return inspect(payload, expected.layout, expected.max_norm)
+
+
+def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[int, ...]:
+    """The parts of an upload that have not arrived."""
+    return tuple(i for i in range(part_count(update_bytes, part_bytes)) if i not in here)
+
+
+def _newer(update: Update | UpdatePart, expected: Expected) -> Newer | None:
+    if update.incarnation > expected.incarnation:
+        return Newer(
+            update.incarnation,
+            f"an update of incarnation {update.incarnation} came, the store has "
+            f"{expected.incarnation}",
+        )
+    if (
+        isinstance(update, Update)
+        and update.incarnation == expected.incarnation
+        and update.run_id == expected.run_id
+        and update.base_version > expected.version
+    ):
+        return Newer(
+            update.incarnation,
+            f"an update of version {update.base_version} came, the store has {expected.version}",
+        )
+    return None
+
+
+def _identity_fault(update: Update | UpdatePart) -> Stray | None:
+    if update.update_id != update_id_of(update.incarnation, update.task_id, update.worker_id):
+        reason = "its update id does not follow from its task and worker"
+        return Stray("malformed", reason, update.worker_id, update.task_id)
+    return None
+
+
+def _receive_update(update: Update, payload: memoryview, expected: Expected) -> Received:
+    stray = _identity_fault(update)
+    if stray is not None:
+        return stray
+    newer = _newer(update, expected)
+    if newer is not None:
+        return newer
+    if update.parts:
+        return Closing(update)
+    if digest_of(payload) != update.payload_digest:
+        reason = "its payload does not have the digest it says"
+        return Stray("malformed", reason, update.worker_id, update.task_id)
+    return Whole(update, payload)
+
+
+def _receive_part(part: UpdatePart, payload: memoryview, expected: Expected) -> Received:
+    stray = _identity_fault(part)
+    if stray is not None:
+        return stray
+    newer = _newer(part, expected)
+    if newer is not None:
+        return newer
+    wrong = _part_fault(part, payload.nbytes, expected)
+    if wrong:
+        return Stray("malformed", wrong, part.worker_id, part.task_id)
+    return Part(part, payload)
+
+
+def _part_fault(part: UpdatePart, payload_bytes: int, expected: Expected) -> str:
+    if (part.run_id, part.incarnation) != (expected.run_id, expected.incarnation):
+        return "a part of an upload for another run"
+    if part.layout_digest != expected.layout.digest or part.codec != CODEC:
+        return "a part of an update for another model or codec"
+    whole, size = expected.layout.update_bytes, expected.part_bytes
+    if (part.payload_bytes, part.part_bytes) != (whole, size):
+        return (
+            f"expected parts of {size} bytes of an update of {whole}, came parts of "
+            f"{part.part_bytes} of {part.payload_bytes}"
+        )
+    if part.parts != part_count(whole, size) or part.index >= part.parts:
+        return f"part {part.index} of {part.parts}: the update has {part_count(whole, size)} parts"
+    start, end = part_span(part.index, whole, size)
+    if payload_bytes != end - start:
+        return f"part {part.index}: expected {end - start} bytes, came {payload_bytes}"
+    return ""

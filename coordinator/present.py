@@ -1,0 +1,64 @@
+"""Who is there, as far as can be told: for the status line, and to tell workers of changes.
+
+Best effort by design: an answer that does not arrive is asked for again by the worker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from broker.transport import AnswerTo
+from schemas.messages import Presence
+
+REMEMBERED_MAX = 10_000  # workers told of changes; the longest unheard give way
+
+
+@dataclass(slots=True)
+class _Present:
+    to: AnswerTo | None
+    presence: Presence
+    seen_at: float
+    waiting: bool
+
+
+class PresentWorkers:
+    """Workers heard of lately."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, _Present] = {}
+
+    def see(self, presence: Presence, to: AnswerTo | None, waiting: bool, now: float) -> None:
+        """A worker said that it is there; `waiting` if it was told that it may not take a task."""
+        self._workers.pop(presence.worker_id, None)
+        if presence.leaving:
+            return
+        self._workers[presence.worker_id] = _Present(to, presence, now, waiting)
+        if len(self._workers) > REMEMBERED_MAX:
+            del self._workers[next(iter(self._workers))]
+
+    def hear(self, worker_id: str, now: float) -> None:
+        """Any other sign of life."""
+        if worker_id in self._workers:
+            self._workers[worker_id].seen_at = now
+
+    def forget_addresses(self) -> None:
+        """After a reconnect nobody is where they were."""
+        for worker in self._workers.values():
+            worker.to = None
+
+    def waiting(self) -> list[tuple[AnswerTo, Presence]]:
+        """Those to tell that they may take a task; they are not told twice."""
+        told = []
+        for worker in self._workers.values():
+            if worker.waiting and worker.to is not None:
+                worker.waiting = False
+                told.append((worker.to, worker.presence))
+        return told
+
+    def everyone(self) -> list[tuple[AnswerTo, Presence]]:
+        """Those to tell that the run is over."""
+        return [(w.to, w.presence) for w in self._workers.values() if w.to is not None]
+
+    def count(self, now: float, within_s: float) -> int:
+        """How many were heard of within the last seconds."""
+        return sum(now - worker.seen_at <= within_s for worker in self._workers.values())

@@ -1,0 +1,772 @@
+"""The coordinator as a service: one thread, one mailbox, one transaction at a time.
+
+    mailbox ──▶ batch of deliveries ──▶ transaction ──commit──▶ acks, answers, publishes, the sum
+                     ▲                        └── failed: load the state again, reconnect
+                     └── clock (`wake_at`)
+
+Rules: everything that happens comes through the mailbox, so nothing here needs a lock; deliveries
+that came in together share one fsync and one commit; a round's version is made before anything that
+came after its close is handed in.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.topology import Names, Queue, Topology
+from broker.transport import (
+    AnswerTo,
+    Confirmed,
+    Connected,
+    ConsumerLost,
+    Declared,
+    Delivered,
+    Disconnected,
+    Doubtful,
+    Failed,
+    Outgoing,
+    Post,
+    Refused,
+    Returned,
+    Transport,
+)
+from broker.transport import Event as TransportEvent
+from coordinator.aggregation.mean import WeightedMean
+from coordinator.batch import Batch, Desk
+from coordinator.clock import Clock
+from coordinator.effects import (
+    Ack,
+    AddToSum,
+    AnswerPresence,
+    AnswerStart,
+    AnswerUnwanted,
+    DropTasks,
+    Effect,
+    ForgetParts,
+    LookAtModel,
+    PublishRefused,
+    PublishTask,
+)
+from coordinator.errors import BrokerRefused
+from coordinator.evaluation import Evaluation
+from coordinator.events import TimePassed, VersionStored
+from coordinator.intake import CODEC, Expected
+from coordinator.models import ModelFolder
+from coordinator.modelstream import ModelStream, ModelVersion
+from coordinator.present import PresentWorkers
+from coordinator.progress import Observer, Progress, ignore
+from coordinator.records import RunRow, VersionRow
+from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, may_take, wake_at
+from coordinator.spool import Spool
+from coordinator.startup import StateFolder, begin_run, find_run, policy_of, restore_state
+from coordinator.store import Store
+from learning.seeding import derive_seed
+from schemas.digest import digest_of
+from schemas.layout import Layout
+from schemas.messages import Message, Presence, RunState, Standing, Start, Task, decode, encode
+from settings import Settings
+
+_log = logging.getLogger(__name__)
+
+BATCH_MAX = 256  # deliveries in one transaction: none waits long for its ack
+PREFETCH_BYTES = 256 * 1024 * 1024  # unsettled updates in memory
+CONTROL_PREFETCH = 256
+RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
+RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
+EVALUATION_WAIT_S = 600.0  # at the end of a run, for the last versions
+COME_BACK_S = (1.0, 30.0)  # the least and most a worker is asked to wait
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A version was evaluated."""
+
+    version: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Someone asked the service to stop; the run goes on at the next start."""
+
+
+MailboxEvent = TransportEvent | Evaluated | StopRequested
+
+
+class CoordinatorService:
+    """A coordinator for one federation.
+
+    Args:
+        settings: Of the federation.
+        open_transport: Makes the transport, given where to post its events.
+        observer: Takes a `Progress` whenever something changed; on the service's thread.
+        new_run: Begin another run even if the last is not finished.
+        restored: The store was restored from a backup: go on in a new incarnation.
+        clock: The coordinator's time in seconds; for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_transport: Callable[[Post], Transport],
+        observer: Observer = ignore,
+        *,
+        new_run: bool = False,
+        restored: bool = False,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._clock = Clock()
+        self._now = clock or self._clock.now
+        self._mailbox: queue.SimpleQueue[MailboxEvent] = queue.SimpleQueue()
+        self._names = Names(settings.federation.name)
+        self._policy = policy_of(settings)
+        self._stopping = False
+        self._folder = StateFolder(settings.coordinator.state_dir)
+        self._store = Store.create_or_open(
+            self._folder.store, settings.federation.name, self._now()
+        )
+        self._store.take_epoch()
+        self._spool = Spool(self._folder.spool)
+        self._models = ModelFolder(self._folder.models)
+        with self._store.reading() as work:
+            row = find_run(work, settings, new_run)
+        if restored:
+            self._store.take_incarnation(0, self._now())
+        self._finished_before = row is not None and row.state in ("draining", "ended")
+        if row is None:
+            row = begin_run(self._store, self._models, settings, self._now())
+        self._layout = Layout.from_rows(row.layout)
+        self._evaluation = Evaluation(
+            settings, self._layout, lambda v, m: self._mailbox.put(Evaluated(v, m))
+        )
+        self._transport = open_transport(self._mailbox.put)
+        self._stream = ModelStream(self._transport, self._now, self._model_ready)
+        self._present = PresentWorkers()
+        self._attempts: dict[int, int] = {}
+        self._published: list[str] = []
+        self._offset_hint: tuple[int, int] | None = None
+        self._reconnect_at: float | None = None
+        self._retry_at: float | None = None
+        self._failures = 0
+        self._state: State
+        self._load(row)
+        self._fresh = self._state.run.version < 0
+        self._forget_connection()
+
+    # from the outside
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._state.run.run_id
+
+    @property
+    def finished_before(self) -> bool:
+        """The run had ended before this start."""
+        return self._finished_before
+
+    def run(self) -> Progress:
+        """Serve until the run has ended, or `stop`; how it stands then.
+
+        Raises:
+            CoordinatorError: If it cannot go on.
+        """
+        try:
+            self.handle([])  # a round that was closing, or version 0, needs no broker
+            self._evaluate_newest()
+            self._transport.start()
+            self._progress("connecting")
+            while not self._stopping and not isinstance(self._state, Ended):
+                self.handle(self._next_events())
+            self._finish()
+            return self.look()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Ask the service to stop; from any thread or a signal handler."""
+        self._mailbox.put(StopRequested())
+
+    def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        self._transport.stop()
+        self._evaluation.close()
+        self._spool.close()
+        self._store.close()
+        self._folder.close()
+
+    def look(self, state: str = "", note: str = "") -> Progress:
+        """How the run stands."""
+        run = self._state.run
+        return Progress(
+            run_id=run.run_id,
+            state=state or _state_name(self._state),
+            version=max(run.version, 0),
+            rounds=self._policy.rounds,
+            counted=self._state.counted if isinstance(self._state, Collecting | Paused) else 0,
+            goal=self._policy.goal,
+            open_tasks=len(run.tasks),
+            online=self._present.count(self._now(), 2 * self._settings.worker.presence_s + 5),
+            updates=dict(self._verdicts),
+            evaluated=self._evaluated,
+            metrics=self._metrics,
+            note=note,
+        )
+
+    # the loop
+
+    def _next_events(self) -> list[MailboxEvent]:
+        wake = self._wake_at()
+        timeout = None if wake is None else max(0.0, wake - self._now())
+        try:
+            events = [self._mailbox.get(timeout=timeout)]
+        except queue.Empty:
+            return []
+        while len(events) < BATCH_MAX:
+            try:
+                events.append(self._mailbox.get_nowait())
+            except queue.Empty:
+                break
+        return events
+
+    def _wake_at(self) -> float | None:
+        times = [wake_at(self._state), self._stream.wake_at(), self._reconnect_at, self._retry_at]
+        known = [time for time in times if time is not None]
+        return min(known) if known else None
+
+    def handle(self, events: list[MailboxEvent]) -> None:
+        """Take what happened, in order, and look at the clock."""
+        self._clock.look()
+        self._guarded(lambda: self._handle(events))
+
+    def _handle(self, events: list[MailboxEvent]) -> None:
+        deliveries: list[Delivered] = []
+        for event in events:
+            if isinstance(event, Delivered) and event.consumer in self._consumers:
+                deliveries.append(event)
+            else:
+                if isinstance(event, Disconnected):
+                    deliveries.clear()  # void: the broker delivers them again
+                self._take(event)
+        self._look_at_timers()
+        wake = wake_at(self._state)
+        due = wake is not None and wake <= self._now()
+        if deliveries or due or isinstance(self._state, Closed):
+            self._process(deque(deliveries), due)
+
+    def _take(self, event: MailboxEvent) -> None:
+        match event:
+            case StopRequested():
+                self._stopping = True
+            case Evaluated():
+                self._note_metrics(event)
+            case Connected():
+                self._declare()
+            case Declared():
+                self._begin_to_consume()
+            case Disconnected():
+                self._forget_connection()
+                self._progress("connecting", event.reason)
+            case Failed():
+                raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
+            case _ if self._stream.handle(event):
+                pass
+            case Confirmed() if event.token in self._publishing:
+                self._published.append(self._publishing.pop(event.token))
+            case Returned() | Refused() if event.token in self._publishing:
+                self._republish.append(self._publishing.pop(event.token))
+                self._retry_later()
+                if isinstance(event, Returned):
+                    self._redeclare = True
+            case Doubtful():
+                task_id = self._publishing.pop(event.token, "")
+                if task_id:
+                    self._republish.append(task_id)
+            case ConsumerLost() if event.consumer in self._consumers:
+                del self._consumers[event.consumer]
+                self._redeclare = True
+                self._retry_later()
+            case _:
+                pass  # confirms of what needs none: diagnostic copies
+
+    def _look_at_timers(self) -> None:
+        now = self._now()
+        self._stream.tick()
+        if self._reconnect_at is not None and self._reconnect_at <= now:
+            self._reconnect_at = None
+            self._transport.start()
+        if self._retry_at is not None and self._retry_at <= now:
+            self._retry_at = None
+            if self._redeclare:
+                self._redeclare = False
+                self._transport.declare(self._topology())
+            else:
+                self._publish_again()
+
+    # connection
+
+    def _forget_connection(self) -> None:
+        self._consumers: dict[int, Callable[[Batch, Delivered], None]] = {}
+        self._publishing: dict[int, str] = {}
+        self._republish: list[str] = []
+        self._waiting_starts: list[AnswerStart] = []
+        self._redeclare = False
+        self._retry_at = None
+        self._stream.disconnected()
+        self._present.forget_addresses()
+
+    def _model_queue(self) -> Queue:
+        return self._names.model_queue(self.run_id, self._layout.num_bytes)
+
+    def _topology(self) -> Topology:
+        fixed = self._names.topology
+        return Topology(fixed.exchanges, (*fixed.queues, self._model_queue()), fixed.bindings)
+
+    def _declare(self) -> None:
+        self._transport.declare(self._topology())
+
+    def _begin_to_consume(self) -> None:
+        if self._stream.offset is None:
+            self._connect_stream()
+        update_bytes = min(self._layout.update_bytes, self._settings.rounds.part_bytes) + 4096
+        prefetch = min(max(PREFETCH_BYTES // update_bytes, 8), 1024)
+        handlers = (
+            (self._names.control_queue, CONTROL_PREFETCH, Batch.take_control),
+            (self._names.update_queue(), prefetch, Batch.take_update),
+            (self._names.parked_queue, 1, self._take_parked),
+        )
+        standing = set(self._consumers.values())
+        for source, count, handler in handlers:
+            if handler not in standing:
+                self._consumers[self._transport.consume(source, count)] = handler
+        if self._fresh:
+            self._clear_after_earlier_runs()
+        self._publish_doubted()
+        self._progress()
+
+    def _clear_after_earlier_runs(self) -> None:
+        """Nothing in the pool is of a run that has just begun, and no one reads older models."""
+        self._fresh = False
+        self._transport.purge(self._names.task_queue)
+        with self._store.reading() as work:
+            earlier = [row.run_id for row in work.runs() if row.run_id != self.run_id]
+        for run_id in earlier:
+            self._transport.delete(self._names.model_queue(run_id, 0))
+
+    def _connect_stream(self) -> None:
+        if self._state.run.version < 0:
+            return  # version 0 is about to be made known
+        with self._store.reading() as work:
+            row = work.version(self.run_id, self._state.run.version)
+        if row is not None:
+            self._stream.connect(self._model_queue(), self._as_streamed(row), row.stream_offset)
+
+    def _publish_doubted(self) -> None:
+        """Tasks that the store has and the broker may not: sent again under their ids."""
+        with self._store.reading() as work:
+            rows = [row for row in work.open_tasks(self.run_id) if not row.published]
+        on_their_way = set(self._publishing.values()) | set(self._published)
+        self._republish = [row.task_id for row in rows if row.task_id not in on_their_way]
+        self._publish_again()
+
+    def _publish_again(self) -> None:
+        again, self._republish = self._republish, []
+        for task_id in again:
+            if task_id in self._state.run.tasks:
+                self._publish_task(PublishTask(task_id, ""))
+
+    def _retry_later(self) -> None:
+        if self._retry_at is None:
+            self._retry_at = self._now() + RETRY_S
+
+    # transactions
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do work that writes; if the disk refuses, go back to what the store says."""
+        try:
+            work()
+        except (OSError, SQLAlchemyError) as error:
+            delay = RECOVER_S[min(self._failures, len(RECOVER_S) - 1)]
+            self._failures += 1
+            _log.error("could not write (%s); trying again in %.0f s", _in_short(error), delay)
+            self._spool.close()
+            self._transport.disconnect()
+            self._forget_connection()
+            self._reload()
+            self._reconnect_at = self._now() + delay
+            self._progress("connecting", f"could not write: {_in_short(error)}")
+
+    def _process(self, deliveries: deque[Delivered], due: bool) -> None:
+        self._note_attempts(deliveries)
+        while deliveries or due or isinstance(self._state, Closed):
+            if isinstance(self._state, Closed):
+                self._make_version()
+                continue
+            batch = self._transact(deliveries, due)
+            due = False
+            self._carry_out(batch.effects)
+        self._progress()
+
+    def _transact(self, deliveries: deque[Delivered], due: bool) -> Batch:
+        with self._store.transaction() as work:
+            batch = Batch(self._desk(), work, self._state)
+            if due:
+                batch.advance(TimePassed())
+            while deliveries and not batch.closed:
+                delivery = deliveries.popleft()
+                self._consumers[delivery.consumer](batch, delivery)
+            for task_id in self._published:
+                work.update_task(task_id, published=True)
+            if self._offset_hint is not None:
+                version, offset = self._offset_hint
+                work.update_version(self.run_id, version, stream_offset=offset)
+            self._spool.sync()
+        self._failures = 0
+        self._published.clear()
+        self._offset_hint = None
+        self._committed(batch)
+        return batch
+
+    def _note_attempts(self, deliveries: deque[Delivered]) -> None:
+        """A parked message's attempt is on disk before it is decoded: it may be what kills us."""
+        parked = [d for d in deliveries if self._consumers[d.consumer] == self._take_parked]
+        if parked:
+            with self._store.transaction() as work:
+                self._attempts = {d.tag: work.attempt_parked(digest_of(d.body)) for d in parked}
+
+    def _take_parked(self, batch: Batch, delivery: Delivered) -> None:
+        batch.take_parked(delivery, self._attempts.get(delivery.tag, 1))
+
+    def _committed(self, batch: Batch) -> None:
+        self._state = batch.state
+        for verdict, count in batch.verdicts.items():
+            self._verdicts[verdict] = self._verdicts.get(verdict, 0) + count
+
+    def _desk(self) -> Desk:
+        run = self._state.run
+        expected = Expected(
+            run_id=run.run_id,
+            incarnation=run.incarnation,
+            version=run.version,
+            layout=self._layout,
+            part_bytes=self._settings.rounds.part_bytes,
+            max_norm=self._policy.max_norm,
+            digest_of_version=self._digests.get,
+        )
+        assert self._store.epoch is not None
+        return Desk(expected, self._spool, self._store.epoch, self._now())
+
+    # state
+
+    def _reload(self) -> None:
+        with self._store.reading() as work:
+            row = work.last_run()
+        assert row is not None
+        self._load(row)
+
+    def _load(self, row: RunRow) -> None:
+        """The state as the store has it; the sum is made again from the spool."""
+        with self._store.reading() as work:
+            incarnation = work.incarnation()
+            tasks = work.open_tasks(row.run_id)
+            counted = work.counted_in_round(row.run_id, row.version)
+            versions = work.versions(row.run_id)
+            self._verdicts = work.count_by_verdict(row.run_id)
+        if row.state in ("draining", "ended"):
+            counted = []
+        self._state = restore_state(
+            row, incarnation, tasks, len(counted), self._policy, self._now()
+        )
+        self._reopened = isinstance(self._state, Closed) and row.state != "closed"
+        self._digests = {version.version: version.digest for version in versions}
+        known = [version for version in versions if version.metrics]
+        self._evaluated = known[-1].version if known else -1
+        self._metrics: Mapping[str, float] = known[-1].metrics if known else {}
+        self._sum = WeightedMean(self._layout)
+        for update in counted:
+            _, payload = decode(self._spool.read(update.where))
+            self._sum.add(payload, update.weight)
+        self._base: bytes | bytearray = b""
+        self._base_version = -1
+
+    def _model(self, row: VersionRow) -> bytes | bytearray:
+        if self._base_version != row.version:
+            self._base = self._models.read(row.file, self._layout, row.digest)
+            self._base_version = row.version
+        return self._base
+
+    def _as_streamed(self, row: VersionRow) -> ModelVersion:
+        return ModelVersion(
+            run_id=row.run_id,
+            incarnation=self._state.run.incarnation,
+            version=row.version,
+            digest=row.digest,
+            model=self._model(row),
+            part_bytes=self._settings.rounds.part_bytes,
+        )
+
+    # versions
+
+    def _make_version(self) -> None:
+        """Turn the sum of the closed round into the next version, and open the next round."""
+        run = self._state.run
+        next_version = run.version if self._reopened else run.version + 1
+        self._reopened = False
+        with self._store.reading() as work:
+            row = work.version(run.run_id, next_version)
+            base = work.version(run.run_id, run.version)
+        made = row is None
+        if row is None:
+            assert base is not None
+            row = self._aggregate(base, next_version)
+        with self._store.transaction() as work:
+            if made:
+                work.insert_version(row)
+            self._digests[row.version] = row.digest
+            batch = Batch(self._desk(), work, self._state)
+            batch.advance(VersionStored(row.version))
+        self._committed(batch)
+        self._sum = WeightedMean(self._layout)
+        self._stream.publish(self._as_streamed(row))
+        self._carry_out(batch.effects)
+        self._evaluation.evaluate(row.version, self._models.path(row.file))
+        self._tell_waiting()
+        if made:
+            self._prune(row.version)
+
+    def _aggregate(self, base: VersionRow, version: int) -> VersionRow:
+        model = self._sum.result(self._model(base))
+        with self._store.reading() as work:
+            run = work.last_run()
+        row = VersionRow(
+            run_id=base.run_id,
+            version=version,
+            digest=digest_of(model),
+            num_bytes=len(model),
+            file=self._models.write(base.run_id, version, model, self._layout),
+            stream_offset=None,
+            counted=self._sum.count,
+            weight=self._sum.total_weight,
+            why=run.why if run is not None else "",
+            made_at=self._now(),
+            metrics={},
+        )
+        self._base, self._base_version = model, version
+        return row
+
+    def _prune(self, version: int) -> None:
+        """Delete model files and spool segments that no setting keeps."""
+        keep = self._settings.coordinator
+        old = version - keep.keep_versions
+        with self._store.reading() as work:
+            row = work.version(self.run_id, old) if old >= 0 else None
+            segment = work.oldest_segment(self.run_id, version - keep.spool_keep_rounds)
+        if row is not None:
+            self._models.forget(row.file)
+        if segment is not None:
+            self._spool.forget(segment)
+
+    def _model_ready(self, version: int, offset: int) -> None:
+        self._offset_hint = (version, offset)  # written with the next transaction
+        waiting, self._waiting_starts = self._waiting_starts, []
+        for start in waiting:
+            self._answer_start(start)
+
+    def _evaluate_newest(self) -> None:
+        """The newest version, if the last process ended before it was evaluated."""
+        with self._store.reading() as work:
+            row = work.version(self.run_id, self._state.run.version)
+        if row is not None and not row.metrics and self._evaluated < row.version:
+            self._evaluation.evaluate(row.version, self._models.path(row.file))
+
+    def _note_metrics(self, event: Evaluated) -> None:
+        with self._store.transaction() as work:
+            work.update_version(self.run_id, event.version, metrics=dict(event.metrics))
+        if event.version >= self._evaluated:
+            self._evaluated, self._metrics = event.version, event.metrics
+        self._progress()
+
+    # effects
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Ack():
+                    self._transport.ack(effect.tag)
+                case AddToSum():
+                    self._sum.add(effect.payload, effect.weight)
+                case PublishTask():
+                    self._publish_task(effect)
+                case PublishRefused():
+                    name = self._names.refused_queue.name
+                    self._transport.publish(Outgoing("", name, effect.body, effect.message_id))
+                case AnswerStart():
+                    self._answer_start(effect)
+                case AnswerUnwanted():
+                    self._answer_unwanted(effect)
+                case AnswerPresence():
+                    self._answer_presence(effect)
+                case ForgetParts():
+                    self._spool.forget_parts(effect.update_id)
+                case LookAtModel():
+                    self._stream.doubt()
+                case DropTasks():
+                    self._transport.purge(self._names.task_queue)
+                case _:
+                    assert_never(effect)
+
+    def _publish_task(self, effect: PublishTask) -> None:
+        task = Task(
+            run_id=self.run_id,
+            task_id=effect.task_id,
+            kind="train",
+            incarnation=self._state.run.incarnation,
+            not_after=self._state.run.ends_at,
+            codec=CODEC,
+            part_bytes=self._settings.rounds.part_bytes,
+            replaces=effect.replaces,
+            base_version=None,
+            time_s=self._now(),
+        )
+        message = Outgoing(
+            self._names.task_exchange, self._names.task_key, encode(task), effect.task_id
+        )
+        self._publishing[self._transport.publish(message)] = effect.task_id
+
+    def _answer_start(self, effect: AnswerStart) -> None:
+        run, now = self._state.run, self._now()
+        if self._stream.offset is None:
+            if len(self._waiting_starts) < self._policy.concurrency:
+                self._waiting_starts.append(effect)
+            return  # the worker asks again
+        num_bytes, part_bytes = self._layout.num_bytes, self._settings.rounds.part_bytes
+        self._answer(
+            effect.to,
+            Start(
+                run_id=run.run_id,
+                task_id=effect.task_id,
+                incarnation=run.incarnation,
+                wanted=True,
+                reason="",
+                base_version=run.version,
+                model_digest=self._digests[run.version],
+                model_bytes=num_bytes,
+                layout_digest=self._layout.digest,
+                parts=max(1, -(-num_bytes // part_bytes)),
+                offset=self._stream.offset,
+                seed=derive_seed(self._settings.run.seed, effect.task_id),
+                lease_s=max(0.0, effect.lease_end - now),
+                time_s=now,
+            ),
+        )
+
+    def _answer_unwanted(self, effect: AnswerUnwanted) -> None:
+        self._answer(
+            effect.to,
+            Start(
+                run_id=effect.run_id,
+                task_id=effect.task_id,
+                incarnation=self._state.run.incarnation,
+                wanted=False,
+                reason=effect.reason,
+                base_version=-1,
+                model_digest=None,
+                model_bytes=0,
+                layout_digest=None,
+                parts=0,
+                offset=0,
+                seed=0,
+                lease_s=0.0,
+                time_s=self._now(),
+            ),
+        )
+
+    def _answer_presence(self, effect: AnswerPresence) -> None:
+        standing = self._standing(effect)
+        waiting = not standing.may_take
+        self._present.see(effect.presence, effect.to, waiting, self._now())
+        if effect.to is not None and not effect.presence.leaving:
+            self._answer(effect.to, standing)
+
+    def _standing(self, effect: AnswerPresence) -> Standing:
+        run, presence, now = self._state.run, effect.presence, self._now()
+        come_back = COME_BACK_S[1]
+        if isinstance(self._state, Collecting):
+            come_back = min(max(self._state.deadline_at - now, COME_BACK_S[0]), come_back)
+        return Standing(
+            run_id=run.run_id,
+            state=_run_state(self._state),
+            incarnation=run.incarnation,
+            version=run.version,
+            may_take=may_take(self._state, presence.run_id, presence.last_version),
+            come_back_s=come_back,
+            verdicts=effect.verdicts,
+            missing=effect.missing,
+            unknown=effect.unknown,
+            time_s=now,
+        )
+
+    def _tell_waiting(self) -> None:
+        over = isinstance(self._state, Draining | Ended)
+        told = self._present.everyone() if over else self._present.waiting()
+        for to, presence in told:
+            self._answer(to, self._standing(_nothing_asked(to, presence)))
+
+    def _answer(self, to: AnswerTo, message: Message) -> None:
+        self._transport.answer(to, encode(message))
+
+    # the end
+
+    def _finish(self) -> None:
+        if isinstance(self._state, Ended):
+            self._tell_waiting()
+            self._evaluation.wait(EVALUATION_WAIT_S)
+            self._take_what_is_left()
+        self._progress()
+
+    def _take_what_is_left(self) -> None:
+        while True:
+            try:
+                event = self._mailbox.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(event, Evaluated):
+                self._note_metrics(event)
+
+    def _progress(self, state: str = "", note: str = "") -> None:
+        self._observer(self.look(state, note))
+
+
+def _nothing_asked(to: AnswerTo, presence: Presence) -> AnswerPresence:
+    return AnswerPresence(to, presence, {}, {}, ())
+
+
+def _state_name(state: State) -> str:
+    return type(state).__name__.lower()
+
+
+def _run_state(state: State) -> RunState:
+    match state:
+        case Collecting() | Closed():
+            return "running"
+        case Paused():
+            return "paused"
+        case Draining():
+            return "draining"
+        case Ended():
+            return "ended"
+        case _:
+            assert_never(state)
+
+
+def _in_short(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).splitlines()[0]

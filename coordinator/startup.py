@@ -1,0 +1,205 @@
+"""Beginning a run, and going on with one: from settings and store to a state of the machine."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from coordinator.errors import InUse, RunError
+from coordinator.evaluation import initial_of
+from coordinator.models import ModelFolder, load_initial
+from coordinator.policy import RoundPolicy
+from coordinator.records import RunRow, TaskRow, VersionRow
+from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
+from coordinator.store import Store, Work
+from coordinator.tasks import OpenTasks
+from schemas.digest import digest_of
+from schemas.layout import Layout
+from settings import Settings
+from settings.frozen import changed, frozen_fields
+
+_log = logging.getLogger(__name__)
+
+
+class StateFolder:
+    """The coordinator's folder, held by one process at a time.
+
+    Raises:
+        InUse: If another process has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.store = path / "coordinator.db"
+        self.spool = path / "spool"
+        self.models = path / "models"
+        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise InUse(
+                f"another coordinator is running on {path}: stop it, or set another "
+                "coordinator.state_dir"
+            ) from None
+
+    def close(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+
+def policy_of(settings: Settings) -> RoundPolicy:
+    """The round policy that settings describe."""
+    rounds = settings.rounds
+    return RoundPolicy(
+        rounds=settings.run.rounds,
+        goal=rounds.goal,
+        quorum=rounds.quorum,
+        concurrency=rounds.tasks_in_flight,
+        deadline_s=rounds.deadline_s,
+        lease_s=rounds.lease_s,
+        late=rounds.late,
+        max_staleness=rounds.max_staleness,
+        max_extensions=rounds.max_extensions,
+        max_examples=rounds.max_examples,
+        max_norm=rounds.max_norm,
+        max_seconds=settings.run.max_seconds,
+        drain_s=rounds.drain_s,
+    )
+
+
+def find_run(work: Work, settings: Settings, new_run: bool) -> RunRow | None:
+    """The run to go on with, None if a new one is to begin.
+
+    Raises:
+        RunError: If settings that a run keeps have changed, naming them.
+    """
+    row = work.last_run()
+    if row is None or new_run:
+        return None
+    differences = changed(row.settings, frozen_fields(settings))
+    if differences:
+        raise RunError(
+            f"run {row.run_id[:8]} keeps these settings: {'; '.join(differences)}. Set them back, "
+            "or start another run with --new-run"
+        )
+    return row
+
+
+def begin_run(store: Store, models: ModelFolder, settings: Settings, now: float) -> RunRow:
+    """Begin a run: its row and version 0, in one transaction, the file on disk before it.
+
+    Raises:
+        RunError: If there is no initial model.
+    """
+    initial = initial_of(settings)
+    layout = initial.layout
+    with store.reading() as work:
+        model = _initial_model(settings, work, models, layout, initial.model)
+        last = work.last_run()
+    run_id = secrets.token_hex(16)
+    row = RunRow(
+        run_id=run_id,
+        number=1 if last is None else last.number + 1,
+        state="closed",
+        version=-1,
+        rounds=settings.run.rounds,
+        goal=settings.rounds.goal,
+        settings=frozen_fields(settings),
+        layout=layout.rows(),
+        layout_digest=layout.digest,
+        next_task=0,
+        opened_at=now,
+        deadline_at=now,
+        extensions=0,
+        until=0.0,
+        why="",
+        started_at=now,
+        ended_at=None,
+    )
+    version = VersionRow(
+        run_id=run_id,
+        version=0,
+        digest=digest_of(model),
+        num_bytes=layout.num_bytes,
+        file=models.write(run_id, 0, model, layout),
+        stream_offset=None,
+        counted=0,
+        weight=0.0,
+        why="initial",
+        made_at=now,
+        metrics={},
+    )
+    with store.transaction() as work:
+        work.insert_run(row)
+        work.insert_version(version)
+    _log.info("run %s begins: %d parameters", run_id[:8], layout.num_floats)
+    return row
+
+
+def _initial_model(
+    settings: Settings, work: Work, models: ModelFolder, layout: Layout, learners: bytes
+) -> bytes | bytearray:
+    initial = settings.run.initial
+    if initial == "learner":
+        return learners
+    if not initial.startswith("run:"):
+        return load_initial(Path(initial), layout)
+    prefix = initial.removeprefix("run:")
+    runs = [row for row in work.runs() if row.run_id.startswith(prefix)]
+    if len(runs) != 1:
+        known = ", ".join(row.run_id[:8] for row in work.runs()) or "none"
+        raise RunError(f"run.initial: expected the id of one earlier run ({known}), came {prefix}")
+    last = work.version(runs[0].run_id, runs[0].version)
+    if last is None:
+        raise RunError(f"run.initial: run {prefix} made no version")
+    return load_initial(models.path(last.file), layout)
+
+
+def restore_state(
+    row: RunRow,
+    incarnation: int,
+    tasks: Iterable[TaskRow],
+    counted: int,
+    policy: RoundPolicy,
+    now: float,
+) -> State:
+    """The machine's state from the store.
+
+    Stored times are another process's, and its clock may have been wrong: no timer runs longer
+    than one that begins now.
+    """
+    ends_at = None
+    if policy.max_seconds:
+        ends_at = min(row.started_at, now) + policy.max_seconds
+    run = Run(
+        run_id=row.run_id,
+        incarnation=incarnation,
+        policy=policy,
+        version=row.version,
+        tasks=OpenTasks.restore((task.as_open() for task in tasks), now, policy.lease_s),
+        next_task=row.next_task,
+        ends_at=ends_at,
+    )
+    deadline_at = min(row.deadline_at, now + policy.deadline_s)
+    match row.state:
+        case "closed":
+            return Closed(run)
+        case "paused":
+            return Paused(run, counted, min(row.opened_at, now))
+        case "collecting":
+            if counted >= policy.goal:
+                raise RunError(
+                    f"the open round has {counted} updates already: rounds.goal cannot be lowered "
+                    "below that"
+                )
+            return Collecting(run, counted, min(row.opened_at, now), deadline_at, row.extensions)
+        case _:
+            if row.why == "all rounds are done" and row.version < policy.rounds:
+                return Closed(run)  # rounds were added: the run goes on
+            # It has ended; what still comes is recorded for a while.
+            return Draining(run, now + policy.drain_s)
