@@ -167,8 +167,10 @@ class Consuming:
 class ConsumerLost:
     """The consumer ended, though the connection stands; its deliveries are void.
 
+    Wait a little before consuming again.
+
     Attributes:
-        missing: True if the queue does not exist (yet): wait and consume again.
+        missing: True if the queue does not exist, or not yet.
     """
 
     consumer: int
@@ -222,7 +224,11 @@ class Transport(Protocol):
         ...
 
     def consume(self, queue: Queue, prefetch: int, offset: int | None = None) -> int:
-        """Start a consumer and return its id.
+        """Start a consumer and return its id: `Consuming` or `ConsumerLost` follows.
+
+        A client has one consumer of a queue: another one takes its place, and what it held goes
+        back to the queue. So a consumer that was begun in the belief in an older connection does
+        no harm; deliveries of consumers that are not known may be ignored.
 
         Args:
             queue: What to consume from.

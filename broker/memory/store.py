@@ -121,7 +121,10 @@ class Store:
     def attach(
         self, client: Client, consumer_id: int, spec: Queue, prefetch: int, offset: int | None
     ) -> None:
-        """Attach a consumer, and give it what is there."""
+        """Attach a consumer in place of the client's last one there; give it what is there."""
+        for known in list(client.consumers.values()):
+            if known.queue.spec.name == spec.name:
+                self._replace(client, known)
         queue = self._queues.get(spec.name)
         if queue is None:
             lost = ConsumerLost(consumer_id, f"there is no queue {spec.name}", missing=True)
@@ -141,6 +144,12 @@ class Store:
         if consumer is not None:
             consumer.queue.consumers.remove(consumer)
             self._pump(consumer.queue)
+
+    def _replace(self, client: Client, consumer: Consumer) -> None:
+        self.detach(client, consumer.id)
+        held = [tag for tag, lease in client.leases.items() if lease.consumer is consumer]
+        for tag in held:
+            self.reject(client, tag, requeue=True)
 
     def settle(self, client: Client, tag: int) -> None:
         """Forget the message of a delivery."""

@@ -433,7 +433,7 @@ class TransportContract:
         assert len({delivered.body for delivered in mine + theirs}) == 10
 
     def test_one_single_active_consumer_is_served_and_another_takes_over(
-        self, peer: Peer, other: Peer
+        self, bench: Bench, peer: Peer, other: Peer
     ) -> None:
         peer.consume(SINGLE, prefetch=2)
         other.consume(SINGLE, prefetch=2)
@@ -441,7 +441,7 @@ class TransportContract:
         assert [peer.delivered().body for _ in range(2)] == [b"1", b"2"]
         other.settled()
         assert not other.mailbox.left(Delivered)
-        peer.transport.disconnect()
+        bench.cut(peer)
         first, second = other.delivered(), other.delivered()
         assert [first.body, second.body] == [b"1", b"2"]
         assert first.redelivered

@@ -1,0 +1,5 @@
+"""The transport over RabbitMQ. The only package that knows pika."""
+
+from broker.rabbitmq.transport import RabbitTransport
+
+__all__ = ["RabbitTransport"]
