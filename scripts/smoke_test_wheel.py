@@ -29,8 +29,9 @@ for name in sys.argv[1:]:
             continue
         try:
             importlib.import_module(module.name)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("torch", "sklearn"):
+        except Exception as error:
+            missing = error.__cause__ or error  # ours may say which extra to install
+            if getattr(missing, "name", None) not in ("torch", "sklearn"):
                 raise
     assert "site-packages" in package.__file__, package.__file__
 """
