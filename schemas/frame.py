@@ -110,7 +110,9 @@ def _unpack_header(packed: memoryview) -> dict[str, Any]:
     except DecodeError:
         raise
     except Exception as error:  # msgpack raises many kinds; each means the same to us
-        raise DecodeError(f"the header is not msgpack: {str(error) or type(error).__name__}") from error
+        raise DecodeError(
+            f"the header is not msgpack: {str(error) or type(error).__name__}"
+        ) from error
     if type(header) is not dict:
         raise DecodeError(f"expected a map as header, came {type(header).__name__}")
     if unpacker.tell() != len(packed):

@@ -40,6 +40,8 @@ DTYPES: dict[str, int] = {
 
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 
+_NO_NAMES = ("__metadata__",)  # safetensors keeps it for itself
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -51,6 +53,10 @@ class Entry:
     rule: Rule
 
     def __post_init__(self) -> None:
+        if self.name in _NO_NAMES or not _is_unicode(self.name):
+            raise LayoutError(
+                f"{self.name!r} cannot be the name of an array: no file could hold it"
+            )
         if self.dtype not in DTYPES:
             raise LayoutError(f"{self.name}: expected a dtype of {list(DTYPES)}, came {self.dtype}")
         if self.rule not in get_args(Rule) or (self.rule == "mean") != (self.dtype in FLOATS):
@@ -143,7 +149,8 @@ class Layout:
     @cached_property
     def digest(self) -> str:
         """The layout's name: equal exactly if names, dtypes, shapes and rules are."""
-        lines = (f"{e.name}\0{e.dtype}\0{e.shape}\0{e.rule}\n" for e in self.entries)
+        # A name may hold anything, so its length comes first: none looks like two entries.
+        lines = (f"{len(e.name)} {e.name} {e.dtype} {e.shape} {e.rule}\n" for e in self.entries)
         return digest_of("".join(lines).encode())
 
     def offsets(self) -> list[int]:
@@ -155,3 +162,11 @@ class Layout:
             offsets.append(begin)
             starts[entry.dtype] = begin + entry.count * DTYPES[entry.dtype]
         return offsets
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

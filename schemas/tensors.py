@@ -118,8 +118,12 @@ def as_float32(numbers: Array) -> Floats:
     return numbers.astype("<f4", copy=False)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def add_to(numbers: Array, change: Floats) -> Array:
-    """The sum of both, in the numbers' own dtype (bfloat16 rounds to nearest even)."""
+    """The sum of both, in the numbers' own dtype (bfloat16 rounds to nearest even).
+
+    What the dtype cannot hold becomes infinite.
+    """
     if numbers.dtype == BFLOAT16:
         return _to_bfloat16(as_float32(numbers) + change)
     if numbers.dtype.itemsize < 4:
@@ -133,6 +137,7 @@ def _to_bfloat16(numbers: Floats) -> Array:
     return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded).astype("<u2").view(BFLOAT16)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a training that diverged: refused where it arrives
 def update_between(received: Buffer, trained: Buffer, layout: Layout) -> bytearray:
     """The payload of an update: trained minus received as float32, then the arrays to be maxed.
 
