@@ -340,7 +340,7 @@ class Batch:
                 work.insert_task(_offered(action, run.run_id, now))
                 if action.replaces:
                     work.update_task(action.replaces, replaced=True)
-                self.effects.append(PublishTask(action.task_id, action.replaces))
+                self.effects.append(PublishTask(action.task_id))
             case GrantTask():
                 self._grant(action, asking)
             case DenyTask():

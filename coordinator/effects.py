@@ -29,7 +29,6 @@ class PublishTask:
     """Publish a task that the store has."""
 
     task_id: str
-    replaces: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ class Evaluation:
     def _ended(self, how: str) -> None:
         with self._lock:
             self._child = None
-            if self._busy is not None:
+            if self._busy is not None and not self._stopped:
                 self._busy = None
                 self._fail(f"its process {how}")
             self._next()

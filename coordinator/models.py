@@ -95,7 +95,7 @@ def from_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
         LayoutError: If it holds a dtype that parameters cannot have.
     """
     arrays = {}
-    for name, view in deserialize(data):  # type: ignore[no-untyped-call]  # it has no types
+    for name, view in deserialize(data):
         if view["dtype"] not in _NUMPY:
             raise LayoutError(f"{name}: parameters cannot be of dtype {view['dtype']}")
         numbers = np.frombuffer(view["data"], _NUMPY[view["dtype"]])

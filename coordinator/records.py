@@ -120,7 +120,13 @@ class TaskRow:
 
     def as_open(self) -> OpenTask:
         """The task as the machine knows it."""
-        return OpenTask(self.task_id, self.offered_version, self.worker_id, self.lease_end)
+        return OpenTask(
+            self.task_id,
+            self.offered_version,
+            self.worker_id,
+            self.lease_end,
+            replaces=self.replaces,
+        )
 
 
 @dataclass(frozen=True, slots=True)

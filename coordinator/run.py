@@ -381,5 +381,5 @@ def _refilled(state: Collecting, actions: list[Action]) -> Step:
 def _offered(run: Run, replaces: str, actions: list[Action]) -> Run:
     task_id = run.task_id(run.next_task)
     actions.append(OfferTask(task_id, run.next_task, run.version, replaces))
-    tasks = run.tasks.offer(OpenTask(task_id, run.version))
+    tasks = run.tasks.offer(OpenTask(task_id, run.version, replaces=replaces))
     return replace(run, tasks=tasks, next_task=run.next_task + 1)

@@ -38,7 +38,7 @@ from broker.transport import (
     Transport,
 )
 from broker.transport import Event as TransportEvent
-from coordinator.aggregation.mean import WeightedMean
+from coordinator import answers
 from coordinator.batch import Batch, Desk
 from coordinator.clock import Clock
 from coordinator.effects import (
@@ -60,17 +60,18 @@ from coordinator.events import TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected
 from coordinator.models import ModelFolder
 from coordinator.modelstream import ModelStream, ModelVersion
+from coordinator.offering import TaskOutlet
 from coordinator.present import PresentWorkers
 from coordinator.progress import Observer, Progress, ignore
 from coordinator.records import RunRow, VersionRow
-from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, may_take, wake_at
+from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, wake_at
 from coordinator.spool import Spool
 from coordinator.startup import StateFolder, begin_run, find_run, policy_of, restore_state
 from coordinator.store import Store
-from learning.seeding import derive_seed
+from coordinator.versions import Versions
 from schemas.digest import digest_of
 from schemas.layout import Layout
-from schemas.messages import Message, Presence, RunState, Standing, Start, Task, decode, encode
+from schemas.messages import Message, Task, encode
 from settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,6 @@ CONTROL_PREFETCH = 256
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
 EVALUATION_WAIT_S = 600.0  # at the end of a run, for the last versions
-COME_BACK_S = (1.0, 30.0)  # the least and most a worker is asked to wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class CoordinatorService:
         self._stream = ModelStream(self._transport, self._now, self._model_ready)
         self._present = PresentWorkers()
         self._attempts: dict[int, int] = {}
-        self._published: list[str] = []
+        self._tasks = TaskOutlet(self._transport, self._task_message)
         self._offset_hint: tuple[int, int] | None = None
         self._reconnect_at: float | None = None
         self._retry_at: float | None = None
@@ -217,8 +217,8 @@ class CoordinatorService:
             open_tasks=len(run.tasks),
             online=self._present.count(self._now(), 2 * self._settings.worker.presence_s + 5),
             updates=dict(self._verdicts),
-            evaluated=self._evaluated,
-            metrics=self._metrics,
+            evaluated=self._versions.evaluated,
+            metrics=self._versions.metrics,
             note=note,
         )
 
@@ -268,7 +268,8 @@ class CoordinatorService:
             case StopRequested():
                 self._stopping = True
             case Evaluated():
-                self._note_metrics(event)
+                self._versions.note_metrics(event.version, event.metrics)
+                self._progress()
             case Connected():
                 self._declare()
             case Declared():
@@ -280,17 +281,10 @@ class CoordinatorService:
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
             case _ if self._stream.handle(event):
                 pass
-            case Confirmed() if event.token in self._publishing:
-                self._published.append(self._publishing.pop(event.token))
-            case Returned() | Refused() if event.token in self._publishing:
-                self._republish.append(self._publishing.pop(event.token))
-                self._retry_later()
-                if isinstance(event, Returned):
-                    self._redeclare = True
-            case Doubtful():
-                task_id = self._publishing.pop(event.token, "")
-                if task_id:
-                    self._republish.append(task_id)
+            case Confirmed() | Returned() | Refused() | Doubtful():
+                if self._tasks.handle(event):
+                    self._redeclare |= isinstance(event, Returned)
+                    self._retry_later()
             case ConsumerLost() if event.consumer in self._consumers:
                 del self._consumers[event.consumer]
                 self._redeclare = True
@@ -310,14 +304,13 @@ class CoordinatorService:
                 self._redeclare = False
                 self._transport.declare(self._topology())
             else:
-                self._publish_again()
+                self._tasks.publish_again()
 
     # connection
 
     def _forget_connection(self) -> None:
         self._consumers: dict[int, Callable[[Batch, Delivered], None]] = {}
-        self._publishing: dict[int, str] = {}
-        self._republish: list[str] = []
+        self._tasks.disconnected()
         self._waiting_starts: list[AnswerStart] = []
         self._redeclare = False
         self._retry_at = None
@@ -365,24 +358,14 @@ class CoordinatorService:
     def _connect_stream(self) -> None:
         if self._state.run.version < 0:
             return  # version 0 is about to be made known
-        with self._store.reading() as work:
-            row = work.version(self.run_id, self._state.run.version)
+        row = self._versions.row(self._state.run.version)
         if row is not None:
             self._stream.connect(self._model_queue(), self._as_streamed(row), row.stream_offset)
 
     def _publish_doubted(self) -> None:
-        """Tasks that the store has and the broker may not: sent again under their ids."""
         with self._store.reading() as work:
-            rows = [row for row in work.open_tasks(self.run_id) if not row.published]
-        on_their_way = set(self._publishing.values()) | set(self._published)
-        self._republish = [row.task_id for row in rows if row.task_id not in on_their_way]
-        self._publish_again()
-
-    def _publish_again(self) -> None:
-        again, self._republish = self._republish, []
-        for task_id in again:
-            if task_id in self._state.run.tasks:
-                self._publish_task(PublishTask(task_id, ""))
+            rows = work.open_tasks(self.run_id)
+        self._tasks.publish_doubted(row.task_id for row in rows if not row.published)
 
     def _retry_later(self) -> None:
         if self._retry_at is None:
@@ -424,14 +407,14 @@ class CoordinatorService:
             while deliveries and not batch.closed:
                 delivery = deliveries.popleft()
                 self._consumers[delivery.consumer](batch, delivery)
-            for task_id in self._published:
+            for task_id in self._tasks.confirmed:
                 work.update_task(task_id, published=True)
             if self._offset_hint is not None:
                 version, offset = self._offset_hint
                 work.update_version(self.run_id, version, stream_offset=offset)
             self._spool.sync()
         self._failures = 0
-        self._published.clear()
+        self._tasks.confirmed.clear()
         self._offset_hint = None
         self._committed(batch)
         return batch
@@ -460,7 +443,7 @@ class CoordinatorService:
             layout=self._layout,
             part_bytes=self._settings.rounds.part_bytes,
             max_norm=self._policy.max_norm,
-            digest_of_version=self._digests.get,
+            digest_of_version=self._versions.digest_of,
         )
         assert self._store.epoch is not None
         return Desk(expected, self._spool, self._store.epoch, self._now())
@@ -479,7 +462,6 @@ class CoordinatorService:
             incarnation = work.incarnation()
             tasks = work.open_tasks(row.run_id)
             counted = work.counted_in_round(row.run_id, row.version)
-            versions = work.versions(row.run_id)
             self._verdicts = work.count_by_verdict(row.run_id)
         if row.state in ("draining", "ended"):
             counted = []
@@ -487,22 +469,8 @@ class CoordinatorService:
             row, incarnation, tasks, len(counted), self._policy, self._now()
         )
         self._reopened = isinstance(self._state, Closed) and row.state != "closed"
-        self._digests = {version.version: version.digest for version in versions}
-        known = [version for version in versions if version.metrics]
-        self._evaluated = known[-1].version if known else -1
-        self._metrics: Mapping[str, float] = known[-1].metrics if known else {}
-        self._sum = WeightedMean(self._layout)
-        for update in counted:
-            _, payload = decode(self._spool.read(update.where))
-            self._sum.add(payload, update.weight)
-        self._base: bytes | bytearray = b""
-        self._base_version = -1
-
-    def _model(self, row: VersionRow) -> bytes | bytearray:
-        if self._base_version != row.version:
-            self._base = self._models.read(row.file, self._layout, row.digest)
-            self._base_version = row.version
-        return self._base
+        self._versions = Versions(row.run_id, self._layout, self._store, self._spool, self._models)
+        self._versions.add_again(counted)
 
     def _as_streamed(self, row: VersionRow) -> ModelVersion:
         return ModelVersion(
@@ -510,7 +478,7 @@ class CoordinatorService:
             incarnation=self._state.run.incarnation,
             version=row.version,
             digest=row.digest,
-            model=self._model(row),
+            model=self._versions.model(row),
             part_bytes=self._settings.rounds.part_bytes,
         )
 
@@ -521,59 +489,31 @@ class CoordinatorService:
         run = self._state.run
         next_version = run.version if self._reopened else run.version + 1
         self._reopened = False
-        with self._store.reading() as work:
-            row = work.version(run.run_id, next_version)
-            base = work.version(run.run_id, run.version)
+        row = self._versions.row(next_version)
         made = row is None
         if row is None:
+            base = self._versions.row(run.version)
             assert base is not None
-            row = self._aggregate(base, next_version)
+            row = self._versions.make(base, self._close_reason(), self._now())
         with self._store.transaction() as work:
             if made:
                 work.insert_version(row)
-            self._digests[row.version] = row.digest
             batch = Batch(self._desk(), work, self._state)
             batch.advance(VersionStored(row.version))
         self._committed(batch)
-        self._sum = WeightedMean(self._layout)
+        self._versions.begin_round(row)
         self._stream.publish(self._as_streamed(row))
         self._carry_out(batch.effects)
         self._evaluation.evaluate(row.version, self._models.path(row.file))
         self._tell_waiting()
         if made:
-            self._prune(row.version)
+            keep = self._settings.coordinator
+            self._versions.prune(row.version, keep.keep_versions, keep.spool_keep_rounds)
 
-    def _aggregate(self, base: VersionRow, version: int) -> VersionRow:
-        model = self._sum.result(self._model(base))
+    def _close_reason(self) -> str:
         with self._store.reading() as work:
-            run = work.last_run()
-        row = VersionRow(
-            run_id=base.run_id,
-            version=version,
-            digest=digest_of(model),
-            num_bytes=len(model),
-            file=self._models.write(base.run_id, version, model, self._layout),
-            stream_offset=None,
-            counted=self._sum.count,
-            weight=self._sum.total_weight,
-            why=run.why if run is not None else "",
-            made_at=self._now(),
-            metrics={},
-        )
-        self._base, self._base_version = model, version
-        return row
-
-    def _prune(self, version: int) -> None:
-        """Delete model files and spool segments that no setting keeps."""
-        keep = self._settings.coordinator
-        old = version - keep.keep_versions
-        with self._store.reading() as work:
-            row = work.version(self.run_id, old) if old >= 0 else None
-            segment = work.oldest_segment(self.run_id, version - keep.spool_keep_rounds)
-        if row is not None:
-            self._models.forget(row.file)
-        if segment is not None:
-            self._spool.forget(segment)
+            row = work.last_run()
+        return "" if row is None else row.why
 
     def _model_ready(self, version: int, offset: int) -> None:
         self._offset_hint = (version, offset)  # written with the next transaction
@@ -583,17 +523,9 @@ class CoordinatorService:
 
     def _evaluate_newest(self) -> None:
         """The newest version, if the last process ended before it was evaluated."""
-        with self._store.reading() as work:
-            row = work.version(self.run_id, self._state.run.version)
-        if row is not None and not row.metrics and self._evaluated < row.version:
+        row = self._versions.row(self._state.run.version)
+        if row is not None and not row.metrics:
             self._evaluation.evaluate(row.version, self._models.path(row.file))
-
-    def _note_metrics(self, event: Evaluated) -> None:
-        with self._store.transaction() as work:
-            work.update_version(self.run_id, event.version, metrics=dict(event.metrics))
-        if event.version >= self._evaluated:
-            self._evaluated, self._metrics = event.version, event.metrics
-        self._progress()
 
     # effects
 
@@ -603,9 +535,9 @@ class CoordinatorService:
                 case Ack():
                     self._transport.ack(effect.tag)
                 case AddToSum():
-                    self._sum.add(effect.payload, effect.weight)
+                    self._versions.add(effect.payload, effect.weight)
                 case PublishTask():
-                    self._publish_task(effect)
+                    self._tasks.publish(effect.task_id)
                 case PublishRefused():
                     name = self._names.refused_queue.name
                     self._transport.publish(Outgoing("", name, effect.body, effect.message_id))
@@ -624,23 +556,24 @@ class CoordinatorService:
                 case _:
                     assert_never(effect)
 
-    def _publish_task(self, effect: PublishTask) -> None:
+    def _task_message(self, task_id: str) -> Outgoing | None:
+        run = self._state.run
+        open_task = run.tasks.get(task_id)
+        if open_task is None:
+            return None
         task = Task(
-            run_id=self.run_id,
-            task_id=effect.task_id,
+            run_id=run.run_id,
+            task_id=task_id,
             kind="train",
-            incarnation=self._state.run.incarnation,
-            not_after=self._state.run.ends_at,
+            incarnation=run.incarnation,
+            not_after=run.ends_at,
             codec=CODEC,
             part_bytes=self._settings.rounds.part_bytes,
-            replaces=effect.replaces,
+            replaces=open_task.replaces,
             base_version=None,
             time_s=self._now(),
         )
-        message = Outgoing(
-            self._names.task_exchange, self._names.task_key, encode(task), effect.task_id
-        )
-        self._publishing[self._transport.publish(message)] = effect.task_id
+        return Outgoing(self._names.task_exchange, self._names.task_key, encode(task), task_id)
 
     def _answer_start(self, effect: AnswerStart) -> None:
         run, now = self._state.run, self._now()
@@ -648,78 +581,37 @@ class CoordinatorService:
             if len(self._waiting_starts) < self._policy.concurrency:
                 self._waiting_starts.append(effect)
             return  # the worker asks again
-        num_bytes, part_bytes = self._layout.num_bytes, self._settings.rounds.part_bytes
-        self._answer(
-            effect.to,
-            Start(
-                run_id=run.run_id,
-                task_id=effect.task_id,
-                incarnation=run.incarnation,
-                wanted=True,
-                reason="",
-                base_version=run.version,
-                model_digest=self._digests[run.version],
-                model_bytes=num_bytes,
-                layout_digest=self._layout.digest,
-                parts=max(1, -(-num_bytes // part_bytes)),
-                offset=self._stream.offset,
-                seed=derive_seed(self._settings.run.seed, effect.task_id),
-                lease_s=max(0.0, effect.lease_end - now),
-                time_s=now,
-            ),
+        model = self._versions.row(run.version)
+        assert model is not None
+        answer = answers.wanted(
+            effect.task_id,
+            effect.lease_end,
+            model,
+            self._layout.digest,
+            incarnation=run.incarnation,
+            offset=self._stream.offset,
+            part_bytes=self._settings.rounds.part_bytes,
+            run_seed=self._settings.run.seed,
+            now=now,
         )
+        self._answer(effect.to, answer)
 
     def _answer_unwanted(self, effect: AnswerUnwanted) -> None:
-        self._answer(
-            effect.to,
-            Start(
-                run_id=effect.run_id,
-                task_id=effect.task_id,
-                incarnation=self._state.run.incarnation,
-                wanted=False,
-                reason=effect.reason,
-                base_version=-1,
-                model_digest=None,
-                model_bytes=0,
-                layout_digest=None,
-                parts=0,
-                offset=0,
-                seed=0,
-                lease_s=0.0,
-                time_s=self._now(),
-            ),
-        )
+        self._answer(effect.to, answers.unwanted(effect, self._state.run.incarnation, self._now()))
 
     def _answer_presence(self, effect: AnswerPresence) -> None:
-        standing = self._standing(effect)
+        standing = answers.standing(effect, self._state, self._now())
         waiting = not standing.may_take
         self._present.see(effect.presence, effect.to, waiting, self._now())
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
 
-    def _standing(self, effect: AnswerPresence) -> Standing:
-        run, presence, now = self._state.run, effect.presence, self._now()
-        come_back = COME_BACK_S[1]
-        if isinstance(self._state, Collecting):
-            come_back = min(max(self._state.deadline_at - now, COME_BACK_S[0]), come_back)
-        return Standing(
-            run_id=run.run_id,
-            state=_run_state(self._state),
-            incarnation=run.incarnation,
-            version=run.version,
-            may_take=may_take(self._state, presence.run_id, presence.last_version),
-            come_back_s=come_back,
-            verdicts=effect.verdicts,
-            missing=effect.missing,
-            unknown=effect.unknown,
-            time_s=now,
-        )
-
     def _tell_waiting(self) -> None:
         over = isinstance(self._state, Draining | Ended)
         told = self._present.everyone() if over else self._present.waiting()
         for to, presence in told:
-            self._answer(to, self._standing(_nothing_asked(to, presence)))
+            asked = AnswerPresence(to, presence, {}, {}, ())
+            self._answer(to, answers.standing(asked, self._state, self._now()))
 
     def _answer(self, to: AnswerTo, message: Message) -> None:
         self._transport.answer(to, encode(message))
@@ -740,32 +632,14 @@ class CoordinatorService:
             except queue.Empty:
                 return
             if isinstance(event, Evaluated):
-                self._note_metrics(event)
+                self._versions.note_metrics(event.version, event.metrics)
 
     def _progress(self, state: str = "", note: str = "") -> None:
         self._observer(self.look(state, note))
 
 
-def _nothing_asked(to: AnswerTo, presence: Presence) -> AnswerPresence:
-    return AnswerPresence(to, presence, {}, {}, ())
-
-
 def _state_name(state: State) -> str:
     return type(state).__name__.lower()
-
-
-def _run_state(state: State) -> RunState:
-    match state:
-        case Collecting() | Closed():
-            return "running"
-        case Paused():
-            return "paused"
-        case Draining():
-            return "draining"
-        case Ended():
-            return "ended"
-        case _:
-            assert_never(state)
 
 
 def _in_short(error: Exception) -> str:

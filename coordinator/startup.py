@@ -48,8 +48,10 @@ class StateFolder:
             ) from None
 
     def close(self) -> None:
-        """Let another process have it."""
-        os.close(self._lock)
+        """Let another process have it. Safe to call twice."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def policy_of(settings: Settings) -> RoundPolicy:

@@ -104,10 +104,14 @@ class Store:
         return self.epoch
 
     def take_incarnation(self, above: int, now: float) -> int:
-        """Begin a new life after a restore: an incarnation above all that were seen."""
+        """Begin a new life after a restore: an incarnation above all that were seen.
+
+        Tasks of the old life end: what answers them is of another timeline.
+        """
         with self.transaction() as work:
             incarnation = max(above + 1, int(now * 1000), work.incarnation() + 1)
             work.set_incarnation(incarnation)
+            work.end_open_tasks("the store was restored", now)
         return incarnation
 
     @contextlib.contextmanager
@@ -224,6 +228,12 @@ class Work:
         """Change fields of a task."""
         query = update(schema.tasks).where(schema.tasks.c.task_id == task_id).values(**values)
         self._connection.execute(query)
+
+    def end_open_tasks(self, reason: str, now: float) -> None:
+        """End every task that is open, in all runs."""
+        table = schema.tasks
+        query = update(table).where(table.c.state.in_(("offered", "taken")))
+        self._connection.execute(query.values(state="ended", reason=reason, ended_at=now))
 
     def open_tasks(self, run_id: str) -> list[TaskRow]:
         """Tasks offered or taken, in the order of their numbers."""

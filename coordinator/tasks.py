@@ -22,6 +22,7 @@ class OpenTask:
         worker_id: Who took it first, "" while nobody has.
         lease_end: When another is offered in its place; None while it is untaken.
         lease: Its place in the queue of leases, -1 while untaken.
+        replaces: The task whose lease ended, "" if none.
     """
 
     task_id: str
@@ -29,6 +30,7 @@ class OpenTask:
     worker_id: str = ""
     lease_end: float | None = None
     lease: int = -1
+    replaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class OpenTasks:
         table = NO_TASKS
         limit = now + lease_s
         for task in sorted(tasks, key=lambda t: limit if t.lease_end is None else t.lease_end):
-            table = table.offer(OpenTask(task.task_id, task.version))
+            table = table.offer(OpenTask(task.task_id, task.version, replaces=task.replaces))
             if task.lease_end is not None:
                 table = table.take(task.task_id, task.worker_id, min(task.lease_end, limit))
         return table

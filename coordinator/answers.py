@@ -1,0 +1,98 @@
+"""What the coordinator tells a worker that asks. Pure."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from coordinator.effects import AnswerPresence, AnswerUnwanted
+from coordinator.records import VersionRow
+from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, may_take
+from learning.seeding import derive_seed
+from schemas.messages import RunState, Standing, Start, part_count
+
+COME_BACK_S = (1.0, 30.0)  # the least and most that a worker is asked to wait
+
+
+def wanted(
+    task_id: str,
+    lease_end: float,
+    model: VersionRow,
+    layout_digest: str,
+    *,
+    incarnation: int,
+    offset: int,
+    part_bytes: int,
+    run_seed: int,
+    now: float,
+) -> Start:
+    """Train on `model`, which lies on the stream at `offset`."""
+    return Start(
+        run_id=model.run_id,
+        task_id=task_id,
+        incarnation=incarnation,
+        wanted=True,
+        reason="",
+        base_version=model.version,
+        model_digest=model.digest,
+        model_bytes=model.num_bytes,
+        layout_digest=layout_digest,
+        parts=part_count(model.num_bytes, part_bytes),
+        offset=offset,
+        seed=derive_seed(run_seed, task_id),
+        lease_s=max(0.0, lease_end - now),
+        time_s=now,
+    )
+
+
+def unwanted(effect: AnswerUnwanted, incarnation: int, now: float) -> Start:
+    """The task needs no answer any more."""
+    return Start(
+        run_id=effect.run_id,
+        task_id=effect.task_id,
+        incarnation=incarnation,
+        wanted=False,
+        reason=effect.reason,
+        base_version=-1,
+        model_digest=None,
+        model_bytes=0,
+        layout_digest=None,
+        parts=0,
+        offset=0,
+        seed=0,
+        lease_s=0.0,
+        time_s=now,
+    )
+
+
+def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
+    """How things stand for the worker that said it is there."""
+    run, presence = state.run, effect.presence
+    come_back = COME_BACK_S[1]
+    if isinstance(state, Collecting):
+        come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
+    return Standing(
+        run_id=run.run_id,
+        state=_run_state(state),
+        incarnation=run.incarnation,
+        version=run.version,
+        may_take=may_take(state, presence.run_id, presence.last_version),
+        come_back_s=come_back,
+        verdicts=effect.verdicts,
+        missing=effect.missing,
+        unknown=effect.unknown,
+        time_s=now,
+    )
+
+
+def _run_state(state: State) -> RunState:
+    match state:
+        case Collecting() | Closed():
+            return "running"
+        case Paused():
+            return "paused"
+        case Draining():
+            return "draining"
+        case Ended():
+            return "ended"
+        case _:
+            assert_never(state)

@@ -1,0 +1,126 @@
+"""`fedmq-coordinator`, and `fedmq coordinator`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from broker.connect import open_transport
+from broker.errors import BrokerError
+from coordinator.display import display_for
+from coordinator.errors import CoordinatorError
+from coordinator.progress import Progress
+from coordinator.service import CoordinatorService
+from settings import Settings, load, require
+from settings.command import run_command
+from settings.logging import LEVELS, configure_logging
+
+DESCRIPTION = (
+    "Run the coordinator of a federation: it publishes tasks to the broker, counts the updates "
+    "that come back, and makes the next model version of them. Stop it with Ctrl-C; the same "
+    "command goes on where it stopped."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the coordinator's arguments."""
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--new-run", action="store_true", help="begin another run, even if the last has not ended"
+    )
+    parser.add_argument(
+        "--restored",
+        action="store_true",
+        help="the state folder was restored from a backup: go on from it in a new incarnation",
+    )
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that reads the coordinator's settings takes."""
+    parser.add_argument("--config", type=Path, help="the federation.toml (default: none)")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="instead of coordinator.state_dir of the settings"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default=os.environ.get("FEDMQ_LOG_LEVEL", "warning"),
+        help="how much is logged on stderr (default: warning)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object on the last line"
+    )
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """The settings that the arguments name."""
+    overrides = {"coordinator.state_dir": arguments.state_dir}
+    return load(arguments.config, os.environ, overrides)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until the run has ended or someone stops us."""
+    configure_logging(arguments.log_level)
+    settings = settings_of(arguments)
+    require(settings, "learner.path")
+    began = time.monotonic()
+    with display_for(sys.stdout) as display:
+        service = CoordinatorService(
+            settings,
+            lambda post: open_transport(settings.broker.url, post, "coordinator"),
+            display.show,
+            new_run=arguments.new_run,
+            restored=arguments.restored,
+        )
+        _stop_on_signals(service)
+        if service.finished_before:
+            print(
+                f"run {service.run_id[:8]} had ended; what still comes is recorded for "
+                f"{settings.rounds.drain_s:g} s. --new-run begins another",
+                flush=True,
+            )
+        end = service.run()
+    if arguments.json:
+        print(json.dumps(result_of(end, time.monotonic() - began)), flush=True)
+    return 0 if end.state == "ended" else 130
+
+
+def result_of(end: Progress, seconds: float) -> dict[str, Any]:
+    """The result of a run as JSON has it."""
+    return {
+        "run": end.run_id,
+        "state": end.state,
+        "version": end.version,
+        "rounds": end.rounds,
+        "updates": dict(end.updates),
+        "metrics": dict(end.metrics),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _stop_on_signals(service: CoordinatorService) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        service.stop()
+        signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def main() -> int:
+    """The console script."""
+    parser = argparse.ArgumentParser(prog="fedmq-coordinator", description=DESCRIPTION)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    return run_command(lambda: run(arguments), (CoordinatorError, BrokerError))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What the store says of a run, for people and programs: `fedmq status` and `fedmq export`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from coordinator.errors import RunError
+from coordinator.records import RunRow, VersionRow
+from coordinator.store import Store, Work
+from settings import Settings
+
+
+def status_of(settings: Settings, run: str = "") -> dict[str, Any]:
+    """How a run stands, the newest unless `run` begins the id of another.
+
+    Raises:
+        StoreError: If the coordinator has never run here.
+        RunError: If there is no such run.
+    """
+    store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
+    try:
+        with store.reading() as work:
+            return _status(work, _find(work, run))
+    finally:
+        store.close()
+
+
+def export_model(settings: Settings, output: Path, run: str = "", version: int = -1) -> VersionRow:
+    """Copy a model version to a file: the newest, unless `version` names another.
+
+    Raises:
+        StoreError: If the coordinator has never run here.
+        RunError: If there is no such run or version, or its file is not kept any more.
+    """
+    store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
+    try:
+        with store.reading() as work:
+            row = _find(work, run)
+            model = work.version(row.run_id, row.version if version < 0 else version)
+    finally:
+        store.close()
+    if model is None:
+        raise RunError(f"expected a version 0 to {row.version} of run {row.run_id[:8]}")
+    source = settings.coordinator.state_dir / "models" / model.file
+    if not source.exists():
+        raise RunError(
+            f"version {model.version} is not kept any more (coordinator.keep_versions is "
+            f"{settings.coordinator.keep_versions})"
+        )
+    shutil.copyfile(source, output)
+    return model
+
+
+def _find(work: Work, prefix: str) -> RunRow:
+    rows = [row for row in work.runs() if row.run_id.startswith(prefix)]
+    if not rows:
+        known = ", ".join(row.run_id[:8] for row in work.runs()) or "none"
+        raise RunError(f"expected the id of a run ({known}), came {prefix!r}")
+    return rows[-1]
+
+
+def _status(work: Work, row: RunRow) -> dict[str, Any]:
+    versions = work.versions(row.run_id)
+    counted = work.counted_in_round(row.run_id, row.version)
+    over = row.state in ("draining", "ended")
+    last = next((v for v in reversed(versions) if v.metrics), None)
+    return {
+        "run": row.run_id,
+        "state": row.state,
+        "why": row.why,
+        "version": max(row.version, 0),
+        "rounds": row.rounds,
+        "counted": 0 if over else len(counted),
+        "goal": row.goal,
+        "open_tasks": len(work.open_tasks(row.run_id)),
+        "updates": work.count_by_verdict(row.run_id),
+        "copies": work.count_copies(row.run_id),
+        "strays": work.count_strays(),
+        "workers": [worker.worker_id for worker in work.workers()],
+        "metrics": dict(last.metrics) if last else {},
+        "evaluated": last.version if last else None,
+        "versions": [
+            {
+                "version": v.version,
+                "digest": v.digest,
+                "counted": v.counted,
+                "why": v.why,
+                "made_at": v.made_at,
+                "metrics": dict(v.metrics),
+            }
+            for v in versions
+        ],
+    }

@@ -1,0 +1,109 @@
+"""The data plane of a run: the sum of the open round, and the model versions made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from coordinator.aggregation.mean import WeightedMean
+from coordinator.models import ModelFolder
+from coordinator.records import LedgerRow, VersionRow
+from coordinator.spool import Spool
+from coordinator.store import Store
+from schemas.buffer import Buffer
+from schemas.digest import digest_of
+from schemas.layout import Layout
+from schemas.messages import decode
+
+
+class Versions:
+    """The versions of one run.
+
+    Rules: the sum is a cache of the ledger and the spool, and is made again from them in the
+    ledger's order; a version's file is on disk before its row is written.
+    """
+
+    def __init__(
+        self, run_id: str, layout: Layout, store: Store, spool: Spool, models: ModelFolder
+    ) -> None:
+        self.layout = layout
+        self._run_id = run_id
+        self._store = store
+        self._spool = spool
+        self._models = models
+        self._model: bytes | bytearray = b""
+        self._model_version = -1
+        self._sum = WeightedMean(layout)
+        with store.reading() as work:
+            rows = work.versions(run_id)
+        self._digests = {row.version: row.digest for row in rows}
+        known = [row for row in rows if row.metrics]
+        self.evaluated = known[-1].version if known else -1
+        self.metrics: Mapping[str, float] = known[-1].metrics if known else {}
+
+    def row(self, version: int) -> VersionRow | None:
+        """A version, None if it was never made."""
+        with self._store.reading() as work:
+            return work.version(self._run_id, version)
+
+    def digest_of(self, version: int) -> str | None:
+        """The digest of a version's parameters, None if it was never made."""
+        return self._digests.get(version)
+
+    def model(self, row: VersionRow) -> bytes | bytearray:
+        """A version's flat buffer; the newest is kept in memory."""
+        if self._model_version != row.version:
+            self._model = self._models.read(row.file, self.layout, row.digest)
+            self._model_version = row.version
+        return self._model
+
+    def add(self, payload: Buffer, weight: float) -> None:
+        """Add a counted update to the sum of the open round."""
+        self._sum.add(payload, weight)
+
+    def add_again(self, counted: Sequence[LedgerRow]) -> None:
+        """Make the sum of the open round from the spool."""
+        self._sum = WeightedMean(self.layout)
+        for row in counted:
+            _, payload = decode(self._spool.read(row.where))
+            self._sum.add(payload, row.weight)
+
+    def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
+        """The version after `base`, from the sum; its file is on disk, its row not yet."""
+        version, model = base.version + 1, self._sum.result(self.model(base))
+        row = VersionRow(
+            run_id=self._run_id,
+            version=version,
+            digest=digest_of(model),
+            num_bytes=len(model),
+            file=self._models.write(self._run_id, version, model, self.layout),
+            stream_offset=None,
+            counted=self._sum.count,
+            weight=self._sum.total_weight,
+            why=why,
+            made_at=now,
+            metrics={},
+        )
+        self._model, self._model_version = model, version
+        return row
+
+    def begin_round(self, row: VersionRow) -> None:
+        """Note that collecting for a version began: its sum is empty."""
+        self._digests[row.version] = row.digest
+        self._sum = WeightedMean(self.layout)
+
+    def note_metrics(self, version: int, metrics: Mapping[str, float]) -> None:
+        """Write what an evaluation found."""
+        with self._store.transaction() as work:
+            work.update_version(self._run_id, version, metrics=dict(metrics))
+        if version >= self.evaluated:
+            self.evaluated, self.metrics = version, metrics
+
+    def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
+        """Delete the model file and the spool segments that no setting keeps any more."""
+        old = self.row(version - keep_versions)
+        if old is not None:
+            self._models.forget(old.file)
+        with self._store.reading() as work:
+            segment = work.oldest_segment(self._run_id, version - spool_keep_rounds)
+        if segment is not None:
+            self._spool.forget(segment)

@@ -1,0 +1,111 @@
+"""The `fedmq` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from broker.errors import BrokerError
+from fedmq import __version__
+from settings.command import run_command
+
+DESCRIPTION = """\
+Federated learning over RabbitMQ for clients that come and go.
+
+Try it on this machine, with nothing else installed:
+  fedmq demo
+
+Run a federation: one coordinator, any number of workers, a RabbitMQ broker between them.
+All read the same federation.toml (docs/reference/settings.md says what is in it):
+  fedmq coordinator --config federation.toml
+  fedmq worker --config federation.toml --id till-17
+"""
+
+
+class _Command(NamedTuple):
+    """A subcommand: its line in the list, and how its module is asked for arguments and to run."""
+
+    summary: str
+    load: Callable[[], tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]]
+
+
+def _demo() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import demo
+
+    return demo.add_arguments, demo.run, demo.DESCRIPTION
+
+
+def _coordinator() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from coordinator import cli
+
+    return cli.add_arguments, cli.run, cli.DESCRIPTION
+
+
+def _worker() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from worker import cli
+
+    return cli.add_arguments, cli.run, cli.DESCRIPTION
+
+
+def _status() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import status
+
+    return status.add_arguments, status.run, status.DESCRIPTION
+
+
+def _export() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import export
+
+    return export.add_arguments, export.run, export.DESCRIPTION
+
+
+COMMANDS = {
+    "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
+    "coordinator": _Command("run the coordinator of a federation", _coordinator),
+    "worker": _Command("run a worker: it trains on data that stay here", _worker),
+    "status": _Command("how the coordinator's run stands", _status),
+    "export": _Command("write a model version to a file", _export),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The console script."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = _parser()
+    name = next((word for word in words if not word.startswith("-")), "")
+    if name not in COMMANDS:
+        parser.parse_args(words)
+        parser.print_help()
+        return 0
+    # Only the command that is asked for is imported: the worker must stay light.
+    add_arguments, run, description = COMMANDS[name].load()
+    command = argparse.ArgumentParser(prog=f"fedmq {name}", description=description)
+    add_arguments(command)
+    arguments = command.parse_args(words[words.index(name) + 1 :])
+    return run_command(lambda: run(arguments), _user_errors(name))
+
+
+def _user_errors(name: str) -> tuple[type[Exception], ...]:
+    """What the user of a command can mend; the worker's module is not asked for the server's."""
+    if name == "worker":
+        from worker.errors import WorkerError
+
+        return (WorkerError, BrokerError)
+    from coordinator.errors import CoordinatorError
+
+    return (CoordinatorError, BrokerError)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fedmq", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"fedmq {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", description="`fedmq COMMAND --help` says more"
+    )
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.summary, add_help=False)
+    return parser

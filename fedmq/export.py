@@ -1,0 +1,39 @@
+"""`fedmq export`: write a model version to a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from coordinator.reports import export_model
+from settings import SettingsError, load
+
+DESCRIPTION = "Write a model version, the newest unless told otherwise, to a safetensors file."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fedmq export`."""
+    parser.add_argument("--config", type=Path, help="the federation.toml (default: none)")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="instead of coordinator.state_dir of the settings"
+    )
+    parser.add_argument("--run", default="", metavar="ID", help="a run's id or how it begins")
+    parser.add_argument(
+        "--model-version", type=int, default=-1, metavar="N", help="default: the newest"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="where to write it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file."""
+    overrides = {"coordinator.state_dir": arguments.state_dir}
+    settings = load(arguments.config, os.environ, overrides)
+    output: Path = arguments.output
+    if not output.parent.is_dir():
+        raise SettingsError("--output", "a file in a folder that exists", str(output))
+    row = export_model(settings, output, arguments.run, arguments.model_version)
+    print(f"{output}: version {row.version} of run {row.run_id[:8]}, {output.stat().st_size} bytes")
+    return 0

@@ -1,0 +1,66 @@
+"""`fedmq status`: how the coordinator's run stands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from coordinator.display import metrics_of, updates_of
+from coordinator.reports import status_of
+from settings import load
+
+DESCRIPTION = (
+    "How a run stands, read from the coordinator's state folder, whether or not it is running."
+)
+ROUNDS_SHOWN = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `fedmq status`."""
+    parser.add_argument("--config", type=Path, help="the federation.toml (default: none)")
+    parser.add_argument(
+        "--state-dir", metavar="DIR", help="instead of coordinator.state_dir of the settings"
+    )
+    parser.add_argument("--run", default="", metavar="ID", help="a run's id or how it begins")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the status."""
+    overrides = {"coordinator.state_dir": arguments.state_dir}
+    settings = load(arguments.config, os.environ, overrides)
+    status = status_of(settings, arguments.run)
+    if arguments.json:
+        print(json.dumps(status))
+    else:
+        print("\n".join(lines_of(status)))
+    return 0
+
+
+def lines_of(status: dict[str, Any]) -> list[str]:
+    """A status in words."""
+    why = f" ({status['why']})" if status["why"] else ""
+    lines = [
+        f"run      {status['run']}: {status['state']}{why}",
+        f"version  {status['version']} of {status['rounds']}",
+        f"round    {status['counted']} of {status['goal']} updates, "
+        f"{status['open_tasks']} tasks in flight",
+        f"workers  {len(status['workers'])} seen",
+        updates_of(status["updates"]),
+    ]
+    if status["copies"]:
+        lines.append(f"copies   {status['copies']} deliveries were copies; none was counted twice")
+    if status["strays"]:
+        lines.append(f"refused without an id: {status['strays']}")
+    for version in status["versions"][-ROUNDS_SHOWN:]:
+        made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        about = metrics_of(version["metrics"], version["version"])
+        lines.append(
+            f"  version {version['version']:>4}  {made}  {version['counted']} updates, "
+            f"{version['why']}  {' '.join(about)}"
+        )
+    return lines
