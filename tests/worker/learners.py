@@ -1,0 +1,89 @@
+"""Learners for these tests; numpy only. Loaded by path, in a training process or in this one."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning.learner import TrainRequest, TrainResult
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Adder:
+    """Adds the number in `data` to each weight; `config["size"]` is not used: layouts must agree."""
+
+    size = 4
+
+    def initial_parameters(self) -> Arrays:
+        return {"w": np.zeros(self.size, np.float32)}
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        request.progress(0.5)
+        step = float(request.data or 1)
+        return TrainResult({"w": parameters["w"] + np.float32(step)}, 10, {"loss": step})
+
+
+class Large(Adder):
+    """Its update needs several parts of 64 bytes."""
+
+    size = 64
+
+
+class Raising(Adder):
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        raise ValueError("no such data here")
+
+
+class Dying(Adder):
+    """Its process ends in the middle, unless the file named by `data` exists."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        if not Path(request.data).exists():
+            Path(request.data).touch()
+            os._exit(7)
+        return TrainResult({"w": parameters["w"] + 1}, 10)
+
+
+class Waiting(Adder):
+    """Trains until it is cancelled, or for ever if `data` is "deaf"; says its process id."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        Path(str(request.config["says"])).write_text(str(os.getpid()))
+        while request.data == "deaf" or not request.cancelled():
+            time.sleep(0.01)
+        return TrainResult(parameters, 1)
+
+
+class Drawing(Adder):
+    """Its result is what the seed makes of numpy's generator."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        return TrainResult({"w": np.random.random(self.size).astype(np.float32)}, 1)
+
+
+class Returning(Adder):
+    """Returns whatever it is told to."""
+
+    result: Any = None
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        return self.result  # type: ignore[no-any-return]
+
+
+class Reporting(Adder):
+    """Tells about the process it trains in as metrics."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        facts = {
+            "pid": os.getpid(),
+            "session": os.getsid(0),
+            "torch": float("torch" in sys.modules),
+            "threads": float(os.environ.get("OMP_NUM_THREADS", 0)),
+        }
+        return TrainResult({"w": parameters["w"] + 1}, 1, facts)

@@ -1,0 +1,222 @@
+"""A coordinator that does what a test tells it, over the in-process broker."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from broker.memory import MemoryBroker, MemoryTransport
+from broker.topology import Names
+from broker.transport import AnswerTo, Delivered, Event, Outgoing, Post, Transport
+from learning.learner import Learner, parameters_of
+from schemas.digest import digest_of, identify
+from schemas.messages import (
+    Declined,
+    ModelPart,
+    Presence,
+    Standing,
+    Start,
+    Taken,
+    Task,
+    Update,
+    UpdatePart,
+    decode,
+    encode,
+    part_count,
+    part_span,
+)
+from schemas.tensors import flatten, layout_of
+from worker.config import WorkerConfig
+from worker.options import Options
+
+FEDERATION = "test"
+RUN = identify("run", 1)
+LEARNERS = Path(__file__).parent / "learners.py"
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Version:
+    """A model version in the stream."""
+
+    number: int
+    digest: str
+    layout_digest: str
+    num_bytes: int
+    parts: int
+    offset: int
+
+
+@dataclass
+class ScriptedCoordinator:
+    """Answers as a coordinator would; a test reads what it heard and changes what it says."""
+
+    broker: MemoryBroker
+    learner: Learner
+    part_bytes: int = 4 * 1024 * 1024
+    model_part_bytes: int = 16
+    names: Names = field(default_factory=lambda: Names(FEDERATION))
+    incarnation: int = 1
+    answers: bool = True
+    state: Any = "running"
+    unwanted: set[str] = field(default_factory=set)
+    tasks: list[Task] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    declined: list[Declined] = field(default_factory=list)
+    presences: list[Presence] = field(default_factory=list)
+    updates: list[tuple[Update, bytes]] = field(default_factory=list)
+    parts: list[tuple[UpdatePart, bytes]] = field(default_factory=list)
+    verdicts: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
+    gives_verdicts: bool = True
+    version: Version | None = None
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count()
+        self._asked: dict[str, tuple[AnswerTo, Presence]] = {}
+        self._offset = 0
+        self.transport = MemoryTransport(self.broker, self._post, "coordinator")
+        self.transport.start()
+        self.transport.declare(self.names.topology)
+        self._control = self.transport.consume(self.names.control_queue, 100)
+        self._updates = self.transport.consume(self.names.update_queue(), 100)
+
+    def publish_version(self, number: int = 0) -> Version:
+        """Put a model version into the stream, and tell those who wait."""
+        parameters = parameters_of(self.learner)
+        layout = layout_of(parameters)
+        for array in parameters.values():
+            array += number
+        body = flatten(parameters, layout)
+        parts = part_count(len(body), self.model_part_bytes)
+        self.version = Version(
+            number, digest_of(body), layout.digest, len(body), parts, self._offset
+        )
+        queue = self.names.model_queue(RUN, len(body))
+        self.transport.declare(replace(self.names.topology, queues=(queue,), bindings=()))
+        for index in range(parts):
+            start, end = part_span(index, len(body), self.model_part_bytes)
+            part = ModelPart(
+                RUN, self.incarnation, number, self.version.digest, len(body), index, parts
+            )
+            self.transport.publish(Outgoing("", queue.name, encode(part, body[start:end])))
+        self._offset += parts
+        self.push()
+        return self.version
+
+    def offer(self, **changes: Any) -> Task:
+        """Put a task into the pool."""
+        task = Task(
+            run_id=RUN,
+            task_id=identify("task", next(self._numbers)),
+            kind="train",
+            incarnation=self.incarnation,
+            not_after=None,
+            codec="none",
+            part_bytes=self.part_bytes,
+            replaces="",
+            base_version=None,
+            time_s=1.0,
+        )
+        task = replace(task, **changes)
+        self.tasks.append(task)
+        self.transport.publish(
+            Outgoing(self.names.task_exchange, self.names.task_key, encode(task), task.task_id)
+        )
+        return task
+
+    def push(self) -> None:
+        """Tell every worker how things stand now."""
+        for to, presence in self._asked.values():
+            self.transport.answer(to, encode(self.standing(presence)))
+
+    def standing(self, presence: Presence) -> Standing:
+        number = -1 if self.version is None else self.version.number
+        fresh = number > presence.last_version
+        asked = presence.open_updates
+        return Standing(
+            run_id=RUN,
+            state=self.state,
+            incarnation=self.incarnation,
+            version=number,
+            may_take=self.state == "running" and fresh and not presence.busy,
+            come_back_s=20.0,
+            verdicts={i: self.verdicts[i] for i in asked if i in self.verdicts},
+            missing={i: self.missing[i] for i in asked if i in self.missing},
+            unknown=tuple(i for i in asked if i in self.unknown),
+            time_s=1.0,
+        )
+
+    def start_of(self, taken: Taken) -> Start:
+        wanted = self.version is not None and taken.task_id not in self.unwanted
+        version = self.version if wanted else None
+        return Start(
+            run_id=RUN,
+            task_id=taken.task_id,
+            incarnation=self.incarnation,
+            wanted=wanted,
+            reason="" if wanted else "it was answered",
+            base_version=version.number if version else -1,
+            model_digest=version.digest if version else None,
+            model_bytes=version.num_bytes if version else 0,
+            layout_digest=version.layout_digest if version else None,
+            parts=version.parts if version else 0,
+            offset=version.offset if version else 0,
+            seed=7,
+            lease_s=600.0,
+            time_s=1.0,
+        )
+
+    def _post(self, event: Event) -> None:
+        if isinstance(event, Delivered):
+            message, payload = decode(event.body)
+            self._heard(message, bytes(payload), event.answer_to)
+            self.transport.ack(event.tag)
+
+    def _heard(self, message: object, payload: bytes, to: AnswerTo | None) -> None:
+        match message:
+            case Presence():
+                self.presences.append(message)
+                if to is not None and self.answers:
+                    self._asked[message.worker_id] = (to, message)
+                    self.transport.answer(to, encode(self.standing(message)))
+            case Taken():
+                self.taken.append(message)
+                if to is not None and self.answers:
+                    self.transport.answer(to, encode(self.start_of(message)))
+            case Declined():
+                self.declined.append(message)
+            case Update():
+                self.updates.append((message, payload))
+                if self.gives_verdicts:
+                    self.verdicts.setdefault(message.update_id, "counted")
+            case UpdatePart():
+                self.parts.append((message, payload))
+            case _:
+                raise AssertionError(f"unexpected {message}")
+
+
+def config_for(
+    folder: Path, learner: str = "Adder", worker_id: str = "w1", **changes: Any
+) -> WorkerConfig:
+    """A worker of these tests; `options` are given as a mapping."""
+    options = Options(worker_id, **changes.pop("options", {}))
+    return WorkerConfig(FEDERATION, folder, f"{LEARNERS}:{learner}", options, **changes)
+
+
+def reached_by(broker: MemoryBroker) -> Callable[[Post], Transport]:
+    """How a worker reaches an in-process broker."""
+    return lambda post: MemoryTransport(broker, post, "worker")

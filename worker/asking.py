@@ -1,0 +1,108 @@
+"""When to ask the coordinator how things stand, and what it last said. Pure.
+
+The worker asks when it comes online and whenever its own state changed; an answer holds until the
+coordinator sends another to the same question, or until the worker asks again. Only an answer to
+the newest question allows a task: an older one was given to a worker in another state.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from schemas.messages import RunState, Standing, Start
+from worker.events import Ref
+from worker.options import Moment, Options
+
+_ANSWER_S, _ANSWER_MOST_S = 10.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What was asked and heard.
+
+    Attributes:
+        question: The newest question in this connection.
+        ask_at: When to ask (again).
+        silent: Questions in a row without an answer.
+        may_take: The last word: a task may be taken.
+        state: State of the run, None until heard.
+        heard_s: The coordinator's time when it last spoke, None if it never did.
+        heard_at: When that was, on our clock.
+    """
+
+    question: Ref | None = None
+    ask_at: float = math.inf
+    silent: int = 0
+    may_take: bool = False
+    state: RunState | None = None
+    run_id: str = ""
+    version: int = -1
+    heard_s: float | None = None
+    heard_at: float = 0.0
+
+    @property
+    def run_is_over(self) -> bool:
+        """Whether no update of the run is of use any more."""
+        return self.state in ("draining", "ended", "failed")
+
+    def coordinator_s(self, now: float) -> float | None:
+        """The coordinator's time: the last heard plus what has passed since."""
+        return None if self.heard_s is None else self.heard_s + now - self.heard_at
+
+
+def went_online(asking: Asking, now: float) -> Asking:
+    """Ask at once."""
+    return replace(asking, question=None, ask_at=now, silent=0, may_take=False)
+
+
+def went_offline(asking: Asking) -> Asking:
+    """Nobody to ask; what was allowed is void."""
+    return replace(asking, question=None, ask_at=math.inf, may_take=False)
+
+
+def ask_again(asking: Asking, at: float) -> Asking:
+    """Our own state changed: what was allowed is void, and is to be asked anew."""
+    return replace(asking, question=None, ask_at=at, may_take=False)
+
+
+def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
+    """A question was published; ask again if no answer comes. What was allowed still is."""
+    return replace(
+        asking,
+        question=ref,
+        silent=asking.silent + 1,
+        ask_at=moment.after(asking.silent, _ANSWER_S, _ANSWER_MOST_S),
+    )
+
+
+def not_asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
+    """A question did not reach the broker."""
+    if ref != asking.question:
+        return asking
+    return replace(asking, ask_at=moment.after(asking.silent, 1.0, _ANSWER_MOST_S))
+
+
+def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment: Moment) -> Asking:
+    """An answer came."""
+    asking = replace(
+        asking,
+        state=standing.state,
+        run_id=standing.run_id,
+        version=standing.version,
+        heard_s=standing.time_s,
+        heard_at=moment.now,
+    )
+    if ref != asking.question:
+        return asking
+    wait_s = options.presence_s
+    if not standing.may_take:
+        wait_s = min(wait_s, max(standing.come_back_s, 0.0))
+    # Never at once: an answer that says "now" again and again would make a busy loop.
+    wait_s = max(0.05, wait_s * (0.9 + 0.1 * moment.rng.random()))
+    return replace(asking, silent=0, may_take=standing.may_take, ask_at=moment.now + wait_s)
+
+
+def heard_time(asking: Asking, start: Start, now: float) -> Asking:
+    """A `Start` tells the coordinator's time too."""
+    return replace(asking, heard_s=start.time_s, heard_at=now)

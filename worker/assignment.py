@@ -1,0 +1,647 @@
+"""The task in hand, from delivery to the end of training. Pure.
+
+    Idle ◀──▶ Waiting ──task──▶ Keeping ──on disk──▶ Taking ──start──▶ Fetching ──model──▶ Ready
+     ▲                                                  ▲                  │                 │ ▲
+     │                                                  ╰── offline ───────╯                 ▼ │
+     ├──────────────────────────────────────────────── done ───────────────────────────── Training
+     ╰── Declining ◀── (any state: expired, model gone, crashed 3 times, shutting down …)
+
+Rules of the file:
+
+- A delivery is acked only when the task is in the inbox *and* the broker or the coordinator has
+  our `Taken`, or when the broker has our `Declined`, or when the task was done before.
+- The inbox row of a declined task goes only after the decline is confirmed.
+- At most one training is under way, and it is never begun a fourth time.
+- Without a connection everything after `Ready` goes on; everything before waits.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from schemas.messages import Declined, Start, Taken, Task
+from worker.events import (
+    Ack,
+    Actions,
+    CancelTraining,
+    ConsumerEnded,
+    DropTask,
+    Fetch,
+    KeepStart,
+    KeepTask,
+    KillTraining,
+    ModelGone,
+    ModelInterrupted,
+    ModelMoved,
+    ModelReady,
+    Published,
+    Ref,
+    Reject,
+    Say,
+    StartCame,
+    Stop,
+    StopConsuming,
+    StopFetching,
+    TaskCame,
+    TaskKept,
+    TaskNotKept,
+    Tick,
+    Train,
+    TrainingDone,
+    TrainingFailed,
+    TrainingMoved,
+    Unpublished,
+    WentOffline,
+    WentOnline,
+    WorkEvent,
+)
+from worker.options import ATTEMPTS_MAX, CODECS, Moment, Options
+
+SILENCE_S = 20.0  # of a model's stream, before it counts as gone
+_START_S, _START_MOST_S = 10.0, 60.0
+_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
+_REASON_CHARS = 400
+
+NO_DELIVERY = -1
+KEEP_TRIES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing in hand, and none asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The pool is consumed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """A task is being written to the inbox.
+
+    Attributes:
+        keep_at: When to try again after the disk did not take it; infinite while it is written.
+        tries: How often it did not.
+    """
+
+    task: Task
+    tag: int
+    keep_at: float = math.inf
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The task is in the inbox; the coordinator is to say what to train on.
+
+    Attributes:
+        tag: The delivery still to be acked, or `NO_DELIVERY`.
+        say_at: When to say `Taken` (again).
+        tries: How often it was said in this connection.
+    """
+
+    task: Task
+    tag: int
+    attempts: int
+    say_at: float
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetching:
+    """The model is being read.
+
+    Attributes:
+        heard_at: When its stream last said something.
+        fetch_at: When to begin to read again after an interruption.
+        since: When the lease began, None if unknown.
+    """
+
+    task: Task
+    start: Start
+    attempts: int
+    heard_at: float
+    fetch_at: float
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is at hand; training begins at `at`."""
+
+    task: Task
+    start: Start
+    attempts: int
+    at: float
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training is under way.
+
+    Attributes:
+        attempts: Including this one.
+        alive_at: Its last sign of life; infinite before it has begun.
+    """
+
+    task: Task
+    start: Start
+    attempts: int
+    alive_at: float
+    since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Declining:
+    """The task is given up; the coordinator is to know before it is forgotten.
+
+    Attributes:
+        say_at: When to say `Declined` (again).
+        sit_out: Run and version that this worker had better not try again, None if it may.
+    """
+
+    task: Task
+    tag: int
+    reason: str
+    say_at: float
+    tries: int = 0
+    sit_out: tuple[str, int] | None = None
+
+
+Work = Idle | Waiting | Keeping | Taking | Fetching | Ready | Training | Declining
+Step = tuple[Work, Actions]
+
+
+def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    """What an event does to the task in hand, and what is to be done."""
+    if isinstance(event, TrainingDone) and _holds(work, event.task_id):
+        return Idle(), ()
+    match work:
+        case Idle() | Waiting():
+            return _free(work, event, moment)
+        case Keeping():
+            return _keeping(work, event, options, moment)
+        case Taking():
+            return _taking(work, event, options, moment)
+        case Fetching():
+            return _fetching(work, event, options, moment)
+        case Ready():
+            return _ready(work, event, options, moment)
+        case Training():
+            return _training(work, event, options, moment)
+        case Declining():
+            return _declining(work, event, options, moment)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def resume(
+    task: Task, start: Start | None, attempts: int, has_model: bool, options: Options, now: float
+) -> Work:
+    """Where to go on with what the inbox holds at start."""
+    if attempts >= ATTEMPTS_MAX:
+        reason = f"crashed {attempts} times on it"
+        sit_out = (task.run_id, start.base_version) if start else None
+        return Declining(task, NO_DELIVERY, reason, math.inf, sit_out=sit_out)
+    if start is not None and has_model:
+        return Ready(task, start, attempts, now, None)
+    return Taking(task, NO_DELIVERY, attempts, math.inf)
+
+
+def task(work: Work) -> Task | None:
+    """The task in hand."""
+    match work:
+        case Idle() | Waiting():
+            return None
+        case Keeping() | Taking() | Fetching() | Ready() | Training() | Declining():
+            return work.task
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _holds(work: Work, task_id: str) -> bool:
+    held = task(work)
+    return held is not None and held.task_id == task_id
+
+
+def give_up(
+    work: Work, reason: str, options: Options, moment: Moment, sit_out: tuple[str, int] | None
+) -> Step:
+    """Decline the task in hand, whatever state it is in."""
+    match work:
+        case Idle() | Waiting() | Declining():
+            return work, ()
+        case Keeping() | Taking():
+            return _decline(work.task, work.tag, reason, options, moment, sit_out)
+        case Fetching():
+            step = _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+            return step[0], (StopFetching(), *step[1])
+        case Ready():
+            return _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+        case Training():
+            step = _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+            return step[0], (CancelTraining(work.task.task_id, forgive=False), *step[1])
+        case unreachable:
+            assert_never(unreachable)
+
+
+def wake_at(work: Work, options: Options, online: bool) -> float:
+    """When time alone changes something."""
+    match work:
+        case Idle() | Waiting():
+            return math.inf
+        case Keeping():
+            return work.keep_at
+        case Taking() | Declining():
+            return work.say_at if online else math.inf
+        case Fetching():
+            return min(work.heard_at + SILENCE_S, work.fetch_at)
+        case Ready():
+            return work.at
+        case Training():
+            return work.alive_at + (options.train_timeout_s or math.inf)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
+    match event:
+        case TaskCame(tag, task, "open" | "done"):
+            # Its update is in the outbox or was in safe hands: that is the answer.
+            return work, (Ack(tag),)
+        case TaskCame(tag, task):
+            stop = (StopConsuming(),) if isinstance(work, Waiting) else ()
+            return Keeping(task, tag), (*stop, KeepTask(task))
+        case ConsumerEnded() | WentOffline():
+            return Idle(), ()
+        case Stop():
+            stop = (StopConsuming(),) if isinstance(work, Waiting) else ()
+            return Idle(), stop
+        case (
+            WentOnline()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    match event:
+        case TaskKept(kept) if kept == work.task.task_id:
+            why_not = _unfit(work.task, moment)
+            if why_not:
+                return _decline(work.task, work.tag, why_not, options, moment, None)
+            taking = Taking(work.task, work.tag, 0, moment.now if moment.online else math.inf)
+            return _taken(taking, options, moment) if moment.online else (taking, ())
+        case TaskNotKept(kept) if kept == work.task.task_id:
+            return _not_kept(work, moment)
+        case Tick() if work.keep_at <= moment.now:
+            return replace(work, keep_at=math.inf), (KeepTask(work.task),)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case WentOffline() | Stop() if work.keep_at < math.inf:
+            return Idle(), ()  # the broker still has it
+        case WentOffline():
+            return replace(work, tag=NO_DELIVERY), ()
+        case (
+            WentOnline()
+            | ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Stop()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _not_kept(work: Keeping, moment: Moment) -> Step:
+    """Hold the delivery and try again; after some tries somebody else may have it."""
+    if work.tag == NO_DELIVERY:
+        return Idle(), ()
+    if work.tries + 1 >= KEEP_TRIES_MAX:
+        return Idle(), (Reject(work.tag, requeue=True),)
+    keep_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+    return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
+
+
+def _unfit(task: Task, moment: Moment) -> str:
+    """Why a task is not to be begun, "" if it is."""
+    if task.codec not in CODECS:
+        return f"codec {task.codec} is not known here: upgrade this worker"
+    if task.part_bytes < 1:
+        return "expected parts of at least one byte"
+    expired = (
+        task.not_after is not None
+        and moment.coordinator_s is not None
+        and task.not_after < moment.coordinator_s
+    )
+    return "it is past its time" if expired else ""
+
+
+def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    this = work.task.task_id
+    match event:
+        case Published(Ref("taken", about)) if about == this:
+            return replace(work, tag=NO_DELIVERY), _acked(work.tag)
+        case Unpublished(Ref("taken", about)) if about == this:
+            at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+            return replace(work, say_at=at), ()
+        case StartCame(start) if start.task_id == this:
+            # The coordinator has our `Taken`: more than a confirm of the broker.
+            step = _started(replace(work, tag=NO_DELIVERY), start, options, moment)
+            return step[0], (*_acked(work.tag), *step[1])
+        case WentOnline():
+            return _taken(replace(work, tries=0), options, moment)
+        case WentOffline():
+            return replace(work, tag=NO_DELIVERY, say_at=math.inf), ()
+        case Tick() if moment.online and work.say_at <= moment.now:
+            return _taken(work, options, moment)
+        case TaskCame(tag, task) if task.task_id == this and work.tag == NO_DELIVERY:
+            return replace(work, tag=tag, say_at=moment.now), ()
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case Stop() if moment.online:
+            return give_up(work, "shutting down", options, moment, None)
+        case (
+            ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Stop()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _taken(work: Taking, options: Options, moment: Moment) -> Step:
+    """Say `Taken`; it is asked again until a `Start` comes."""
+    task = work.task
+    message = Taken(task.run_id, task.task_id, options.worker_id, task.incarnation)
+    ref = Ref("taken", task.task_id, 0, moment.serial)
+    say_at = moment.after(work.tries, _START_S, _START_MOST_S)
+    return replace(work, say_at=say_at, tries=work.tries + 1), (Say(ref, message),)
+
+
+def _started(work: Taking, start: Start, options: Options, moment: Moment) -> Step:
+    task = work.task
+    if not start.wanted:
+        return Idle(), (DropTask(task.task_id),)
+    if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
+        reason = "expected a start that names a model, came one without"
+        return _decline(task, NO_DELIVERY, reason, options, moment, None)
+    if start.model_bytes > options.max_model_bytes:
+        reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
+        sit_out = (task.run_id, start.base_version)
+        return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
+    now = moment.now
+    fetching = Fetching(task, start, work.attempts, now, math.inf, now)
+    return fetching, (KeepStart(start), Fetch(start))
+
+
+def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    match event:
+        case ModelMoved():
+            return replace(work, heard_at=moment.now), ()
+        case ModelInterrupted():
+            return replace(work, fetch_at=moment.after(0, _RETRY_S, _RETRY_MOST_S)), ()
+        case ModelReady(digest) if digest == work.start.model_digest:
+            ready = Ready(work.task, work.start, work.attempts, moment.now, work.since)
+            return _begin(ready, moment)
+        case ModelGone(digest, reason) if digest == work.start.model_digest:
+            return give_up(work, f"model gone: {reason}", options, moment, None)
+        case Tick() if work.heard_at + SILENCE_S <= moment.now:
+            reason = f"model gone: silence of {SILENCE_S:.0f} s"
+            return give_up(work, reason, options, moment, None)
+        case Tick() if work.fetch_at <= moment.now:
+            return replace(work, fetch_at=math.inf), (Fetch(work.start),)
+        case WentOffline():
+            return Taking(work.task, NO_DELIVERY, work.attempts, math.inf), (StopFetching(),)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case Stop():
+            return give_up(work, "shutting down", options, moment, None)
+        case (
+            WentOnline()
+            | ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _ready(work: Ready, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    match event:
+        case Tick() if work.at <= moment.now:
+            return _begin(work, moment)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case Stop() if moment.online:
+            return give_up(work, "shutting down", options, moment, None)
+        case Stop():
+            return replace(work, at=math.inf), ()
+        case (
+            WentOnline()
+            | WentOffline()
+            | ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _begin(work: Ready, moment: Moment) -> Step:
+    deadline_s = None
+    if work.since is not None:
+        deadline_s = max(0.0, work.start.lease_s - (moment.now - work.since))
+    training = Training(work.task, work.start, work.attempts + 1, math.inf, work.since)
+    return training, (Train(work.task, work.start, deadline_s),)
+
+
+def _training(work: Training, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    this = work.task.task_id
+    match event:
+        case TrainingMoved(about) if about == this:
+            return replace(work, alive_at=moment.now), ()
+        case TrainingFailed(about) if about == this:
+            return _failed(work, event, options, moment)
+        case Tick() if _hangs(work, options, moment.now):
+            # `TrainingFailed` follows; until then it is not killed again.
+            return replace(work, alive_at=math.inf), (KillTraining(this),)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case Stop():
+            kept = Ready(work.task, work.start, work.attempts - 1, math.inf, None)
+            return kept, (CancelTraining(this, forgive=True),)
+        case (
+            WentOnline()
+            | WentOffline()
+            | ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _hangs(work: Training, options: Options, now: float) -> bool:
+    return options.train_timeout_s > 0 and work.alive_at + options.train_timeout_s <= now
+
+
+def _failed(work: Training, event: TrainingFailed, options: Options, moment: Moment) -> Step:
+    task, start, attempts = work.task, work.start, work.attempts
+    sit_out = (task.run_id, start.base_version)
+    match event.kind:
+        case "unfit":
+            return _decline(task, NO_DELIVERY, event.reason, options, moment, sit_out)
+        case "crash" | "model" | "cancelled" if attempts >= ATTEMPTS_MAX:
+            reason = f"crashed {attempts} times on it: {event.reason}"
+            return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
+        case "crash" | "cancelled":
+            at = moment.after(attempts - 1, _RETRY_S, _RETRY_MOST_S)
+            return Ready(task, start, attempts, at, work.since), ()
+        case "model" if moment.online:
+            fetching = Fetching(task, start, attempts, moment.now, math.inf, work.since)
+            return fetching, (Fetch(start),)
+        case "model":
+            return Taking(task, NO_DELIVERY, attempts, math.inf), ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _declining(work: Declining, event: WorkEvent, options: Options, moment: Moment) -> Step:
+    this = work.task.task_id
+    match event:
+        case Published(Ref("declined", about)) if about == this:
+            return Idle(), (DropTask(this), *_acked(work.tag))
+        case Unpublished(Ref("declined", about)) if about == this:
+            at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+            return replace(work, say_at=at), ()
+        case WentOnline():
+            return _declined(replace(work, tries=0), options, moment)
+        case WentOffline():
+            return replace(work, tag=NO_DELIVERY, say_at=math.inf), ()
+        case Tick() if moment.online and work.say_at <= moment.now:
+            return _declined(work, options, moment)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case (
+            ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Stop()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _decline(
+    task: Task,
+    tag: int,
+    reason: str,
+    options: Options,
+    moment: Moment,
+    sit_out: tuple[str, int] | None,
+) -> Step:
+    reason = reason[:_REASON_CHARS]
+    declining = Declining(task, tag, reason, math.inf, sit_out=sit_out)
+    return _declined(declining, options, moment) if moment.online else (declining, ())
+
+
+def _declined(work: Declining, options: Options, moment: Moment) -> Step:
+    task = work.task
+    message = Declined(task.run_id, task.task_id, options.worker_id, task.incarnation, work.reason)
+    ref = Ref("declined", task.task_id, 0, moment.serial)
+    # Every publish ends in a confirm or in one of its opposites, which sets the time to retry.
+    return replace(work, say_at=math.inf, tries=work.tries + 1), (Say(ref, message),)
+
+
+def _acked(tag: int) -> Actions:
+    return () if tag == NO_DELIVERY else (Ack(tag),)

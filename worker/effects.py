@@ -1,0 +1,390 @@
+"""Between the session and the world: what is wanted is done, what happens is told.
+
+`carry_out(action)` does what the session wants; `take_in(happening)` says what an event of the
+transport or a report of the trainer means. Both give the session's next events.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import assert_never
+
+from broker import transport as wire
+from broker.topology import Names
+from broker.transport import Outgoing, Transport
+from schemas.errors import DecodeError
+from schemas.messages import (
+    Declined,
+    ModelPart,
+    Presence,
+    Standing,
+    Start,
+    Taken,
+    Task,
+    UpdatePart,
+    decode,
+    encode,
+    part_span,
+)
+from worker import events
+from worker.config import WorkerConfig
+from worker.errors import PayloadLostError, StoreError
+from worker.events import Action, Ref, SessionEvent
+from worker.models import ModelCache, ModelReader, StreamBrokenError
+from worker.report import Tally
+from worker.store import Store
+from worker.trainer import Broken, Finished, Job, Moved, Report, Trainer
+
+_log = logging.getLogger("worker")
+
+POOL_PREFETCH = 1
+STREAM_PREFETCH = 2
+_QUESTIONS_KEPT = 16  # an answer to an older one is of no use
+
+Events = tuple[SessionEvent, ...]
+Happening = wire.Event | Report
+
+
+class Effects:
+    """The session's hands and ears. Used by one thread.
+
+    Args:
+        config: Of the worker.
+        store: Its inbox and outbox.
+        cache: Its models.
+        transport: The way to the broker.
+        trainer: What does the training.
+        notify: Takes the trainer's reports, from any thread.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        store: Store,
+        cache: ModelCache,
+        transport: Transport,
+        trainer: Trainer,
+        notify: Callable[[Report], None],
+    ) -> None:
+        self._config = config
+        self._names = Names(config.federation)
+        self._store = store
+        self._cache = cache
+        self._transport = transport
+        self._trainer = trainer
+        self._notify = notify
+        self.tally = Tally()
+        self._refs: dict[int, Ref] = {}  # by the transport's token, until it is settled
+        self._questions: dict[int, Ref] = {}
+        self._pool: list[int] = []  # consumers of this connection, the current one last
+        self._stream: int | None = None
+        self._reader: ModelReader | None = None
+
+    def close(self) -> None:
+        """Let go of what is open here."""
+        self._stop_fetching()
+
+    # What is wanted.
+
+    def carry_out(self, action: Action) -> Events:
+        """Do what the session wants."""
+        match action:
+            case events.Say(ref, message):
+                self._say(ref, message)
+            case events.SendUpdate(ref, update_id):
+                return self._send(ref, update_id, self._update)
+            case events.SendPart(ref, update_id, index):
+                return self._send(ref, update_id, partial(self._part, index=index))
+            case events.Consume():
+                self._pool.append(self._transport.consume(self._names.task_queue, POOL_PREFETCH))
+            case events.StopConsuming():
+                if self._pool:
+                    self._transport.cancel(self._pool[-1])
+            case events.Ack(tag):
+                self._transport.ack(tag)
+            case events.Reject(tag, requeue):
+                self._transport.reject(tag, requeue)
+            case events.KeepTask(task):
+                return self._keep(task)
+            case events.Fetch(start):
+                return self._fetch(start)
+            case events.StopFetching():
+                self._stop_fetching()
+            case events.Train(task, start, deadline_s):
+                return self._train(task, start, deadline_s)
+            case events.CancelTraining(task_id, forgive):
+                self._trainer.cancel(self._key(task_id))
+                if forgive:
+                    self._tidy(self._store.forgive_attempt, task_id)
+            case events.KillTraining(task_id):
+                self._trainer.kill(self._key(task_id))
+            case events.KeepStart(start):
+                self._tidy(self._store.keep_start, start)
+            case events.DropTask(task_id):
+                self._tidy(self._store.drop_task, task_id)
+                self.tally.declined += 1
+            case events.Release(update_id):
+                self._tidy(self._store.release, update_id)
+                self._is_sent(update_id)
+            case events.Settle(update_id, verdict):
+                self._settle(update_id, verdict)
+            case events.MarkSent(update_id, sent):
+                self._tidy(self._store.mark_sent, update_id, sent)
+                if sent:
+                    self._is_sent(update_id)
+            case events.Forget(update_id):
+                self._tidy(self._store.forget, update_id)
+            case events.Remark(level, text):
+                self._log(getattr(logging, level.upper()), text)
+            case events.Leave():
+                pass  # the service's own business
+            case unreachable:
+                assert_never(unreachable)
+        return ()
+
+    def _tidy(self, do: Callable[..., object], *args: object) -> None:
+        """Change what the store remembers; nothing is lost if that fails, it is only done again."""
+        try:
+            do(*args)
+        except StoreError as error:
+            self._log(logging.WARNING, f"{error}; it is done again after a restart")
+
+    def _settle(self, update_id: str, verdict: str) -> None:
+        try:
+            if self._store.settle(update_id, verdict):
+                self.tally.verdicts[verdict] += 1
+                self._log(logging.INFO, f"update {update_id:.8}: {verdict}")
+        except StoreError as error:
+            self._log(logging.WARNING, f"{error}; it is done again after a restart")
+
+    def _is_sent(self, update_id: str) -> None:
+        self.tally.sent += 1
+        self._log(logging.INFO, f"update {update_id:.8} is in the broker's hands")
+
+    def _log(self, level: int, text: str) -> None:
+        _log.log(level, "%s: %s", self._config.worker_id, text)
+
+    def _key(self, task_id: str) -> str:
+        return f"{self._config.worker_id}/{task_id}"
+
+    def _say(self, ref: Ref, message: Presence | Taken | Declined) -> None:
+        asks = isinstance(message, Taken) or (isinstance(message, Presence) and not message.leaving)
+        if isinstance(message, Declined):
+            self._log(logging.WARNING, f"task {message.task_id:.8} is given up: {message.reason}")
+        token = self._transport.publish(
+            Outgoing(
+                exchange=self._names.control_exchange,
+                routing_key=self._names.control_key(ref.about, self._config.worker_id),
+                body=encode(message),
+                message_id=ref.subject,
+                answerable=asks,
+            )
+        )
+        self._refs[token] = ref
+        if asks:
+            self._questions[token] = ref
+            while len(self._questions) > _QUESTIONS_KEPT:
+                del self._questions[next(iter(self._questions))]
+
+    def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], bytes]) -> Events:
+        try:
+            body, run_id = body_of(update_id), self._store.update(update_id)[0].run_id
+        except PayloadLostError as error:
+            self._log(logging.ERROR, f"an update is given up: {error}")
+            return (events.PayloadGone(update_id),)
+        except StoreError as error:
+            return (events.Unpublished(ref, str(error)),)
+        key = self._names.update_key(run_id, 0, self._config.worker_id)
+        token = self._transport.publish(
+            Outgoing(self._names.update_exchange, key, body, message_id=update_id)
+        )
+        self._refs[token] = ref
+        return ()
+
+    def _update(self, update_id: str) -> bytes:
+        """An update's message: with its payload if it is the only one."""
+        update, _ = self._store.update(update_id)
+        if update.parts:
+            return encode(update)
+        return encode(update, self._store.payload(update_id, 0, update.payload_bytes))
+
+    def _part(self, update_id: str, index: int) -> bytes:
+        update, part_bytes = self._store.update(update_id)
+        span = part_span(index, update.payload_bytes, part_bytes)
+        part = UpdatePart(
+            update_id=update_id,
+            run_id=update.run_id,
+            task_id=update.task_id,
+            worker_id=update.worker_id,
+            incarnation=update.incarnation,
+            layout_digest=update.layout_digest,
+            codec=update.codec,
+            payload_digest=update.payload_digest,
+            payload_bytes=update.payload_bytes,
+            part_bytes=part_bytes,
+            index=index,
+            parts=update.parts,
+        )
+        return encode(part, self._store.payload(update_id, *span))
+
+    def _keep(self, task: Task) -> Events:
+        try:
+            self._store.keep_task(task)
+        except StoreError as error:
+            self._log(logging.ERROR, f"a task is not taken: {error}")
+            return (events.TaskNotKept(task.task_id, str(error)),)
+        return (events.TaskKept(task.task_id),)
+
+    def _fetch(self, start: Start) -> Events:
+        assert start.model_digest is not None, "only a wanted start is fetched"
+        if self._cache.has(start.model_digest, start.model_bytes):
+            self._cache.touch(start.model_digest)
+            return (events.ModelReady(start.model_digest),)
+        self._stop_fetching()
+        self._reader = ModelReader(self._cache, start)
+        queue = self._names.model_queue(start.run_id, start.model_bytes)
+        self._stream = self._transport.consume(queue, STREAM_PREFETCH, offset=start.offset)
+        return ()
+
+    def _stop_fetching(self) -> None:
+        if self._stream is not None:
+            self._transport.cancel(self._stream)
+            self._stream = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
+        try:
+            self._store.count_attempt(task.task_id)
+        except StoreError as error:
+            return (events.TrainingFailed(task.task_id, "crash", str(error)),)
+        config = self._config
+        self._log(logging.INFO, f"trains task {task.task_id:.8} on version {start.base_version}")
+        job = Job(
+            worker_id=config.worker_id,
+            task_id=task.task_id,
+            folder=str(config.folder),
+            task=encode(task),
+            start=encode(start),
+            learner=config.learner,
+            data=config.data,
+            device=config.device,
+            deadline_s=deadline_s,
+            config=dict(config.learner_config),
+        )
+        self._trainer.submit(job, self._notify)
+        return ()
+
+    # What happens.
+
+    def take_in(self, happening: Happening) -> Events:
+        """What an event of the transport, or a report of the trainer, means to the session."""
+        match happening:
+            case wire.Connected():
+                return (events.WentOnline(),)
+            case wire.Disconnected():
+                return self._went_offline()
+            case wire.Confirmed(token):
+                return tuple(events.Published(ref) for ref in self._settled(token))
+            case wire.Returned(token, reason) | wire.Refused(token, reason):
+                return tuple(events.Unpublished(ref, reason) for ref in self._settled(token))
+            case wire.Doubtful(token):
+                reason = "the connection was lost"
+                return tuple(events.Unpublished(ref, reason) for ref in self._settled(token))
+            case wire.Answered(token, body):
+                return self._answered(token, body)
+            case wire.Delivered():
+                return self._delivered(happening)
+            case wire.ConsumerLost(consumer, reason):
+                return self._consumer_lost(consumer, reason)
+            case wire.Failed() | wire.Declared() | wire.Consuming():
+                return ()
+            case Moved() | Finished() | Broken():
+                return self._reported(happening)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _went_offline(self) -> Events:
+        self._pool.clear()
+        self._questions.clear()
+        self._stop_fetching()
+        return (events.WentOffline(),)
+
+    def _settled(self, token: int) -> tuple[Ref, ...]:
+        ref = self._refs.pop(token, None)
+        return () if ref is None else (ref,)
+
+    def _answered(self, token: int, body: bytes) -> Events:
+        try:
+            message, _ = decode(body)
+        except DecodeError as error:
+            self._log(logging.WARNING, f"an answer cannot be read: {error}")
+            return ()
+        ref = self._questions.get(token)
+        if ref is not None and isinstance(message, Standing):
+            return (events.StandingCame(ref, message),)
+        if ref is not None and isinstance(message, Start):
+            return (events.StartCame(message),)
+        return ()
+
+    def _delivered(self, delivery: wire.Delivered) -> Events:
+        if delivery.consumer == self._stream:
+            return self._model_came(delivery)
+        if delivery.consumer not in self._pool:
+            return ()
+        try:
+            message, _ = decode(delivery.body)
+        except DecodeError as error:
+            return (events.NonsenseCame(delivery.tag, str(error)),)
+        if not isinstance(message, Task):
+            reason = f"expected a task, came {type(message).__name__}"
+            return (events.NonsenseCame(delivery.tag, reason),)
+        try:
+            known = self._store.known(message.task_id)
+        except StoreError:
+            known = "new"  # keeping it will fail too, and be tried again
+        return (events.TaskCame(delivery.tag, message, known),)
+
+    def _model_came(self, delivery: wire.Delivered) -> Events:
+        reader = self._reader
+        assert reader is not None, "a stream is consumed by a reader"
+        digest = reader.start.model_digest or ""
+        try:
+            part, payload = decode(delivery.body)
+            if not isinstance(part, ModelPart):
+                raise StreamBrokenError(f"expected a model part, came {type(part).__name__}")
+            whole = reader.take(part, payload, delivery.offset) == "whole"
+        except (StreamBrokenError, DecodeError, OSError) as error:
+            self._stop_fetching()
+            return (events.ModelGone(digest, str(error)),)
+        self._transport.ack(delivery.tag)
+        if not whole:
+            return (events.ModelMoved(),)
+        self._stop_fetching()
+        return (events.ModelReady(digest),)
+
+    def _consumer_lost(self, consumer: int, reason: str) -> Events:
+        if consumer == self._stream:
+            self._stream = None
+            self._stop_fetching()
+            return (events.ModelInterrupted(),)
+        if self._pool and consumer == self._pool[-1]:
+            self._pool.remove(consumer)
+            return (events.ConsumerEnded(reason),)
+        return ()
+
+    def _reported(self, report: Report) -> Events:
+        match report:
+            case Moved(task_id):
+                return (events.TrainingMoved(task_id),)
+            case Finished(task_id, update_id):
+                self.tally.trained += 1
+                parcel = self._store.parcel(update_id)
+                return () if parcel is None else (events.TrainingDone(task_id, parcel),)
+            case Broken(task_id, kind, reason):
+                return (events.TrainingFailed(task_id, kind, reason),)
+            case unreachable:
+                assert_never(unreachable)

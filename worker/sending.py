@@ -1,0 +1,322 @@
+"""From the outbox to the broker. Pure.
+
+    Due ──▶ OnWay ──(one message: confirmed)──────────────────▶ released
+     ▲        │  ╰───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     ╰────────╯ returned, refused, in doubt, connection lost     │
+     ▲                                                           │
+     ╰──────────────── parts missing, or unknown ────────────────╯
+
+Rules of the file:
+
+- A single-message update leaves the outbox on its confirm; an upload in parts only on a verdict.
+- The closing message of an upload is sent when every part before it was confirmed.
+- At most `WINDOW` messages are unconfirmed at a time; what was confirmed is not sent again unless
+  the coordinator says that it is missing.
+- "Unknown" is believed only some time after sending: the question may have overtaken the update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from schemas.messages import Standing
+from worker.events import (
+    Action,
+    Actions,
+    Forget,
+    MarkSent,
+    Ref,
+    Release,
+    SendPart,
+    SendUpdate,
+    Settle,
+)
+from worker.options import Moment
+from worker.parcel import Parcel
+
+WINDOW = 4
+_STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
+_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
+_UNKNOWN_S, _UNKNOWN_MOST_S = 10.0, 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """To be sent from `at` on.
+
+    Attributes:
+        parts: Which parts, before the closing message; None for all.
+    """
+
+    at: float
+    parts: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OnWay:
+    """Being sent: the parts left, and what is in flight."""
+
+    left: tuple[int, ...]
+    flying: frozenset[Ref] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitingVerdict:
+    """An upload that is confirmed as a whole; before `unknown_until` it may not be known yet."""
+
+    unknown_until: float
+
+
+Phase = Due | OnWay | AwaitingVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """An update on its way.
+
+    Attributes:
+        failures: Attempts in a row that failed.
+        uploads: How often the whole of it was confirmed.
+    """
+
+    parcel: Parcel
+    phase: Phase
+    failures: int = 0
+    uploads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """All that is in the outbox, the oldest first."""
+
+    shipments: tuple[Shipment, ...] = ()
+
+    @property
+    def payload_bytes(self) -> int:
+        """What the outbox weighs."""
+        return sum(shipment.parcel.payload_bytes for shipment in self.shipments)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is not yet in the broker's hands."""
+        return any(not isinstance(s.phase, AwaitingVerdict) for s in self.shipments)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages published and not yet confirmed."""
+        return sum(len(s.phase.flying) for s in self.shipments if isinstance(s.phase, OnWay))
+
+
+Step = tuple[Sending, Actions]
+
+
+def begin(parcels: tuple[Parcel, ...]) -> Sending:
+    """What the outbox holds at start."""
+    return Sending(
+        tuple(
+            Shipment(parcel, AwaitingVerdict(0.0) if parcel.sent else Due(math.inf))
+            for parcel in parcels
+        )
+    )
+
+
+def add(sending: Sending, parcel: Parcel, moment: Moment) -> Sending:
+    """A finished update; nothing changes if it is there."""
+    if any(s.parcel.update_id == parcel.update_id for s in sending.shipments):
+        return sending
+    at = moment.now if moment.online else math.inf
+    return Sending((*sending.shipments, Shipment(parcel, Due(at))))
+
+
+def went_online(sending: Sending, now: float) -> Sending:
+    """Everything is due; an upload of unknown progress waits to hear what is missing."""
+
+    def due(shipment: Shipment) -> Shipment:
+        match shipment.phase:
+            case Due(_, parts):
+                at = now if shipment.parcel.parts == 0 or parts is not None else now + _STANDING_S
+                return replace(shipment, phase=Due(at, parts), failures=0)
+            case OnWay() | AwaitingVerdict():
+                return shipment
+            case unreachable:
+                assert_never(unreachable)
+
+    return Sending(tuple(map(due, sending.shipments)))
+
+
+def went_offline(sending: Sending) -> Sending:
+    """What was in flight is in doubt: due again when the broker is back."""
+
+    def stop(shipment: Shipment) -> Shipment:
+        match shipment.phase:
+            case OnWay():
+                return replace(shipment, phase=Due(math.inf, _remaining(shipment.phase)))
+            case Due(_, parts):
+                return replace(shipment, phase=Due(math.inf, parts))
+            case AwaitingVerdict():
+                return shipment
+            case unreachable:
+                assert_never(unreachable)
+
+    return Sending(tuple(map(stop, sending.shipments)))
+
+
+def open_updates(sending: Sending) -> tuple[str, ...]:
+    """Updates worth asking about: all but those in flight."""
+    return tuple(s.parcel.update_id for s in sending.shipments if not isinstance(s.phase, OnWay))
+
+
+def pump(sending: Sending, moment: Moment) -> Step:
+    """Send what is due, as far as the window allows."""
+    room = WINDOW - sending.in_flight if moment.online else 0
+    shipments: list[Shipment] = []
+    actions: list[Action] = []
+    for shipment in sending.shipments:
+        if room > 0:
+            shipment, sent = _send(shipment, room, moment)
+            room -= len(sent)
+            actions += sent
+        shipments.append(shipment)
+    return Sending(tuple(shipments)), tuple(actions)
+
+
+def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Actions]:
+    phase, parcel = shipment.phase, shipment.parcel
+    if isinstance(phase, Due) and phase.at <= moment.now:
+        phase = OnWay(tuple(range(parcel.parts)) if phase.parts is None else phase.parts)
+    if not isinstance(phase, OnWay):
+        return shipment, ()
+    now_sent = phase.left[:room]
+    actions: list[Action] = []
+    flying = set(phase.flying)
+    for index in now_sent:
+        ref = Ref("part", parcel.update_id, index, moment.serial)
+        flying.add(ref)
+        actions.append(SendPart(ref, parcel.update_id, index))
+    if not phase.left and not flying:
+        ref = Ref("update", parcel.update_id, 0, moment.serial)
+        flying.add(ref)
+        actions.append(SendUpdate(ref, parcel.update_id))
+    phase = OnWay(phase.left[len(now_sent) :], frozenset(flying))
+    return replace(shipment, phase=phase), tuple(actions)
+
+
+def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
+    """The broker has confirmed a message."""
+
+    def confirmed(shipment: Shipment) -> tuple[Shipment | None, Actions]:
+        phase, parcel = shipment.phase, shipment.parcel
+        if not isinstance(phase, OnWay) or ref not in phase.flying:
+            return shipment, ()
+        if ref.about == "part":
+            phase = replace(phase, flying=phase.flying - {ref})
+            return replace(shipment, phase=phase, failures=0), ()
+        if parcel.parts == 0:
+            return None, (Release(parcel.update_id),)
+        wait_s = min(_UNKNOWN_MOST_S, _UNKNOWN_S * 2.0 ** min(shipment.uploads, 10))
+        awaiting = AwaitingVerdict(moment.now + wait_s)
+        shipment = replace(shipment, phase=awaiting, failures=0, uploads=shipment.uploads + 1)
+        return shipment, (MarkSent(parcel.update_id, True),)
+
+    return _each(sending, ref.subject, confirmed)
+
+
+def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
+    """A message was returned, refused, or is in doubt: what remains is sent again, later."""
+
+    def failed(shipment: Shipment) -> tuple[Shipment | None, Actions]:
+        phase = shipment.phase
+        if not isinstance(phase, OnWay) or ref not in phase.flying:
+            return shipment, ()
+        at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
+        due = Due(at, _remaining(phase))
+        return replace(shipment, phase=due, failures=shipment.failures + 1), ()
+
+    return _each(sending, ref.subject, failed)
+
+
+def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
+    """The coordinator told verdicts, missing parts and unknown updates."""
+    actions: list[Action] = [Settle(i, verdict) for i, verdict in standing.verdicts.items()]
+    shipments: list[Shipment] = []
+    for shipment in sending.shipments:
+        update_id = shipment.parcel.update_id
+        if update_id in standing.verdicts:
+            continue
+        if update_id in standing.missing:
+            shipment, more = _wanted(shipment, standing.missing[update_id], moment)
+            actions += more
+        elif update_id in standing.unknown:
+            shipment, more = _unknown(shipment, moment)
+            actions += more
+        shipments.append(shipment)
+    return Sending(tuple(shipments)), tuple(actions)
+
+
+def _wanted(
+    shipment: Shipment, missing: tuple[int, ...], moment: Moment
+) -> tuple[Shipment, Actions]:
+    parcel = shipment.parcel
+    parts = tuple(sorted({index for index in missing if index < parcel.parts}))
+    match shipment.phase:
+        case OnWay():
+            return shipment, ()
+        case Due():
+            return replace(shipment, phase=Due(moment.now, parts)), ()
+        case AwaitingVerdict():
+            again = replace(shipment, phase=Due(moment.now, parts))
+            return again, (MarkSent(parcel.update_id, False),)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
+    match shipment.phase:
+        case Due(at, None) if shipment.failures == 0:
+            return replace(shipment, phase=Due(min(at, moment.now))), ()
+        case AwaitingVerdict(unknown_until) if unknown_until <= moment.now:
+            again = replace(shipment, phase=Due(moment.now))
+            return again, (MarkSent(shipment.parcel.update_id, False),)
+        case OnWay() | Due() | AwaitingVerdict():
+            return shipment, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def lost(sending: Sending, update_id: str) -> Step:
+    """The disk has lost a payload: there is nothing left to send."""
+    return _each(sending, update_id, lambda shipment: (None, (Forget(update_id),)))
+
+
+def wake_at(sending: Sending) -> float:
+    """When something becomes due that there is room for."""
+    if sending.in_flight >= WINDOW:
+        return math.inf
+    return min(
+        (s.phase.at for s in sending.shipments if isinstance(s.phase, Due)), default=math.inf
+    )
+
+
+def _remaining(phase: OnWay) -> tuple[int, ...]:
+    flying = {ref.index for ref in phase.flying if ref.about == "part"}
+    return tuple(sorted(flying | set(phase.left)))
+
+
+def _each(
+    sending: Sending,
+    update_id: str,
+    change: Callable[[Shipment], tuple[Shipment | None, Actions]],
+) -> Step:
+    shipments: list[Shipment] = []
+    actions: list[Action] = []
+    for shipment in sending.shipments:
+        changed: Shipment | None = shipment
+        if shipment.parcel.update_id == update_id:
+            changed, more = change(shipment)
+            actions += more
+        if changed is not None:
+            shipments.append(changed)
+    return Sending(tuple(shipments)), tuple(actions)

@@ -1,0 +1,348 @@
+"""The worker as a service: a mailbox, a thread, and the pure session in between.
+
+    transport ─┐                                       ┌─▶ transport
+    trainer ───┼─▶ mailbox ─▶ session.advance ─actions─┼─▶ store, model cache
+    owner ─────┘       (one thread, or the caller's)   └─▶ trainer
+
+Rules of the file:
+
+- Everything is done on one thread: the service's own (`start`), or that of whoever calls `open`,
+  `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox.
+- What the session wants is carried out in the order it says; what comes of it at once (a task that
+  is on disk, a model that was in the cache) is its next event.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from broker import transport as wire
+from broker.transport import Post, Transport
+from schemas.digest import identify
+from worker import assignment, availability, events, session
+from worker.config import WorkerConfig
+from worker.disk import FolderLock
+from worker.effects import Effects, Happening
+from worker.events import SessionEvent
+from worker.models import ModelCache
+from worker.options import Once
+from worker.report import WorkerReport
+from worker.session import Session
+from worker.store import Store
+from worker.trainer import Trainer
+
+_log = logging.getLogger("worker")
+_WAIT_MOST_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The owner wants the worker to leave in good order."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineWanted:
+    """The owner allows a connection, or does not."""
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Quit:
+    """The thread is to end at once."""
+
+
+Mail = Happening | StopAsked | OnlineWanted | _Quit
+
+
+def local_minute() -> float:
+    """Minutes since midnight on this machine's clock on the wall."""
+    now = time.localtime()
+    return now.tm_hour * 60 + now.tm_min + now.tm_sec / 60
+
+
+class WorkerService:
+    """One worker. Many may live in one process, each with a folder of its own.
+
+    Args:
+        config: Of the worker.
+        make_transport: Gives the way to the broker; the argument takes its events.
+        trainer: What trains; it may be shared, and is not closed here.
+        clock: Monotonic seconds.
+        minute: Minutes since midnight of the local time, for `hours`.
+        observe: Takes a report whenever one differs from the last, on the service's thread.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        make_transport: Callable[[Post], Transport],
+        trainer: Trainer,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        minute: Callable[[], float] = local_minute,
+        observe: Callable[[WorkerReport], None] | None = None,
+    ) -> None:
+        self.config = config
+        self._trainer = trainer
+        self._clock = clock
+        self._minute = minute
+        self._observe = observe
+        self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
+        self._rng = random.Random(identify("worker", config.seed, config.worker_id))
+        self._transport = make_transport(self._mailbox.put)
+        self._thread: threading.Thread | None = None
+        self._exit_code: int | None = None
+        self._reason = ""
+        self._report = WorkerReport(config.worker_id)
+        self._ended = threading.Event()
+        self._lock: FolderLock | None = None
+        self._allowed = True  # by the owner
+        self._connecting = False  # the transport was started
+
+    @property
+    def report(self) -> WorkerReport:
+        """The worker as it was after its last event; may be read from any thread."""
+        return self._report
+
+    # The life of a service, with a thread of its own.
+
+    def start(self) -> None:
+        """Open the state folder and begin to work.
+
+        Raises:
+            StateInUseError: Another worker runs on the folder.
+            WrongStateError: It is another worker's.
+            StoreError: It cannot be written.
+        """
+        self.open()
+        self._thread = threading.Thread(
+            target=self._run, name=f"worker-{self.config.worker_id}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Leave in good order: decline what was not begun, keep what was. False if it takes longer.
+
+        Safe to call twice.
+        """
+        self._mailbox.put(StopAsked())
+        if self._thread is None:
+            self.drain()
+        return self.join(timeout_s)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait until the worker has left by itself; False if it has not in time."""
+        return self._ended.wait(timeout_s)
+
+    def kill(self) -> None:
+        """End at once without a word, as `kill -9` would: the state folder stays as it is."""
+        self._mailbox.put(_Quit())
+        if self._thread is None:
+            self.drain()
+        elif self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def go_offline(self) -> None:
+        """Disconnect; training goes on."""
+        self._mailbox.put(OnlineWanted(False))
+
+    def go_online(self) -> None:
+        """Connect again (within the hours and spells that the settings give)."""
+        self._mailbox.put(OnlineWanted(True))
+
+    # The same by hand, for virtual time.
+
+    def open(self) -> None:
+        """Open the state folder and begin to connect; `drain` then does what is to be done.
+
+        Raises:
+            StateInUseError: Another worker runs on the folder.
+            WrongStateError: It is another worker's.
+            StoreError: It cannot be written.
+        """
+        config, now = self.config, self._clock()
+        self._lock = FolderLock(config.folder)
+        try:
+            self._store = Store(config.folder)
+            self._store.claim(config.worker_id)
+            self._store.sweep()
+            cache = ModelCache(config.folder / "models")
+            cache.sweep()
+            self._session = _begin(config, self._store, cache, now)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._effects = Effects(
+            config, self._store, cache, self._transport, self._trainer, self._mailbox.put
+        )
+        self._spell = availability.begin(self._availability, now, self._rng)
+        self._connect_or_not()
+        self._settle_down()
+
+    def drain(self) -> None:
+        """Do what is in the mailbox, and what it is time for."""
+        while not self._ended.is_set():
+            try:
+                mail = self._mailbox.get_nowait()
+            except queue.Empty:
+                if not self._is_time():
+                    return
+                self._tick()
+            else:
+                self.handle(mail)
+
+    def handle(self, mail: Mail) -> None:
+        """Do what one event asks for."""
+        if self._ended.is_set():
+            return
+        match mail:
+            case _Quit():
+                self._end(None, "killed")
+            case StopAsked():
+                self._advance(events.Stop())
+            case OnlineWanted(wanted):
+                self._allowed = wanted
+                self._connect_or_not()
+            case wire.Failed(reason):
+                self._end(1, f"the broker refuses this worker: {reason}")
+            case _:
+                for event in self._effects.take_in(mail):
+                    self._advance(event)
+        if not self._ended.is_set():
+            self._settle_down()
+
+    def wake_at(self) -> float | None:
+        """When to call `drain` at the latest though nothing came; None if that may be never."""
+        if self._ended.is_set():
+            return None
+        times = [self._spell.until, self._look_again_at]
+        asked = session.wake_at(self._session)
+        earliest = min(times if asked is None else [asked, *times])
+        return None if earliest == float("inf") else earliest
+
+    def _run(self) -> None:
+        try:
+            while not self._ended.is_set():
+                wake_at = self.wake_at()
+                wait_s = _WAIT_MOST_S if wake_at is None else wake_at - self._clock()
+                try:
+                    mail = self._mailbox.get(timeout=min(max(wait_s, 0.0), _WAIT_MOST_S))
+                except queue.Empty:
+                    self._tick()
+                    continue
+                self.handle(mail)
+                if self._is_time():  # a flood of events must not hold up what is due
+                    self._tick()
+        except BaseException:
+            _log.exception("%s: a bug; nothing is lost", self.config.worker_id)
+            self._end(1, "a bug, see the log")
+
+    def _is_time(self) -> bool:
+        wake_at = self.wake_at()
+        return wake_at is not None and wake_at <= self._clock()
+
+    def _tick(self) -> None:
+        self._connect_or_not()
+        self._advance(events.Tick())
+        self._settle_down()
+
+    def _advance(self, event: SessionEvent) -> None:
+        todo: deque[SessionEvent] = deque((event,))
+        while todo and not self._ended.is_set():
+            self._session, actions = session.advance(
+                self._session, todo.popleft(), self._clock(), self._rng
+            )
+            for action in actions:
+                todo += self._effects.carry_out(action)
+                if isinstance(action, events.Leave):
+                    self._end(action.code, action.reason)
+
+    # Being connected, or not.
+
+    @property
+    def _availability(self) -> availability.Availability:
+        chosen = self.config.availability
+        if isinstance(self.config.options.plan, Once):
+            return replace(chosen, on_for_s=0.0, off_for_s=0.0)
+        return chosen
+
+    def _connect_or_not(self) -> None:
+        now, minute = self._clock(), self._minute()
+        self._spell = availability.advance(self._availability, self._spell, now, self._rng)
+        is_open = availability.is_open(self._availability, minute)
+        self._look_again_at = now + availability.look_again_s(self._availability, minute)
+        wanted = self._allowed and self._spell.on and is_open
+        if wanted != self._connecting:
+            self._connecting = wanted
+            if wanted:
+                self._transport.start()
+            else:
+                self._transport.disconnect()
+
+    def _settle_down(self) -> None:
+        """Tell what is new, after each event."""
+        report = self._look()
+        if report != self._report:
+            self._report = report
+            if self._observe is not None:
+                self._observe(report)
+
+    def _look(self) -> WorkerReport:
+        state, tally = self._session, self._effects.tally
+        held = assignment.task(state.work)
+        run_id, version = state.trained
+        return WorkerReport(
+            worker_id=self.config.worker_id,
+            doing=type(state.work).__name__.lower(),
+            online=state.online and not self._ended.is_set(),
+            task_id="" if held is None else held.task_id,
+            run_id=run_id,
+            version=version,
+            trained=tally.trained,
+            sent=tally.sent,
+            declined=tally.declined,
+            open_updates=len(state.sending.shipments),
+            verdicts=dict(tally.verdicts),
+            exit_code=self._exit_code,
+            reason=self._reason,
+        )
+
+    def _end(self, code: int | None, reason: str) -> None:
+        """Let go of everything; what is on disk stays."""
+        self._exit_code, self._reason = code, reason
+        held = assignment.task(self._session.work)
+        if held is not None:
+            self._trainer.kill(f"{self.config.worker_id}/{held.task_id}")
+        self._effects.close()
+        self._transport.stop()
+        self._store.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._settle_down()
+        self._ended.set()
+
+
+def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) -> Session:
+    """A session that goes on where the state folder left off."""
+    held = store.held()
+    in_hand = None
+    if held is not None:
+        start = held.start
+        has_model = start is not None and cache.has(start.model_digest, start.model_bytes)
+        in_hand = (held.task, start, held.attempts, has_model)
+    return session.begin(
+        config.options,
+        now,
+        held=in_hand,
+        parcels=store.parcels(),
+        unheard=store.unheard(session.UNHEARD_MAX),
+        trained=store.last_trained(),
+    )

@@ -1,0 +1,523 @@
+"""A worker's session: what it holds, asks and sends, as one pure machine.
+
+    advance(session, event, now, rng) -> (session, actions)
+    wake_at(session) -> float | None
+
+It is made of three machines that each have a file: `assignment` (the task in hand), `sending` (the
+outbox) and `asking` (how things stand). This one decides what lies between them: when a task may be
+taken, when the worker is done, and how it leaves.
+
+    Staying ──(stop, or done as planned)──▶ Leaving ──(goodbye said, or no time left)──▶ Left
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from schemas.messages import NAMES_MAX, Presence, Standing, Start, Task
+from worker import asking, assignment, sending
+from worker.asking import Asking
+from worker.assignment import (
+    Declining,
+    Fetching,
+    Idle,
+    Keeping,
+    Ready,
+    Taking,
+    Training,
+    Waiting,
+    Work,
+)
+from worker.events import (
+    Action,
+    Actions,
+    Consume,
+    ConsumerEnded,
+    Leave,
+    ModelGone,
+    ModelInterrupted,
+    ModelMoved,
+    ModelReady,
+    NonsenseCame,
+    PayloadGone,
+    Published,
+    Ref,
+    Reject,
+    Remark,
+    Rng,
+    Say,
+    SessionEvent,
+    StandingCame,
+    StartCame,
+    Stop,
+    StopConsuming,
+    TaskCame,
+    TaskKept,
+    TaskNotKept,
+    Tick,
+    TrainingDone,
+    TrainingFailed,
+    TrainingMoved,
+    Unpublished,
+    WentOffline,
+    WentOnline,
+    WorkEvent,
+)
+from worker.options import Forever, Moment, Once, Options, UntilRunEnds
+from worker.parcel import Parcel
+from worker.sending import Sending
+
+_REST_S, _REST_MOST_S = 1.0, 60.0
+_LAST_VERDICTS_S = 10.0  # how long to wait for them once the run is over
+UNHEARD_MAX = 32
+"""Updates out of the outbox of which the verdict is still asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staying:
+    """At work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Saying goodbye.
+
+    Attributes:
+        until: When to leave whatever is still in flight.
+        goodbye: The last presence, while it is in flight.
+    """
+
+    until: float
+    code: int
+    reason: str
+    goodbye: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Over; nothing is done any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """All that a worker knows while it runs. Build it with `begin`.
+
+    Attributes:
+        events: How many there were.
+        unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
+        trained: Run and newest version trained on in it.
+        sat_out: Run and version that training failed on; not tried again.
+        rest_until: No task is taken before.
+        rests: Tasks given up, or consumers lost, in a row.
+        patience_until: For `Once`: when to stop waiting for broker or task.
+        tasks_done: Tasks of this session that were seen through.
+        failure: Why the last task could not be done, "" if it could.
+        last_call: Until when verdicts are waited for once the run is over.
+        seen_at: When the last event was.
+    """
+
+    options: Options
+    work: Work
+    sending: Sending
+    patience_until: float
+    asking: Asking = field(default_factory=Asking)
+    phase: Staying | Leaving | Left = field(default_factory=Staying)
+    online: bool = False
+    events: int = 0
+    unheard: tuple[str, ...] = ()
+    trained: tuple[str, int] = ("", -1)
+    sat_out: tuple[str, int] | None = None
+    rest_until: float = 0.0
+    rests: int = 0
+    tasks_done: int = 0
+    failure: str = ""
+    last_call: float = math.inf
+    seen_at: float = -math.inf
+
+
+Step = tuple[Session, Actions]
+
+
+def begin(
+    options: Options,
+    now: float,
+    held: tuple[Task, Start | None, int, bool] | None = None,
+    parcels: tuple[Parcel, ...] = (),
+    unheard: tuple[str, ...] = (),
+    trained: tuple[str, int] = ("", -1),
+) -> Session:
+    """A session that goes on where the store left off.
+
+    Args:
+        options: What it goes by.
+        now: Monotonic seconds.
+        held: The inbox: task, start, attempts, and whether the start's model is in the cache.
+        parcels: The outbox.
+        unheard: Updates out of the outbox whose verdict is not known.
+        trained: Run last worked for and newest version trained on in it.
+    """
+    plan = options.plan
+    return Session(
+        options=options,
+        work=Idle() if held is None else assignment.resume(*held, options, now),
+        sending=sending.begin(parcels),
+        patience_until=now + plan.wait_s if isinstance(plan, Once) else math.inf,
+        unheard=unheard,
+        trained=trained,
+    )
+
+
+def advance(session: Session, event: SessionEvent, now: float, rng: Rng) -> Step:
+    """What an event does, and what is to be done, in order."""
+    if isinstance(session.phase, Left):
+        return session, ()
+    session = replace(session, events=session.events + 1)
+    moment = _moment(session, event, now, rng)
+    session, first = _take_in(session, event, moment)
+    session, second = _follow_up(session, moment)
+    session, third = _plan(session, moment)
+    return session, (*first, *second, *third)
+
+
+def wake_at(session: Session) -> float | None:
+    """When to send `Tick` at the latest; None if time alone changes nothing."""
+    times = [assignment.wake_at(session.work, session.options, session.online)]
+    if session.online and isinstance(session.phase, Staying):
+        times += [session.asking.ask_at, sending.wake_at(session.sending)]
+    match session.phase:
+        case Staying():
+            # What these allow was looked at with every event since: only the future counts.
+            edges = (session.rest_until, session.patience_until, session.last_call)
+            times += [edge for edge in edges if edge > session.seen_at]
+        case Leaving(until):
+            times.append(until)
+        case Left():
+            return None
+        case unreachable:
+            assert_never(unreachable)
+    earliest = min(times)
+    return None if earliest == math.inf else earliest
+
+
+def _moment(session: Session, event: SessionEvent, now: float, rng: Rng) -> Moment:
+    match event:
+        case WentOnline():
+            online = True
+        case WentOffline():
+            online = False
+        case _:
+            online = session.online
+    return Moment(now, session.events, rng, online, session.asking.coordinator_s(now))
+
+
+def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
+    match event:
+        case WentOnline():
+            session = replace(
+                session,
+                online=True,
+                asking=asking.went_online(session.asking, moment.now),
+                sending=sending.went_online(session.sending, moment.now),
+            )
+            return _work(session, event, moment)
+        case WentOffline():
+            session = replace(
+                session,
+                online=False,
+                asking=asking.went_offline(session.asking),
+                sending=sending.went_offline(session.sending),
+            )
+            return _work(session, event, moment)
+        case Published() | Unpublished():
+            return _settled(session, event, moment)
+        case StandingCame(ref, standing):
+            return _stands(session, ref, standing, moment)
+        case StartCame(start):
+            heard = asking.heard_time(session.asking, start, moment.now)
+            return _work(replace(session, asking=heard), event, moment)
+        case TaskCame(tag):
+            if not isinstance(session.phase, Staying):
+                return session, (Reject(tag, requeue=True),)
+            # One task for each word of the coordinator.
+            heard = replace(session.asking, may_take=False)
+            return _work(replace(session, asking=heard), event, moment)
+        case NonsenseCame(tag, reason):
+            return _refuse(session, tag, reason, moment)
+        case ConsumerEnded(reason):
+            session, actions = _work(_rest(session, moment), event, moment)
+            return session, (*actions, Remark("info", f"no tasks to be had: {reason}"))
+        case TrainingDone(_, parcel):
+            return _work(_trained(session, parcel, moment), event, moment)
+        case PayloadGone(update_id):
+            left, actions = sending.lost(session.sending, update_id)
+            return replace(session, sending=left), actions
+        case Stop():
+            if isinstance(session.phase, Staying):
+                return _leave(session, 0, "told to stop", moment)
+            return session, ()
+        case (
+            TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | TrainingMoved()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return _work(session, event, moment)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
+    before = session.work
+    work, actions = assignment.advance(before, event, session.options, moment)
+    session = replace(session, work=work)
+    if isinstance(before, Declining) and isinstance(event, Published) and work == Idle():
+        session = _declined(session, before, moment)
+    if isinstance(before, Keeping) and work == Idle():
+        session = _rest(session, moment)
+    if isinstance(before, Taking) and work == Idle():  # not wanted any more
+        session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+    return session, actions
+
+
+def _declined(session: Session, given_up: Declining, moment: Moment) -> Session:
+    session = _rest(session, moment)
+    session = replace(session, asking=asking.ask_again(session.asking, session.rest_until))
+    if given_up.sit_out is None:
+        return _patient(session, moment)
+    return replace(
+        session,
+        sat_out=given_up.sit_out,
+        tasks_done=session.tasks_done + 1,
+        failure=given_up.reason,
+    )
+
+
+def _rest(session: Session, moment: Moment) -> Session:
+    """Leave a pause before the next task; longer each time."""
+    until = moment.after(session.rests, _REST_S, _REST_MOST_S)
+    return replace(session, rests=session.rests + 1, rest_until=until)
+
+
+def _patient(session: Session, moment: Moment) -> Session:
+    """For `Once`: something happened that is worth some more waiting."""
+    plan = session.options.plan
+    if not isinstance(plan, Once):
+        return session
+    return replace(session, patience_until=max(session.patience_until, moment.now + plan.wait_s))
+
+
+def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
+    session = _patient(session, moment)
+    run_id, version = session.trained
+    if parcel.run_id == run_id:
+        version = max(version, parcel.base_version)
+    else:
+        run_id, version = parcel.run_id, parcel.base_version
+    return replace(
+        session,
+        sending=sending.add(session.sending, parcel, moment),
+        trained=(run_id, version),
+        tasks_done=session.tasks_done + 1,
+        failure="",
+        rests=0,
+    )
+
+
+def _refuse(session: Session, tag: int, reason: str, moment: Moment) -> Step:
+    """What cannot be read goes to the dead letters, where the coordinator finds it."""
+    session = _rest(session, moment)
+    remark = Remark("error", f"a task that cannot be read was put aside: {reason}")
+    return session, (Reject(tag, requeue=False), remark)
+
+
+def _settled(session: Session, event: Published | Unpublished, moment: Moment) -> Step:
+    ref = event.ref
+    match ref.about:
+        case "taken" | "declined":
+            return _work(session, event, moment)
+        case "part" | "update":
+            return _shipped(session, event, moment)
+        case "presence":
+            phase = session.phase
+            if isinstance(phase, Leaving) and phase.goodbye == ref:
+                session = replace(session, phase=replace(phase, goodbye=None))
+            if isinstance(event, Unpublished):
+                not_asked = asking.not_asked(session.asking, ref, moment)
+                session = replace(session, asking=not_asked)
+            return session, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -> Step:
+    ref = event.ref
+    if isinstance(event, Unpublished):
+        left, actions = sending.unpublished(session.sending, ref, moment)
+        remark = Remark("warning", f"update {ref.subject} is sent again: {event.reason}")
+        return replace(session, sending=left), (*actions, remark)
+    left, actions = sending.published(session.sending, ref, moment)
+    session = replace(session, sending=left)
+    if actions:  # a whole update is in the broker's hands
+        unheard = (ref.subject, *session.unheard)[:UNHEARD_MAX]
+        asked = asking.ask_again(session.asking, moment.now)
+        session = replace(session, unheard=unheard, asking=asked)
+    return session, actions
+
+
+def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> Step:
+    heard = asking.heard(session.asking, ref, standing, session.options, moment)
+    left, actions = sending.stands(session.sending, standing, moment)
+    unheard = tuple(one for one in session.unheard if one not in standing.verdicts)
+    session = replace(session, asking=heard, sending=left, unheard=unheard)
+    if not heard.run_is_over:
+        return replace(session, last_call=math.inf), actions
+    if session.last_call == math.inf:
+        session = replace(session, last_call=moment.now + _LAST_VERDICTS_S)
+    task = assignment.task(session.work)
+    if task is None or task.run_id != standing.run_id:
+        return session, actions
+    reason = f"the run is over ({standing.state})"
+    work, more = assignment.give_up(session.work, reason, session.options, moment, None)
+    return replace(session, work=work), (*actions, *more)
+
+
+def _follow_up(session: Session, moment: Moment) -> Step:
+    """Send, ask and take, as far as it is time to."""
+    session = replace(session, seen_at=moment.now)
+    if not isinstance(session.phase, Staying) or not moment.online:
+        return session, ()
+    actions: list[Action] = []
+    left, sent = sending.pump(session.sending, moment)
+    session = replace(session, sending=left)
+    actions += sent
+    if session.asking.ask_at <= moment.now:
+        say = _presence(session, moment, leaving=False)
+        session = replace(session, asking=asking.asked(session.asking, say.ref, moment))
+        actions.append(say)
+    wanted = _wants_task(session, moment)
+    if wanted and session.work == Idle():
+        session = replace(session, work=Waiting())
+        actions.append(Consume())
+    elif not wanted and session.work == Waiting():
+        session = replace(session, work=Idle())
+        actions.append(StopConsuming())
+    return session, tuple(actions)
+
+
+def _presence(session: Session, moment: Moment, leaving: bool) -> Say:
+    options = session.options
+    run_id, version = session.trained
+    open_updates = (*sending.open_updates(session.sending), *session.unheard)
+    message = Presence(
+        worker_id=options.worker_id,
+        run_id=run_id,
+        last_version=version,
+        busy=assignment.task(session.work) is not None,
+        leaving=leaving,
+        open_updates=open_updates[:NAMES_MAX],
+    )
+    # Asked and said goodbye in one moment, they must still differ.
+    return Say(Ref("presence", options.worker_id, int(leaving), moment.serial), message)
+
+
+def _wants_task(session: Session, moment: Moment) -> bool:
+    """Whether the coordinator allows a task and one is of use."""
+    asked, options = session.asking, session.options
+    run_id, version = session.trained
+    return (
+        asked.may_take
+        and not asked.run_is_over
+        and moment.now >= session.rest_until
+        and not (asked.run_id == run_id and asked.version <= version)
+        and session.sat_out != (asked.run_id, asked.version)
+        and not outbox_is_full(session)
+        and not (isinstance(options.plan, Once) and session.tasks_done > 0)
+    )
+
+
+def outbox_is_full(session: Session) -> bool:
+    """Whether no task is taken until the outbox has been emptied."""
+    options, held = session.options, session.sending
+    return (
+        held.payload_bytes >= options.outbox_bytes_max
+        or len(held.shipments) >= options.outbox_updates_max
+    )
+
+
+def _plan(session: Session, moment: Moment) -> Step:
+    """Leave if the plan is fulfilled, and when goodbye is said."""
+    match session.phase:
+        case Staying():
+            over = _over(session, moment)
+            if over is None:
+                return session, ()
+            session, actions = _leave(session, *over, moment)
+            session, last = _plan(session, moment)
+            return session, (*actions, *last)
+        case Leaving(until, code, reason, goodbye):
+            unsaid = goodbye is not None or isinstance(session.work, Declining)
+            if moment.online and moment.now < until and (unsaid or session.sending.in_flight):
+                return session, ()
+            return replace(session, phase=Left()), (Leave(code, reason),)
+        case Left():
+            return session, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _leave(session: Session, code: int, reason: str, moment: Moment) -> Step:
+    work, actions = assignment.advance(session.work, Stop(), session.options, moment)
+    session = replace(session, work=work)
+    goodbye = _presence(session, moment, leaving=True) if moment.online else None
+    phase = Leaving(
+        moment.now + session.options.leave_s, code, reason, goodbye.ref if goodbye else None
+    )
+    return replace(session, phase=phase), (*actions, *((goodbye,) if goodbye else ()))
+
+
+def _over(session: Session, moment: Moment) -> tuple[int, str] | None:
+    """Exit code and reason if the plan is fulfilled, or cannot be."""
+    match session.options.plan:
+        case Forever():
+            return None
+        case Once():
+            return _once_over(session, moment)
+        case UntilRunEnds():
+            return _run_over(session, moment)
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _run_over(session: Session, moment: Moment) -> tuple[int, str] | None:
+    held = session.sending
+    if not session.asking.run_is_over or session.work != Idle() or held.has_unsent:
+        return None
+    if held.shipments and moment.now < session.last_call:
+        return None
+    return int(session.asking.state == "failed"), f"the run is over ({session.asking.state})"
+
+
+def _once_over(session: Session, moment: Moment) -> tuple[int, str] | None:
+    patient, work = moment.now < session.patience_until, session.work
+    if isinstance(work, Ready | Training):
+        return None
+    if not moment.online:
+        return None if patient else (1, "the broker was not reached; nothing is lost, try later")
+    if isinstance(work, Keeping | Taking | Fetching | Declining) or session.sending.has_unsent:
+        if patient or isinstance(work, Fetching):
+            return None
+        return 1, "there was no answer in time; nothing is lost, try later"
+    if session.sending.shipments and patient:
+        return None
+    if session.tasks_done:
+        return int(bool(session.failure)), session.failure or "the task is done"
+    if session.asking.run_is_over:
+        return 0, f"the run is over ({session.asking.state})"
+    return None if patient else (0, "nothing was due")

@@ -1,0 +1,299 @@
+"""What the training process does: load, train, subtract, write to the outbox.
+
+Everything that touches arrays happens here, so the agent needs neither numpy nor torch. The task
+leaves the inbox and the update enters the outbox in one transaction, before the agent is told.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
+from learning.learner import Learner, TrainRequest, TrainResult, parameters_of
+from learning.loading import load_learner
+from learning.process import Link, serve
+from learning.seeding import seed_everything
+from schemas.digest import digest_of, update_id_of
+from schemas.errors import LayoutError
+from schemas.layout import Layout
+from schemas.messages import Start, Task, Update, decode
+from schemas.tensors import (
+    flatten,
+    layout_of,
+    require,
+    unflatten,
+    update_between,
+    update_floats,
+)
+from worker.errors import (
+    BadResultError,
+    CancelledError,
+    ModelDamagedError,
+    StoreError,
+    TaskGoneError,
+    UnfitError,
+)
+from worker.models import ModelCache
+from worker.store import Store
+from worker.trainer import Broken, Finished, Job, Moved, Report
+
+METRICS_MAX = 64
+_REASON_CHARS = 300
+_DISK_RETRY_S = 5.0
+_MOVED_EVERY_S = 0.2
+
+Wait = Callable[[float], bool]
+"""Waits some seconds; True as soon as the job is cancelled."""
+
+
+@dataclass
+class Loaded:
+    """A learner, and the layout of its model once somebody asks."""
+
+    learner: Learner
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The local layout, which sizes are computed from."""
+        rules = getattr(self.learner, "integer_rules", None)
+        return layout_of(parameters_of(self.learner), rules)
+
+
+_loaded: dict[str, Loaded] = {}
+
+
+def main(link_fd: int, lifeline_fd: int) -> None:
+    """Be a training process; never returns."""
+    serve(link_fd, lifeline_fd, _handle)
+
+
+def _handle(message: dict[str, Any], link: Link) -> None:
+    job = Job(**message)
+    told_at = -math.inf
+
+    def moved(fraction: float) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= _MOVED_EVERY_S:
+            told_at = now
+            link.send({"moved": float(fraction)})
+
+    link.send({"moved": 0.0})
+    match run_job(job, link.cancelled, moved, link.wait_cancelled):
+        case Finished(_, update_id):
+            link.send({"finished": update_id})
+        case Broken(_, kind, reason):
+            link.send({"broken": kind, "reason": reason})
+        case Moved():
+            raise AssertionError("a job ends finished or broken")
+
+
+def run_job(
+    job: Job,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+    wait: Wait | None = None,
+) -> Report:
+    """Do a job; whatever goes wrong becomes a report.
+
+    Args:
+        job: What to do.
+        cancelled: Whether it is still wanted.
+        moved: Takes the fraction done.
+        wait: How to wait for room on the disk; None: a full disk is a failure.
+    """
+    try:
+        return Finished(job.task_id, _train(job, cancelled, moved, wait))
+    except (CancelledError, TaskGoneError) as error:
+        return Broken(job.task_id, "cancelled", _reason(error))
+    except ModelDamagedError as error:
+        return Broken(job.task_id, "model", _reason(error))
+    except (UnfitError, LearnerLoadError, LearnerSettingError, MissingExtraError) as error:
+        traceback.print_exc()
+        return Broken(job.task_id, "unfit", _reason(error))
+    except BaseException as error:  # SystemExit too: user code may do anything
+        traceback.print_exc()
+        if cancelled():
+            return Broken(job.task_id, "cancelled", _reason(error))
+        return Broken(job.task_id, "crash", _reason(error))
+
+
+def _train(
+    job: Job, cancelled: Callable[[], bool], moved: Callable[[float], None], wait: Wait | None
+) -> str:
+    task, start = decode(job.task)[0], decode(job.start)[0]
+    assert isinstance(task, Task)
+    assert isinstance(start, Start)
+    loaded = _load(job.learner)
+    layout = loaded.layout
+    if layout.digest != start.layout_digest:
+        raise UnfitError(
+            f"layout differs: the run's is {start.layout_digest or 'none':.12}…, this learner's "
+            f"{layout.digest:.12}…; coordinator and workers need the same learner and config"
+        )
+    received = _read_model(job, start, layout)
+    seed_everything(start.seed)
+    request = _request(job, start, cancelled, moved)
+    begun = time.perf_counter()
+    result = loaded.learner.train(unflatten(bytearray(received), layout), request)
+    train_s = time.perf_counter() - begun
+    if cancelled():
+        raise CancelledError("cancelled while it was trained")
+    trained, num_examples, metrics = _checked(result, layout)
+    payload = update_between(received, trained, layout)
+    if not np.isfinite(update_floats(payload, layout)).all():
+        raise BadResultError(
+            "the trained parameters are not all finite; is the learning rate high?"
+        )
+    update = _update(job, task, start, num_examples, metrics, train_s)
+    _finish(job, update, task.part_bytes, payload, wait)
+    return update.update_id
+
+
+def _load(spec: str) -> Loaded:
+    if spec not in _loaded:
+        _loaded[spec] = Loaded(load_learner(spec, neighbours=True))
+    return _loaded[spec]
+
+
+def _read_model(job: Job, start: Start, layout: Layout) -> bytes:
+    digest = start.model_digest or ""
+    cache = ModelCache(Path(job.folder) / "models")
+    try:
+        received = cache.path_of(digest).read_bytes()
+    except OSError as error:
+        raise ModelDamagedError(f"the cached model cannot be read: {error.strerror}") from error
+    if digest_of(received) != digest:
+        cache.discard(digest)
+        raise ModelDamagedError("the cached model is damaged")
+    if len(received) != layout.num_bytes:
+        raise UnfitError(f"expected a model of {layout.num_bytes} bytes, came {len(received)}")
+    return received
+
+
+def _request(
+    job: Job, start: Start, cancelled: Callable[[], bool], moved: Callable[[float], None]
+) -> TrainRequest:
+    return TrainRequest(
+        worker_id=job.worker_id,
+        task_id=job.task_id,
+        model_version=start.base_version,
+        seed=start.seed,
+        data=job.data,
+        device=_device(job.device),
+        config=dict(job.config),
+        deadline_s=job.deadline_s,
+        cancelled=cancelled,
+        progress=moved,
+    )
+
+
+def _device(setting: str) -> str:
+    """What "auto" means here: a GPU if the learner uses torch and there is one."""
+    torch: Any = sys.modules.get("torch")
+    if setting != "auto":
+        return setting
+    return "cuda:0" if torch is not None and torch.cuda.is_available() else "cpu"
+
+
+def _checked(result: object, layout: Layout) -> tuple[bytearray, int, dict[str, float]]:
+    """What a learner returned, as flat buffer, number of examples and metrics.
+
+    Raises:
+        BadResultError: Saying what was expected and what came.
+    """
+    if not isinstance(result, TrainResult):
+        raise BadResultError(f"train: expected a TrainResult, came {type(result).__name__}")
+    try:
+        arrays = {name: np.asarray(value) for name, value in result.parameters.items()}
+        require(arrays, layout)
+        trained = flatten(arrays, layout)
+    except (LayoutError, AttributeError) as error:
+        raise BadResultError(
+            f"train returned other parameters than it was given: {error}"
+        ) from error
+    count = result.num_examples
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count < 2**53:
+        raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r:.60}")
+    return trained, int(count), _checked_metrics(result.metrics)
+
+
+def _checked_metrics(metrics: object) -> dict[str, float]:
+    if not isinstance(metrics, Mapping) or len(metrics) > METRICS_MAX:
+        raise BadResultError(f"metrics: expected at most {METRICS_MAX} named numbers")
+    checked = {}
+    for name, value in metrics.items():
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not isinstance(name, str) or len(name) > 200 or not math.isfinite(number):
+            raise BadResultError(
+                f"metrics: expected a finite number as {name!r:.60}, came {value!r:.60}"
+            )
+        checked[name] = number
+    return checked
+
+
+def _update(
+    job: Job, task: Task, start: Start, num_examples: int, metrics: dict[str, float], train_s: float
+) -> Update:
+    return Update(
+        update_id=update_id_of(task.incarnation, task.task_id, job.worker_id),
+        run_id=task.run_id,
+        task_id=task.task_id,
+        worker_id=job.worker_id,
+        incarnation=task.incarnation,
+        kind=task.kind,
+        base_version=start.base_version,
+        base_digest=start.model_digest or "",
+        layout_digest=start.layout_digest or "",
+        codec=task.codec,
+        num_examples=num_examples,
+        metrics=metrics,
+        train_s=train_s,
+        payload_digest="",  # what the payload is, the store fills in
+        payload_bytes=0,
+        parts=0,
+    )
+
+
+def _finish(
+    job: Job, update: Update, part_bytes: int, payload: bytearray, wait: Wait | None
+) -> None:
+    """Put the update into the outbox; a full disk is waited for, as the work is done."""
+    while True:
+        try:
+            store = Store(Path(job.folder))
+            try:
+                store.finish(update, part_bytes, payload)
+                return
+            finally:
+                store.close()
+        except StoreError as error:
+            print(f"finished, but {error}; trying again in {_DISK_RETRY_S:.0f} s", file=sys.stderr)
+            if wait is None:
+                raise
+            if wait(_DISK_RETRY_S):
+                raise CancelledError("cancelled while the disk had no room") from error
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    named = (
+        text
+        if isinstance(error, UnfitError | BadResultError)
+        else f"{type(error).__name__}: {text}"
+    )
+    return named[:_REASON_CHARS]
