@@ -69,10 +69,10 @@ class Engine:
         self._loop.call_later(timeout_s, self._loop.stop)
         self._dialer.close_all(self._loop.stop)
 
-    def crash(self, error: Exception) -> None:
-        """Say that nothing further will happen, because of a bug."""
-        self.tell(Failed(f"internal error in the broker's thread: {error!r}; please report it"))
-        self._post = None
+    def recover(self, error: Exception) -> None:
+        """Begin anew after an error that nobody foresaw, of ours or of pika."""
+        if self._wanted:
+            self._down(f"internal error, please report it: {error!r}", is_fatal=False)
 
     def _dial(self) -> None:
         self._timer = None

@@ -8,7 +8,7 @@ from typing import Any
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import io_services_utils
 from pika.channel import Channel
-from pika.exceptions import ConnectionOpenAborted
+from pika.exceptions import AMQPConnectionError
 
 from broker.rabbitmq.parameters import Address
 
@@ -63,18 +63,24 @@ class Line:
         if self._closed or self._gone:
             return
         self._closed = True
-        if not (self._connection.is_closing or self._connection.is_closed):
+        if self._connection.is_open:
             self._connection.close()
-        self._dialer.loop.call_later(_CLOSE_S, self._abort)
+            self._dialer.loop.call_later(_CLOSE_S, self._abort)
+        else:
+            # pika's own close fails an assertion of its own while a connection is being made.
+            self._abort()
 
     def _abort(self) -> None:
-        # Private to pika, which has no public way to end a connection without a farewell.
+        # Private to pika, which has no public way to end a connection without a farewell; where
+        # it is not, a connection being made ends by its own time limit.
         terminate = getattr(self._connection, "_terminate_stream", None)
         if terminate is not None and not self._gone and not self._connection.is_closed:
-            terminate(ConnectionOpenAborted(f"no answer to our close in {_CLOSE_S} s"))
+            terminate(AMQPConnectionError("given up"))
 
     def _opened(self, _connection: SelectConnection) -> None:
-        if not self._closed:
+        if self._closed:
+            self._connection.close()
+        else:
             self._on_open()
 
     def _ended(self, _connection: SelectConnection, error: BaseException) -> None:

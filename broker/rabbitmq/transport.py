@@ -63,9 +63,11 @@ class RabbitTransport:
                 self._loop = IOLoop()
                 self._engine = Engine(self._loop, self._address, self._post)
                 self._thread = threading.Thread(
-                    target=_run, args=(self._loop, self._engine), name=f"amqp {self._name}"
+                    target=self._run,
+                    args=(self._loop, self._engine),
+                    name=f"amqp {self._name}",
+                    daemon=True,
                 )
-                self._thread.daemon = True
                 self._thread.start()
         self._do(Engine.connect)
 
@@ -135,20 +137,28 @@ class RabbitTransport:
             self._loop.add_callback_threadsafe(self._run_commands)
         return True
 
+    def _run(self, loop: IOLoop, engine: Engine) -> None:
+        """The thread: runs the loop until the engine is shut, whatever goes wrong in it."""
+        try:
+            while not _runs_to_its_end(loop, engine):
+                loop.add_callback_threadsafe(self._run_commands)  # those behind the one that failed
+        finally:
+            loop.close()
+
     def _run_commands(self) -> None:
         self._is_woken = False  # first, so that what is added from here on wakes the loop again
         for _ in range(len(self._commands)):
             self._commands.popleft()()
 
 
-def _run(loop: IOLoop, engine: Engine) -> None:
+def _runs_to_its_end(loop: IOLoop, engine: Engine) -> bool:
     try:
         loop.start()
-    except Exception as error:  # of ours, or of pika: without this the service would wait for ever
-        logger.exception("the broker's thread ended")
-        engine.crash(error)
-    finally:
-        loop.close()
+    except Exception as error:  # without this the service would wait for ever
+        logger.exception("error in the broker's thread, connecting again")
+        engine.recover(error)
+        return False
+    return True
 
 
 def _quiet_pika() -> None:
