@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             new_run=arguments.new_run,
             restored=arguments.restored,
         )
-        _stop_on_signals(service)
+        stop_on_signals(service)
         if service.finished_before:
             print(
                 f"run {service.run_id[:8]} had ended; what still comes is recorded for "
@@ -105,7 +105,9 @@ def result_of(end: Progress, seconds: float) -> dict[str, Any]:
     }
 
 
-def _stop_on_signals(service: CoordinatorService) -> None:
+def stop_on_signals(service: CoordinatorService) -> None:
+    """Let Ctrl-C and SIGTERM stop a service in good order, and a second one at once."""
+
     def stop(number: int, frame: FrameType | None) -> None:
         service.stop()
         signal.signal(number, signal.SIG_DFL)  # the second one ends us at once

@@ -27,6 +27,7 @@ from settings.masking import mask_url
 from settings.size import format_size, parse_size
 
 _URL = re.compile(r"amqps?://[^\s/?#]\S*|memory://\S*")
+_BUILT_IN = re.compile(r"fedmq:[a-z_]+")
 _LEARNER = re.compile(r"(?P<file>[^\0]*\.py)(?::(?P<name>[^\W\d]\w*))?")
 _EXPONENT_FROM = 10**19
 _RUN = re.compile(r"run:[A-Za-z0-9_-]{1,64}")
@@ -175,8 +176,8 @@ def _url(field: Field, given: Given) -> str:
 
 def _learner(field: Field, given: Given) -> str:
     text = _text(given)
-    if not text:
-        return ""
+    if not text or _BUILT_IN.fullmatch(text):
+        return text
     found = _LEARNER.fullmatch(text)
     if found is None:
         raise ValueError("not a learner")
