@@ -10,7 +10,12 @@ import re
 from collections.abc import Iterator
 
 import tenacity
-from pika.exceptions import ProbableAccessDeniedError, ProbableAuthenticationError
+from pika.exceptions import (
+    AMQPError,
+    ConnectionClosed,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
 
 REFUSED = 403
 NOT_FOUND = 404
@@ -19,7 +24,7 @@ PRECONDITION_FAILED = 406
 
 _FIRST_S, _LEAST_S, _MOST_S = 0.5, 0.2, 60.0
 # pika tells only by the text whether the broker closed the connection or it was merely lost.
-_REFUSAL = re.compile(r"ConnectionClosedByBroker: (\(\d+\)[^\"]*)")
+_REFUSAL = re.compile(r"ConnectionClosedByBroker: (\(\d+\)) (['\"])(.*)\2")
 
 
 class Backoff:
@@ -49,7 +54,7 @@ def is_fatal(error: BaseException) -> bool:
     for cause in _causes(error):
         if isinstance(cause, (ProbableAuthenticationError, ProbableAccessDeniedError)):
             refusal = _REFUSAL.search(str(cause))
-            return refusal is not None and "limit" not in refusal[1]
+            return refusal is not None and "limit" not in refusal[3]
     return False
 
 
@@ -57,8 +62,13 @@ def explain(error: BaseException) -> str:
     """The innermost cause of a failure to connect, in words."""
     cause = list(_causes(error))[-1]
     refusal = _REFUSAL.search(str(cause))
-    text = refusal[1] if refusal else str(cause) or type(cause).__name__
-    return text.strip().rstrip("'")
+    if refusal:
+        return f"{refusal[1]} {refusal[3]}"
+    if isinstance(cause, ConnectionClosed):
+        return f"({cause.reply_code}) {cause.reply_text}"
+    if isinstance(cause, AMQPError) and cause.args:
+        return str(cause.args[0])
+    return str(cause) or type(cause).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -342,16 +342,6 @@ def test_the_broker_lists_a_client_by_its_name(rabbitmq_node: RabbitmqNode) -> N
     bench.close()
 
 
-def test_consuming_again_takes_the_place_of_the_first(bench: RabbitBench) -> None:
-    peer = bench.peer().connect().declare()
-    peer.publish(TASKS, b"x")
-    first = peer.consume(TASKS)
-    assert peer.delivered().consumer == first
-    second = peer.consume(TASKS)
-    again = peer.delivered()
-    assert (again.consumer, again.redelivered) == (second, True)
-
-
 def test_a_transport_may_be_stopped_from_its_own_thread(amqp_url: str) -> None:
     done = threading.Event()
 

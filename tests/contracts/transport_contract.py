@@ -347,6 +347,15 @@ class TransportContract:
         peer.settled()
         assert not peer.mailbox.left(Delivered)
 
+    def test_what_was_acked_just_before_going_offline_is_forgotten(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"1")
+        peer.consume(TASKS)
+        peer.transport.ack(peer.delivered().tag)
+        peer.transport.disconnect()
+        peer.connect().consume(TASKS)
+        peer.settled()
+        assert not peer.mailbox.left(Delivered)
+
     def test_what_a_lost_client_held_goes_to_another_in_its_old_place(
         self, bench: Bench, peer: Peer, other: Peer
     ) -> None:
@@ -462,6 +471,20 @@ class TransportContract:
         peer.transport.ack(delivered.tag)
         peer.settled()
         assert not peer.mailbox.left(Delivered)
+
+    def test_consuming_again_takes_the_place_of_the_first(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"x")
+        first = peer.consume(TASKS)
+        held = peer.delivered()
+        assert held.consumer == first
+        second = peer.consume(TASKS)
+        again = peer.delivered()
+        assert (again.consumer, again.redelivered) == (second, True)
+        peer.transport.ack(held.tag)
+        peer.transport.cancel(first)
+        peer.transport.ack(again.tag)
+        peer.publish(TASKS, b"y")
+        assert peer.delivered().consumer == second
 
     def test_consuming_a_missing_queue_works_once_it_is_declared(self, peer: Peer) -> None:
         late = Queue("q.late", "quorum")

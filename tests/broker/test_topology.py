@@ -1,0 +1,50 @@
+"""The topology is complete in itself, and its streams keep what they promise."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.topology import Names, is_worker_id
+
+NAMES = Names("hospital")
+
+
+def test_bindings_join_what_is_declared() -> None:
+    topology = NAMES.topology
+    exchanges = {exchange.name for exchange in topology.exchanges}
+    queues = {queue.name for queue in topology.queues}
+    assert {binding.exchange for binding in topology.bindings} <= exchanges
+    assert {binding.queue for binding in topology.bindings} <= queues
+    assert {queue.dead_letter_exchange for queue in topology.queues} - {""} <= exchanges
+
+
+def test_two_federations_share_nothing() -> None:
+    other = Names("bank").topology
+    assert {queue.name for queue in NAMES.topology.queues}.isdisjoint(
+        queue.name for queue in other.queues
+    )
+
+
+def test_what_is_dead_lettered_at_least_once_refuses_when_full() -> None:
+    for queue in NAMES.topology.queues:
+        if queue.dead_letter_exchange:
+            assert queue.overflow == "reject-publish"
+
+
+@given(st.integers(1, 10**11))
+def test_a_model_stream_keeps_four_models(model_bytes: int) -> None:
+    queue = NAMES.model_queue("run", model_bytes)
+    assert queue.max_bytes - 2 * queue.segment_bytes >= 4 * model_bytes
+    assert 16_000_000 <= queue.segment_bytes <= 500_000_000
+
+
+@pytest.mark.parametrize("text", ["w1", "a" * 64, "till_7-B"])
+def test_a_worker_id_is_a_word(text: str) -> None:
+    assert is_worker_id(text)
+
+
+@pytest.mark.parametrize("text", ["", "a" * 65, "a.b", "#", "*", "a b", "é", "w1\n"])
+def test_what_would_disturb_a_routing_key_is_no_worker_id(text: str) -> None:
+    assert not is_worker_id(text)
