@@ -133,10 +133,14 @@ class WorkerService:
 
         Safe to call twice.
         """
-        self._mailbox.put(StopAsked())
+        self.ask_to_stop()
         if self._thread is None:
             self.drain()
         return self.join(timeout_s)
+
+    def ask_to_stop(self) -> None:
+        """Begin to leave in good order; may be called from a signal handler."""
+        self._mailbox.put(StopAsked())
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until the worker has left by itself; False if it has not in time."""

@@ -16,7 +16,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Adder:
-    """Adds the number in `data` to each weight; `config["size"]` is not used: layouts must agree."""
+    """Adds the number in `data` to each weight."""
 
     size = 4
 

@@ -22,7 +22,7 @@ def test_a_worker_takes_a_task_trains_and_sends_its_update(tmp_path: Path) -> No
     coordinator.offer()
     coordinator.publish_version(0)
     service.drain()
-    ((update, payload),) = coordinator.updates
+    ((_, payload),) = coordinator.updates
     assert np.frombuffer(payload, "<f4").tolist() == [3.0] * 4
     assert service.report.verdicts == {"counted": 1}
     assert service.stop()

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from schemas.digest import digest_of
+from tests.worker.examples import a_start, a_task, an_update
+from worker import disk, store
+from worker.disk import FolderLock
+from worker.errors import (
+    PayloadLostError,
+    StateInUseError,
+    StoreError,
+    TaskGoneError,
+    WrongStateError,
+)
+from worker.store import Store
+
+TASK = a_task()
+UPDATE = an_update(TASK)
+SMALL, LARGE = b"s" * 64, b"l" * 65
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Store]:
+    found = Store(tmp_path)
+    yield found
+    found.close()
+
+
+def finished(store: Store, payload: bytes = SMALL, number: int = 0, version: int = 0) -> str:
+    task = a_task(number)
+    store.keep_task(task)
+    return store.finish(an_update(task, version), task.part_bytes, payload).update_id
+
+
+def test_a_new_store_holds_nothing(opened: Store) -> None:
+    assert opened.held() is None
+    assert opened.parcels() == ()
+    assert opened.last_trained() == ("", -1)
+    assert opened.known(TASK.task_id) == "new"
+
+
+def test_a_task_its_start_and_its_attempts_are_there_after_a_restart(tmp_path: Path) -> None:
+    first = Store(tmp_path)
+    first.keep_task(TASK)
+    first.keep_start(a_start(TASK))
+    first.count_attempt(TASK.task_id)
+    first.count_attempt(TASK.task_id)
+    first.forgive_attempt(TASK.task_id)
+    first.close()
+    held = Store(tmp_path).held()
+    assert held is not None
+    assert (held.task, held.start, held.attempts) == (TASK, a_start(TASK), 1)
+
+
+def test_a_task_kept_again_keeps_its_start_and_attempts(opened: Store) -> None:
+    opened.keep_task(TASK)
+    opened.keep_start(a_start(TASK))
+    opened.keep_task(TASK)
+    held = opened.held()
+    assert held is not None
+    assert held.start == a_start(TASK)
+
+
+def test_a_kept_task_is_the_only_one(opened: Store) -> None:
+    opened.keep_task(a_task(1))
+    opened.keep_task(a_task(2))
+    held = opened.held()
+    assert held is not None
+    assert held.task == a_task(2)
+    assert opened.known(a_task(1).task_id) == "new"
+
+
+def test_a_finished_task_moves_from_the_inbox_to_the_outbox(opened: Store) -> None:
+    update_id = finished(opened)
+    assert opened.held() is None
+    assert opened.known(TASK.task_id) == "open"
+    (parcel,) = opened.parcels()
+    assert (parcel.update_id, parcel.parts, parcel.sent) == (update_id, 0, False)
+    header, _ = opened.update(update_id)
+    assert header.payload_digest == digest_of(SMALL)
+    assert opened.payload(update_id, 0, len(SMALL)) == SMALL
+    assert opened.last_trained() == (TASK.run_id, 0)
+
+
+def test_an_update_above_the_part_size_goes_in_parts(opened: Store) -> None:
+    header, part_bytes = opened.update(finished(opened, LARGE))
+    assert (header.parts, part_bytes, header.payload_bytes) == (2, 64, 65)
+
+
+def test_a_task_given_up_cannot_be_finished(opened: Store) -> None:
+    opened.keep_task(TASK)
+    opened.drop_task(TASK.task_id)
+    with pytest.raises(TaskGoneError):
+        opened.finish(UPDATE, 64, SMALL)
+    assert opened.parcels() == ()
+
+
+def test_a_task_cannot_be_finished_twice(opened: Store) -> None:
+    update_id = finished(opened)
+    with pytest.raises(TaskGoneError):
+        opened.finish(UPDATE, 64, b"other bytes")
+    assert opened.payload(update_id, 0, len(SMALL)) == SMALL
+
+
+def test_a_released_update_leaves_its_mark(opened: Store) -> None:
+    update_id = finished(opened)
+    opened.release(update_id)
+    assert opened.parcels() == ()
+    assert opened.known(TASK.task_id) == "done"
+    assert opened.unheard(10) == (update_id,)
+    assert payload_files(opened) == []
+
+
+def test_a_verdict_is_news_once(opened: Store) -> None:
+    update_id = finished(opened, LARGE)
+    assert opened.settle(update_id, "counted") is True
+    assert opened.settle(update_id, "counted") is False
+    assert opened.unheard(10) == ()
+    assert opened.parcels() == ()
+
+
+def test_an_upload_that_was_sent_is_remembered_as_such(opened: Store) -> None:
+    update_id = finished(opened, LARGE)
+    opened.mark_sent(update_id, True)
+    assert opened.parcels()[0].sent
+    opened.mark_sent(update_id, False)
+    assert not opened.parcels()[0].sent
+
+
+def test_a_forgotten_update_may_be_trained_again(opened: Store) -> None:
+    opened.forget(finished(opened))
+    assert opened.known(TASK.task_id) == "new"
+
+
+def test_the_newest_version_of_the_last_run_counts(opened: Store) -> None:
+    for number, version in enumerate((3, 5, 4)):
+        finished(opened, number=number, version=version)
+    assert opened.last_trained() == (TASK.run_id, 5)
+
+
+def test_parcels_come_in_the_order_they_were_finished(opened: Store) -> None:
+    made = [finished(opened, number=number) for number in range(5)]
+    assert [parcel.update_id for parcel in opened.parcels()] == made
+
+
+def test_old_marks_are_swept_and_those_of_the_outbox_are_not(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MARKS_KEPT", 2)
+    made = [finished(opened, number=number) for number in range(5)]
+    for update_id in made[1:]:
+        opened.release(update_id)
+    opened.sweep()
+    assert opened.unheard(10) == (made[4], made[3])
+    assert opened.known(a_task(0).task_id) == "open"
+    assert opened.known(a_task(1).task_id) == "new"
+
+
+def test_what_no_row_names_is_swept(opened: Store) -> None:
+    update_id = finished(opened)
+    (opened.path / "outbox" / ".partial-x").write_bytes(b"torn")
+    (opened.path / "outbox" / "leftover").write_bytes(b"old")
+    opened.sweep()
+    assert len(payload_files(opened)) == 1
+    assert opened.payload(update_id, 0, 64) == SMALL
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_bytes(b"short")])
+def test_a_payload_that_the_disk_lost_is_said_so(
+    opened: Store, damage: Callable[[Path], object]
+) -> None:
+    update_id = finished(opened)
+    damage(payload_files(opened)[0])
+    with pytest.raises(PayloadLostError):
+        opened.payload(update_id, 0, 64)
+
+
+def test_the_folder_is_one_workers(opened: Store) -> None:
+    opened.claim("w1")
+    opened.claim("w1")
+    with pytest.raises(WrongStateError, match="--state-dir"):
+        opened.claim("w2")
+
+
+def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
+    with FolderLock(tmp_path), pytest.raises(StateInUseError, match="--state-dir"):
+        FolderLock(tmp_path)
+    FolderLock(tmp_path).release()
+
+
+def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_were(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    opened.keep_task(TASK)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            opened.finish(UPDATE, 64, SMALL)
+    assert payload_files(opened) == []
+    assert opened.held() is not None
+    assert opened.finish(UPDATE, 64, SMALL).update_id == UPDATE.update_id
+
+
+def payload_files(store: Store) -> list[Path]:
+    return list((store.path / "outbox").iterdir())
+
+
+# A crash at each step: the line of store or disk at which it happens is counted.
+
+
+# As a real crash does, this one leaves a file open.
+left_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class CrashError(BaseException):
+    """The power is gone."""
+
+
+@contextmanager
+def crash_at(step: int) -> Iterator[None]:
+    """Raise at the step-th line that is executed in the store's files."""
+    steps = itertools.count(1)
+    files = (store.__file__, disk.__file__)
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line" and next(steps) == step:
+            sys.settrace(None)
+            raise CrashError
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def crashes(
+    prepare: Callable[[Store], object], act: Callable[[Store], object], folder: Path
+) -> Any:
+    """Crash `act` at each of its steps in turn; gives the store as found after each restart."""
+    first = Store(folder / "0")
+    prepare(first)
+    first.close()
+    for step in itertools.count(1):
+        path = folder / str(step)
+        shutil.copytree(folder / "0", path)
+        prepared = Store(path)
+        crashed = True
+        try:
+            with crash_at(step):
+                act(prepared)
+                crashed = False
+        except CrashError:
+            pass
+        prepared.close()
+        found = Store(path)
+        found.sweep()
+        yield found
+        found.close()
+        if not crashed:
+            assert step > 5, "nothing was tried"
+            return
+
+
+@left_open
+def test_a_crash_while_finishing_leaves_everything_or_nothing(tmp_path: Path) -> None:
+    outcomes = set()
+    for found in crashes(
+        lambda s: s.keep_task(TASK), lambda s: s.finish(UPDATE, 64, SMALL), tmp_path
+    ):
+        known = found.known(TASK.task_id)
+        outcomes.add(known)
+        assert known in ("held", "open")
+        if known == "held":  # as if it had not been trained: it is, again, under the same id
+            assert payload_files(found) == []
+            again = found.finish(UPDATE, 64, b"other bytes of another training")
+            assert again.update_id == UPDATE.update_id
+        else:
+            assert found.held() is None
+            assert found.payload(UPDATE.update_id, 0, 64) == SMALL
+        assert len(found.parcels()) == len(payload_files(found)) == 1
+    assert outcomes == {"held", "open"}
+
+
+@pytest.mark.parametrize(
+    "act", [lambda s: s.release(UPDATE.update_id), lambda s: s.settle(UPDATE.update_id, "late")]
+)
+def test_a_crash_while_an_update_leaves_the_outbox_repeats_it_or_not(
+    tmp_path: Path, act: Callable[[Store], object]
+) -> None:
+    for found in crashes(lambda s: finished(s), act, tmp_path):
+        known = found.known(TASK.task_id)
+        assert known in ("open", "done"), "a task that was done is never trained again"
+        assert len(payload_files(found)) == len(found.parcels()) == (known == "open")
+        act(found)
+        assert found.parcels() == ()
+        assert payload_files(found) == []
+
+
+def test_a_crash_while_a_task_is_kept_leaves_it_or_nothing(tmp_path: Path) -> None:
+    outcomes = set()
+    for found in crashes(lambda s: None, lambda s: s.keep_task(TASK), tmp_path):
+        held = found.held()
+        outcomes.add(held is not None)
+        assert held is None or held.task == TASK
+    assert outcomes == {True, False}
+
+
+def test_a_crash_while_an_attempt_is_counted_counts_it_or_not(tmp_path: Path) -> None:
+    for found in crashes(
+        lambda s: s.keep_task(TASK), lambda s: s.count_attempt(TASK.task_id), tmp_path
+    ):
+        held = found.held()
+        assert held is not None
+        assert held.attempts in (0, 1)
+
+
+def test_agent_and_training_process_use_the_store_at_the_same_time(tmp_path: Path) -> None:
+    agent, training = Store(tmp_path), Store(tmp_path)
+    agent.keep_task(TASK)
+    training.count_attempt(TASK.task_id)
+    training.finish(UPDATE, 64, SMALL)
+    assert agent.held() is None
+    assert agent.parcel(UPDATE.update_id) is not None
+    agent.sweep()
+    assert training.payload(UPDATE.update_id, 0, 64) == SMALL
+    agent.close()
+    training.close()

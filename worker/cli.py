@@ -1,0 +1,189 @@
+"""`fedmq-worker`, and `fedmq worker`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from broker.connect import open_transport
+from broker.errors import BrokerError
+from broker.topology import is_worker_id
+from settings import Settings, SettingsError, load, require
+from settings.command import run_command
+from settings.duration import parse_duration
+from settings.errors import show
+from settings.logging import LEVELS, configure_logging
+from worker.availability import is_open
+from worker.config import WorkerConfig, default_worker_id, worker_config
+from worker.errors import WorkerError
+from worker.options import Forever, Once, Plan, UntilRunEnds
+from worker.report import WorkerReport
+from worker.service import WorkerService, local_minute
+from worker.trainer import ProcessTrainer
+
+DESCRIPTION = (
+    "Run a worker: it takes tasks from the broker, trains on data that stay here, and sends back "
+    "what it learned. It may be stopped (Ctrl-C), lose its connection or its power at any time: "
+    "the same command goes on where it stopped."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the worker's arguments."""
+    parser.add_argument("--config", type=Path, help="the federation.toml (default: none)")
+    parser.add_argument(
+        "--id",
+        metavar="NAME",
+        help="who this worker is: 1 to 64 of A-Z a-z 0-9 _ -, its own in the federation "
+        "(default: this machine's name)",
+    )
+    parser.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="instead of worker.state_dir of the settings; the worker keeps its state in a folder "
+        "of its name in it",
+    )
+    parser.add_argument("--data", help="instead of learner.data of the settings")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="send what is still to be sent, take at most one task, see it through, and leave",
+    )
+    parser.add_argument(
+        "--wait",
+        default="30s",
+        metavar="TIME",
+        help="with --once: how long to wait for the broker and for a task (default: 30s)",
+    )
+    parser.add_argument(
+        "--until-run-ends", action="store_true", help="leave when the run has ended"
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=LEVELS,
+        default=os.environ.get("FEDMQ_LOG_LEVEL", "warning"),
+        help="how much is logged on stderr (default: warning)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print what was done as one JSON object on the last line",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Work until the plan is fulfilled or someone stops us."""
+    configure_logging(arguments.log_level)
+    settings = load(arguments.config, os.environ, overrides_of(arguments))
+    require(settings, "learner.path")
+    config = config_of(settings, arguments)
+    if isinstance(config.options.plan, Once) and not is_open(config.availability, local_minute()):
+        report = replace(
+            WorkerReport(config.worker_id), exit_code=0, reason="outside of worker.hours"
+        )
+    else:
+        report = _work(settings, config)
+    return _tell(report, as_json=arguments.json)
+
+
+def overrides_of(arguments: argparse.Namespace) -> dict[str, object]:
+    """What the command line sets, by the setting's name."""
+    return {"worker.state_dir": arguments.state_dir, "learner.data": arguments.data}
+
+
+def config_of(settings: Settings, arguments: argparse.Namespace) -> WorkerConfig:
+    """The worker that settings and command line describe.
+
+    Raises:
+        SettingsError: The id, the time to wait or the learner's file cannot be used.
+    """
+    worker_id = arguments.id if arguments.id is not None else default_worker_id()
+    if not is_worker_id(worker_id):
+        raise SettingsError("--id", "1 to 64 of A-Z a-z 0-9 _ -", show(worker_id))
+    _check_file(settings.learner.path)
+    config = worker_config(settings, worker_id, plan_of(arguments))
+    return replace(config, folder=settings.worker.state_dir / worker_id)
+
+
+def plan_of(arguments: argparse.Namespace) -> Plan:
+    """How long to work.
+
+    Raises:
+        SettingsError: The time to wait is no duration, or two plans are named.
+    """
+    if arguments.once and arguments.until_run_ends:
+        raise SettingsError("--once", "one of --once and --until-run-ends", "both")
+    try:
+        wait_s = parse_duration(arguments.wait)
+    except ValueError:
+        raise SettingsError("--wait", 'a duration ("30s", "10m")', show(arguments.wait)) from None
+    if arguments.once:
+        return Once(wait_s)
+    return UntilRunEnds() if arguments.until_run_ends else Forever()
+
+
+def _check_file(spec: str) -> None:
+    """Say at once that the learner's file is missing, not when the first task has come."""
+    if spec.startswith("fedmq:"):
+        return
+    path = Path(spec if spec.endswith(".py") else spec.rpartition(":")[0])
+    if not path.is_file():
+        raise SettingsError("learner.path", "a file that exists", show(str(path)))
+
+
+def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
+    broker = settings.broker
+    trainer = ProcessTrainer()
+    service = WorkerService(
+        config,
+        lambda post: open_transport(
+            broker.url, post, config.worker_id, heartbeat_s=math.ceil(broker.heartbeat_s)
+        ),
+        trainer,
+    )
+    try:
+        service.start()
+        _stop_on_signals(service)
+        while not service.join(3600.0):
+            pass
+    finally:
+        trainer.close()
+    return service.report
+
+
+def _stop_on_signals(service: WorkerService) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        service.ask_to_stop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)  # the second one ends us at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _tell(report: WorkerReport, *, as_json: bool) -> int:
+    code = 1 if report.exit_code is None else report.exit_code
+    if code:
+        print(f"fedmq: {report.reason}", file=sys.stderr)
+    if as_json:
+        print(json.dumps(report.as_json()), flush=True)
+    return code
+
+
+def main() -> int:
+    """The console script."""
+    parser = argparse.ArgumentParser(prog="fedmq-worker", description=DESCRIPTION)
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    return run_command(lambda: run(arguments), (WorkerError, BrokerError))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
