@@ -85,9 +85,14 @@ class TaskDeclined:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """A worker said that it is there."""
+    """A worker said that it is there.
+
+    Attributes:
+        counted_before: An update of this worker for the current version was counted already.
+    """
 
     worker_id: str
+    counted_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ class RoundPolicy:
                 f"goal {self.goal} can never be met: only {self.concurrency} tasks are in flight, "
                 "and a worker counts once in a version"
             )
+        for name in ("deadline_s", "lease_s"):
+            if not getattr(self, name) > 0:  # or the clock would be looked at without end
+                raise ValueError(f"expected {name} above 0, came {getattr(self, name)}")
 
     def weight(self, num_examples: int, staleness: int) -> float:
         """What an update weighs: its examples, capped, times 1 / sqrt(1 + staleness).

@@ -4,6 +4,7 @@ The first rule that applies decides:
 
     a fault in the data                      its own verdict
     the task is not one of this run's        unknown task
+    base version is newer than the round     other timeline
     late = refuse, task was replaced         replaced
     late = refuse, base version is old       late
     late = weigh, staleness above the limit  stale
@@ -62,6 +63,8 @@ def judge_after_end(update: UpdateArrived, version: int) -> Judgement:
 def _refusal(update: UpdateArrived, staleness: int, policy: RoundPolicy) -> Refused | None:
     if update.task is None:
         return Refused("unknown task", f"no task {update.task_id} was offered in this run")
+    if staleness < 0:
+        return Refused("other timeline", f"version {update.base_version} was never made")
     if policy.late == "refuse" and update.task.replaced:
         return Refused("replaced", "its lease ended and another task was offered in its place")
     if policy.late == "refuse" and staleness > 0:

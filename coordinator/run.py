@@ -164,7 +164,7 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
         case UpdateArrived():
             return _count(state, event, now)
         case TaskTaken():
-            run, actions = _grant(state.run, event, now)
+            run, actions = _take(state.run, event, now)
             return _refilled(replace(state, run=run), actions)
         case TaskDeclined():
             run, actions = _decline(state.run, event)
@@ -180,15 +180,16 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
 def _paused(state: Paused, event: Event, now: float) -> Step:
     match event:
         case UpdateArrived():
-            return _count(_seen(state, event.worker_id), event, now)
+            return _count(state, event, now)
         case TaskTaken():
-            run, actions = _grant(state.run, event, now)
-            return _resumed(_seen(replace(state, run=run), event.worker_id), actions, now)
+            run, actions = _take(state.run, event, now)
+            state = replace(state, run=run)
+            return _resumed(_seen(state, event.worker_id, event.counted_before), actions, now)
         case TaskDeclined():
             run, actions = _decline(state.run, event)
             return replace(state, run=run), actions
         case WorkerSeen():
-            return _resumed(_seen(state, event.worker_id), [], now)
+            return _resumed(_seen(state, event.worker_id, event.counted_before), [], now)
         case TimePassed():
             if state.run.ends_at is not None and state.run.ends_at <= now:
                 return _out_of_time(state, now)
@@ -255,6 +256,9 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
     if isinstance(state, Paused):
         if counted >= run.policy.quorum:
             return _close(state, "deadline", actions)
+        current = judgement.staleness == 0
+        done = current and (judgement.counted or event.counted_before)
+        state = _seen(state, event.worker_id, done)
         return _resumed(state, actions, now)
     return _refilled(state, actions)
 
@@ -297,8 +301,10 @@ def _extend(state: Collecting, extensions: int, actions: list[Action], now: floa
     return _refilled(replace(state, extensions=extensions, deadline_at=deadline_at), actions)
 
 
-def _seen(state: Paused, worker_id: str) -> Paused:
-    return replace(state, seen=state.seen | {worker_id})
+def _seen(state: Paused, worker_id: str, counted: bool) -> Paused:
+    """One more worker is there; one that counted for this version cannot do so again."""
+    seen = state.seen - {worker_id} if counted else state.seen | {worker_id}
+    return replace(state, seen=seen)
 
 
 def _resumed(state: Paused, actions: list[Action], now: float) -> Step:
@@ -311,11 +317,18 @@ def _resumed(state: Paused, actions: list[Action], now: float) -> Step:
 
 def _drain(run: Run, why: str, now: float) -> Step:
     actions: list[Action] = []
-    open_tasks = list(run.tasks.by_id.values())
-    run = _ended(run, open_tasks, "the run is over", actions)
+    run = _ended(run, run.tasks.in_order(), "the run is over", actions)
     until = now + run.policy.drain_s
     actions.append(DrainRun(run.version, why, until))
     return Draining(run, until), actions
+
+
+def _take(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:
+    actions: list[Action] = []
+    # First, or a worker that asks again is granted a task whose replacement comes a moment later.
+    run = _replace_lapsed(run, now, actions)
+    run, granted = _grant(run, event, now)
+    return run, actions + granted
 
 
 def _grant(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:

@@ -102,13 +102,20 @@ class OpenTasks:
         task = self.by_id[first]
         return task if task.lease_end is not None and task.lease_end <= now else None
 
+    def in_order(self) -> list[OpenTask]:
+        """All tasks by their ids; O(n log n), for rare events.
+
+        The table itself is in an order that differs from process to process.
+        """
+        return sorted(self.by_id.values(), key=lambda task: task.task_id)
+
     def untaken(self) -> list[OpenTask]:
-        """Tasks that nobody has taken; O(n), for rare events."""
-        return [task for task in self.by_id.values() if task.lease_end is None]
+        """Tasks that nobody has taken, by their ids; O(n log n), for rare events."""
+        return [task for task in self.in_order() if task.lease_end is None]
 
     def taken(self) -> list[OpenTask]:
-        """Tasks under a lease; O(n), for rare events."""
-        return [task for task in self.by_id.values() if task.lease_end is not None]
+        """Tasks under a lease, by their ids; O(n log n), for rare events."""
+        return [task for task in self.in_order() if task.lease_end is not None]
 
 
 NO_TASKS = OpenTasks(Map(), Map())

@@ -65,7 +65,6 @@ Digest = Annotated[str, _text(r"[0-9a-f]{64}", "a digest of 64 hexadecimal digit
 Name = Annotated[str, _text(r"[A-Za-z0-9._-]{1,200}", "a name (1 to 200 of A-Z a-z 0-9 . _ -)")]
 Text = Annotated[str, _text(r"(?s).{0,500}", "a text of at most 500 characters")]
 Count = Annotated[int, _whole(0, 2**53)]
-Positive = Annotated[int, _whole(1, 2**53)]
 Version = Annotated[int, _whole(-1, 2**53)]
 Seed = Annotated[int, _whole(0, 2**32 - 1)]
 Number = Annotated[float, _finite]

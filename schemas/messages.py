@@ -28,7 +28,6 @@ from schemas.fields import (
     MaybeId,
     Name,
     Number,
-    Positive,
     Seed,
     Text,
     Version,
@@ -174,7 +173,7 @@ class Update:
     Attributes:
         update_id: H(incarnation, task_id, worker_id).
         base_digest: Digest of the model it was trained from.
-        num_examples: How many examples it stands for.
+        num_examples: How many examples it stands for, at least 1.
         payload_digest: Digest of the whole payload.
         payload_bytes: Size of the whole payload.
         parts: 0 if the payload is in this message; else how many `UpdatePart` carry it.
@@ -190,7 +189,7 @@ class Update:
     base_digest: Digest
     layout_digest: Digest
     codec: Name
-    num_examples: Positive
+    num_examples: Count
     metrics: Mapping[Text, Number]
     train_s: Number
     payload_digest: Digest

@@ -210,7 +210,6 @@ def test_a_message_that_carries_nothing_has_no_payload(
         (STANDING, "missing", {ID: 1}),
         (STANDING, "missing", {ID: [-1]}),
         (STANDING, "missing", {ID: [True]}),
-        (UPDATE, "num_examples", 0),
         (UPDATE, "num_examples", -5),
         (UPDATE, "num_examples", 10.0),
         (UPDATE, "metrics", {"loss": math.nan}),
