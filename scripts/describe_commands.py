@@ -1,0 +1,80 @@
+"""The reference page of the commands, written from their parsers.
+
+python scripts/describe_commands.py > docs/reference/command-line.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from fedmq.cli import COMMANDS, DESCRIPTION
+from settings.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
+
+_HEAD = """\
+# The command line
+
+<!-- Written by `python scripts/describe_commands.py`; edit the parsers instead. -->
+
+```text
+{description}
+```
+
+`fedmq coordinator` and `fedmq worker` are also there as `fedmq-coordinator` and `fedmq-worker`.
+`fedmq --version` prints the version, and `fedmq COMMAND --help` what is below.
+
+| exit code | meaning |
+|---|---|
+| 0 | done as asked; a worker that was told to stop |
+| 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
+| {user_error} | something that the user can mend; one line on stderr says what |
+| {interrupted} | a coordinator or a demo that was stopped before the end |
+
+`FEDMQ_LOG_LEVEL` sets `--log-level`. Every setting can be given in the environment too
+([settings](settings.md)).
+"""
+
+
+def reference() -> str:
+    """The page, in Markdown."""
+    head = _HEAD.format(
+        description=DESCRIPTION.strip(),
+        user_error=EXIT_USER_ERROR,
+        interrupted=EXIT_INTERRUPTED,
+    )
+    return head + "".join(_command(name) for name in COMMANDS)
+
+
+def main() -> int:
+    """Print the page."""
+    sys.stdout.write(reference())
+    return 0
+
+
+def _command(name: str) -> str:
+    add_arguments, _, description = COMMANDS[name].load()
+    parser = argparse.ArgumentParser(prog=f"fedmq {name}", add_help=False)
+    add_arguments(parser)
+    rows = "".join(_rows(parser))
+    return f"\n## fedmq {name}\n\n{description}\n\n| argument | meaning |\n|---|---|\n{rows}"
+
+
+def _rows(parser: argparse.ArgumentParser) -> Iterator[str]:
+    # argparse offers no other way to list what was added to a parser.
+    for action in parser._actions:
+        names = ", ".join(action.option_strings) or str(action.dest)
+        value = f" {_value(action)}" if action.nargs != 0 else ""
+        needed = "required: " if action.required else ""
+        meaning = needed + (action.help or "").replace("|", "\\|")
+        yield f"| `{names}{value}` | {meaning} |\n"
+
+
+def _value(action: argparse.Action) -> str:
+    if action.choices is not None:
+        return "{" + ",".join(str(choice) for choice in action.choices) + "}"
+    return str(action.metavar or action.dest.upper())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
