@@ -1,7 +1,8 @@
 """Asynchronous federated learning over RabbitMQ.
 
-What a learner is written with is here. A name is imported when it is first used, so that
-`import fedmq` costs neither numpy nor torch, and a numpy learner never torch.
+What a learner is written with is here, and `run_local`, which tries one out in this process. A name
+is imported when it is first used, so that `import fedmq` costs neither numpy nor torch, and a numpy
+learner never torch.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fedmq.local import LocalResult, run_local
     from learning.learner import (
         EvaluateRequest,
         Learner,
@@ -24,20 +26,24 @@ __version__ = "0.1.0"
 __all__ = [
     "EvaluateRequest",
     "Learner",
+    "LocalResult",
     "Parameters",
     "TorchLearner",
     "TrainRequest",
     "TrainResult",
     "__version__",
+    "run_local",
 ]
 
 _HOMES = {
     "EvaluateRequest": "learning.learner",
     "Learner": "learning.learner",
+    "LocalResult": "fedmq.local",
     "Parameters": "learning.learner",
     "TorchLearner": "learning.pytorch",
     "TrainRequest": "learning.learner",
     "TrainResult": "learning.learner",
+    "run_local": "fedmq.local",
 }
 
 

@@ -1,4 +1,4 @@
-"""A run as one HTML page: accuracy per version as an SVG line, and every update by verdict. Pure."""
+"""A run as one HTML page: accuracy per version as a line, and updates by verdict. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAGE = """\
 <meta charset="utf-8">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 48rem; margin: 2rem auto; }}
 svg {{ width: 100%; height: auto; }}
 td, th {{ text-align: left; padding: 0.1rem 1.5rem 0.1rem 0; }}
 td:last-child {{ text-align: right; font-variant-numeric: tabular-nums; }}
@@ -36,6 +36,8 @@ def page(
     """The page.
 
     Args:
+        title: The page's.
+        summary: One sentence below it.
         accuracy: (version, accuracy in [0, 1]) of each version that was evaluated, ascending.
         updates: Verdict to count.
     """

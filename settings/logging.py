@@ -47,5 +47,7 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(LineFormatter())
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # pika tells each step of each connection, with its parameters.
-    logging.getLogger("pika").setLevel(max(logging.WARNING, root.level))
+    # What goes wrong on a connection reaches the services as events, which say it in our words.
+    logging.getLogger("pika").setLevel(
+        logging.WARNING if root.level == logging.DEBUG else logging.CRITICAL
+    )

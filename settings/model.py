@@ -79,7 +79,7 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             'counts from the folder of this file. "fedmq:digits" is the built-in one of the demo. '
             "Empty: none is set.",
             kind="learner",
-            expected='a Python file and a name in it, "file.py:name", or a built-in, "fedmq:digits"',
+            expected='a Python file and a name in it, "file.py:name", or "fedmq:digits"',
             frozen="another learner learns another model; its folder may change, its file name "
             "and name may not",
         ),

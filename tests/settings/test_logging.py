@@ -50,10 +50,12 @@ def test_configuring_again_replaces_the_first(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_pika_speaks_only_from_warning_on(level: str) -> None:
+def test_pika_is_heard_only_when_debugging(level: str) -> None:
     configure_logging(level)
-    assert not logging.getLogger("pika.connection").isEnabledFor(logging.INFO)
-    assert logging.getLogger("pika.connection").isEnabledFor(logging.ERROR)
+    pika = logging.getLogger("pika.connection")
+    assert not pika.isEnabledFor(logging.INFO)
+    assert pika.isEnabledFor(logging.ERROR) == (level == "debug")
+    assert pika.isEnabledFor(logging.CRITICAL)
 
 
 def test_no_password_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
