@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from broker.errors import BrokerUrlError
-from broker.transport import Post, Transport
+from broker.transport import RETRY_MAX_S, Post, Transport
 from broker.url import mask_url
 
 
-def open_transport(url: str, post: Post, name: str, *, heartbeat_s: int = 60) -> Transport:
+def open_transport(
+    url: str,
+    post: Post,
+    name: str,
+    *,
+    heartbeat_s: int = 60,
+    retry_max_s: float = RETRY_MAX_S,
+) -> Transport:
     """Make the transport for a URL; `start` it to connect.
 
     Args:
@@ -15,6 +22,7 @@ def open_transport(url: str, post: Post, name: str, *, heartbeat_s: int = 60) ->
         post: Where events go. It is called in the transport's own thread: it must not wait.
         name: What the client is called in the broker's list of connections.
         heartbeat_s: Seconds without a sign of life after which a link is asked for one.
+        retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
 
     Raises:
         BrokerUrlError: The URL is not one of RabbitMQ.
@@ -31,4 +39,4 @@ def open_transport(url: str, post: Post, name: str, *, heartbeat_s: int = 60) ->
         )
     from broker.rabbitmq import RabbitTransport  # pika costs 0.1 s, which not everybody needs
 
-    return RabbitTransport(url, post, name, heartbeat_s=heartbeat_s)
+    return RabbitTransport(url, post, name, heartbeat_s=heartbeat_s, retry_max_s=retry_max_s)

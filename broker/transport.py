@@ -25,6 +25,8 @@ from typing import Protocol
 
 from broker.topology import Queue, Topology
 
+RETRY_MAX_S = 60.0  # the longest wait between two attempts to connect
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:

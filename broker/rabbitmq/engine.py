@@ -31,13 +31,13 @@ _GOOD_S = 10.0  # a link that lasted this long begins the backoff anew
 class Engine:
     """A client's connection to the broker over time. Every method runs in the loop's thread."""
 
-    def __init__(self, loop: IOLoop, address: Address, post: Post) -> None:
+    def __init__(self, loop: IOLoop, address: Address, post: Post, retry_max_s: float) -> None:
         self._loop = loop
         self._address = address
         self._post: Post | None = post
         self._dialer = Dialer(loop, address)
         self._tags: Iterator[int] = itertools.count(1)
-        self._backoff = Backoff()
+        self._backoff = Backoff(retry_max_s)
         self._link: Link | None = None
         self._timer: object | None = None
         self._wanted = False

@@ -17,21 +17,23 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
+from broker.transport import RETRY_MAX_S
+
 REFUSED = 403
 NOT_FOUND = 404
 LOCKED = 405
 PRECONDITION_FAILED = 406
 
-_FIRST_S, _LEAST_S, _MOST_S = 0.5, 0.2, 60.0
+_FIRST_S, _LEAST_S = 0.5, 0.2
 # pika tells only by the text whether the broker closed the connection or it was merely lost.
 _REFUSAL = re.compile(r"ConnectionClosedByBroker: (\(\d+\)) (['\"])(.*)\2")
 
 
 class Backoff:
-    """Seconds to wait before each further attempt: random, exponential, 0.2 to 60."""
+    """Seconds to wait before each further attempt: random, exponential, 0.2 to `most_s`."""
 
-    def __init__(self) -> None:
-        self._wait = tenacity.wait_random_exponential(_FIRST_S, _MOST_S, min=_LEAST_S)
+    def __init__(self, most_s: float = RETRY_MAX_S) -> None:
+        self._wait = tenacity.wait_random_exponential(_FIRST_S, most_s, min=_LEAST_S)
         self._state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
 
     def next_s(self) -> float:

@@ -20,7 +20,7 @@ from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.parameters import Address
 from broker.topology import Queue, Topology
-from broker.transport import AnswerTo, Doubtful, Outgoing, Post
+from broker.transport import RETRY_MAX_S, AnswerTo, Doubtful, Outgoing, Post
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,24 @@ class RabbitTransport:
         post: Where events go; called in the transport's own thread, so it must not wait.
         name: What the client is called in the broker's list of connections.
         heartbeat_s: Seconds; a dead link is noticed after about two times as long.
+        retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
     """
 
-    def __init__(self, url: str, post: Post, name: str, heartbeat_s: int = 60) -> None:
+    def __init__(
+        self,
+        url: str,
+        post: Post,
+        name: str,
+        *,
+        heartbeat_s: int = 60,
+        retry_max_s: float = RETRY_MAX_S,
+    ) -> None:
         self._address = Address(url, name, heartbeat_s)
         self._post = post
+        self._retry_max_s = retry_max_s
         self._name = name
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
@@ -61,7 +71,7 @@ class RabbitTransport:
                 return
             if self._thread is None:
                 self._loop = IOLoop()
-                self._engine = Engine(self._loop, self._address, self._post)
+                self._engine = Engine(self._loop, self._address, self._post, self._retry_max_s)
                 self._thread = threading.Thread(
                     target=self._run,
                     args=(self._loop, self._engine),

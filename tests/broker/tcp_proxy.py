@@ -10,15 +10,15 @@ _PIECE_BYTES = 65536
 
 
 class TcpProxy:
-    """Forwards connections to a port of 127.0.0.1.
+    """Forwards connections to a broker.
 
     Args:
-        target_port: Where to.
-        port: Where clients connect, 0 for any that is free.
+        target: Its host and port.
+        port: Where clients connect at 127.0.0.1, 0 for any that is free.
     """
 
-    def __init__(self, target_port: int, port: int = 0) -> None:
-        self._target_port = target_port
+    def __init__(self, target: tuple[str, int], port: int = 0) -> None:
+        self._target = target
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class TcpProxy:
             except OSError:
                 return
             try:
-                broker = socket.create_connection(("127.0.0.1", self._target_port))
+                broker = socket.create_connection(self._target)
             except OSError:
                 client.close()
                 continue

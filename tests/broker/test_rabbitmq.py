@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from broker.transport import (
 from tests.broker.tcp_proxy import TcpProxy
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import (
+    LATE,
     STREAM,
     TASKS,
     TOPOLOGY,
@@ -44,14 +44,15 @@ class RabbitBench(Bench):
     """Clients of a vhost, each behind a wire of its own."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._parts = urlsplit(url)
+        self.place = (self._parts.hostname or "localhost", self._parts.port or 5672)
         self._peers: list[Peer] = []
         self._proxies: dict[Peer, TcpProxy] = {}
         self.user = self._parts.username or "guest"
 
     def peer(self, name: str = "client") -> Peer:
-        proxy = TcpProxy(self._parts.port or 5672)
+        proxy = TcpProxy(self.place)
         place = self._parts.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
         peer = self.direct(self._parts._replace(netloc=place).geturl(), name)
         self._proxies[peer] = proxy
@@ -59,7 +60,7 @@ class RabbitBench(Bench):
 
     def direct(self, url: str, name: str = "client") -> Peer:
         mailbox = Mailbox()
-        peer = Peer(RabbitTransport(url, mailbox.post, name), mailbox)
+        peer = Peer(RabbitTransport(url, mailbox.post, name, retry_max_s=1.0), mailbox)
         self._peers.append(peer)
         return peer
 
@@ -73,15 +74,15 @@ class RabbitBench(Bench):
         """Time passes by itself."""
 
     def forget(self) -> None:
-        """Delete what tests on one shared vhost would find of each other."""
-        peer = self.direct(self._url).connect()
-        for queue in TOPOLOGY.queues:
+        """Delete what a test would find of the one before."""
+        peer = self.direct(self.url).connect()
+        for queue in (*TOPOLOGY.queues, LATE):
             peer.transport.delete(queue)
         peer.declare(Topology((), (), ()))
         peer.transport.stop()
 
     def declare_all(self) -> None:
-        self.direct(self._url).connect().declare()
+        self.direct(self.url).connect().declare()
         self.close()
 
     def close(self) -> None:
@@ -91,11 +92,16 @@ class RabbitBench(Bench):
             proxy.close()
 
 
+_shared_urls: list[str] = []
+
+
 @pytest.fixture
-def bench(amqp_url: str) -> Iterator[RabbitBench]:
-    bench = RabbitBench(amqp_url)
-    if "FEDMQ_TEST_AMQP_URL" in os.environ:
-        bench.forget()
+def bench(request: pytest.FixtureRequest) -> Iterator[RabbitBench]:
+    """Clients of one vhost for all tests of this file: a fresh one for each takes twice as long."""
+    if not _shared_urls:
+        _shared_urls.append(request.getfixturevalue("amqp_url"))
+    bench = RabbitBench(_shared_urls[0])
+    bench.forget()
     yield bench
     bench.close()
 
@@ -180,7 +186,7 @@ def test_a_broker_that_appears_late_is_found(amqp_url: str) -> None:
     lost = peer.mailbox.take(Disconnected)
     assert "refused" in lost.reason
     assert lost.retry_in_s > 0
-    proxy = TcpProxy(parts.port or 5672, port)
+    proxy = TcpProxy(bench.place, port)
     peer.mailbox.take(Connected)
     bench.close()
     proxy.close()
@@ -251,20 +257,20 @@ def test_questions_are_answered_after_the_channel_was_opened_again(bench: Rabbit
     assert peer.answer(token) == b"!"
 
 
-def test_an_answer_goes_nowhere_but_to_who_asked(bench: RabbitBench, amqp_url: str) -> None:
+def test_an_answer_goes_nowhere_but_to_who_asked(bench: RabbitBench) -> None:
     peer = bench.peer().connect().declare()
     peer.consume(TASKS)
-    stranger = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    stranger = pika.BlockingConnection(pika.URLParameters(bench.url))
     forged = pika.BasicProperties(reply_to="q.other", correlation_id="7")
     stranger.channel().basic_publish("", TASKS.name, b"?", forged)
     assert peer.delivered().answer_to is None
     stranger.close()
 
 
-def test_headers_of_strangers_do_no_harm(bench: RabbitBench, amqp_url: str) -> None:
+def test_headers_of_strangers_do_no_harm(bench: RabbitBench) -> None:
     peer = bench.peer().connect().declare()
     peer.consume(TASKS)
-    stranger = pika.BlockingConnection(pika.URLParameters(amqp_url))
+    stranger = pika.BlockingConnection(pika.URLParameters(bench.url))
     channel = stranger.channel()
     odd: list[dict[str, object] | None] = [
         {"x-stream-offset": "many", "x-first-death-reason": 3},

@@ -36,6 +36,7 @@ LAST = Queue("q.last", "quorum", overflow="drop-head", max_bytes=1000)
 PARKED = Queue("q.parked", "quorum")
 STREAM = Queue("q.stream", "stream", max_bytes=100_000_000, segment_bytes=16_000_000)
 OTHER = Queue("q.other", "quorum")
+LATE = Queue("q.late", "quorum")  # not declared at first
 
 TOPOLOGY = Topology(
     exchanges=(
@@ -487,13 +488,12 @@ class TransportContract:
         assert peer.delivered().consumer == second
 
     def test_consuming_a_missing_queue_works_once_it_is_declared(self, peer: Peer) -> None:
-        late = Queue("q.late", "quorum")
-        missing = peer.transport.consume(late, 1)
+        missing = peer.transport.consume(LATE, 1)
         lost = peer.mailbox.take(ConsumerLost)
         assert (lost.consumer, lost.missing) == (missing, True)
-        assert late.name in lost.reason
-        peer.declare(Topology((), (late,), ())).consume(late)
-        peer.publish(late, b"x")
+        assert LATE.name in lost.reason
+        peer.declare(Topology((), (LATE,), ())).consume(LATE)
+        peer.publish(LATE, b"x")
         assert peer.delivered().body == b"x"
 
     def test_bad_arguments_are_the_callers_fault(self, peer: Peer) -> None:
