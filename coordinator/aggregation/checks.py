@@ -9,7 +9,7 @@ import numpy as np
 from coordinator.events import Refused
 from schemas.buffer import Buffer
 from schemas.layout import Layout
-from schemas.tensors import update_floats
+from schemas.tensors import update_floats, update_maxed
 
 BLOCK = 64 * 1024  # floats at a time: 256 KiB stay in the cache between the check and the add
 
@@ -30,9 +30,14 @@ def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
         return Refused("non-finite", "it holds NaN, infinity, or numbers near the largest float")
     if max_norm and norm > max_norm:
         return Refused("over-norm", f"its L2 norm {norm:.6g} is above the ceiling {max_norm:.6g}")
+    for name, values in update_maxed(payload, layout).items():
+        # numpy takes the bytes as they are, and a bool of 2 would go on into every model.
+        if values.dtype == np.bool_ and np.any(values.view(np.uint8) > 1):
+            return Refused("malformed", f"{name}: expected bools of 0 and 1")
     return None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is the answer, not an accident
 def l2_norm(floats: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
     """The L2 norm, summed over blocks in double precision; not finite if any number is not."""
     total = 0.0
