@@ -181,16 +181,20 @@ class CoordinatorService:
             CoordinatorError: If it cannot go on.
         """
         try:
-            self.handle([])  # a round that was closing, or version 0, needs no broker
-            self._evaluate_newest()
-            self._transport.start()
-            self._progress("connecting")
+            self.begin()
             while not self._stopping and not isinstance(self._state, Ended):
                 self.handle(self._next_events())
             self._finish()
             return self.look()
         finally:
             self.close()
+
+    def begin(self) -> None:
+        """What comes before the first event; `run` does it, who hands in events does it first."""
+        self.handle([])  # a round that was closing, or version 0, needs no broker
+        self._evaluate_newest()
+        self._transport.start()
+        self._progress("connecting")
 
     def stop(self) -> None:
         """Ask the service to stop; from any thread or a signal handler."""
@@ -225,7 +229,7 @@ class CoordinatorService:
     # the loop
 
     def _next_events(self) -> list[MailboxEvent]:
-        wake = self._wake_at()
+        wake = self.wake_at()
         timeout = None if wake is None else max(0.0, wake - self._now())
         try:
             events = [self._mailbox.get(timeout=timeout)]
@@ -238,7 +242,8 @@ class CoordinatorService:
                 break
         return events
 
-    def _wake_at(self) -> float | None:
+    def wake_at(self) -> float | None:
+        """When to hand in events next, though there be none; None if only an event can matter."""
         times = [wake_at(self._state), self._stream.wake_at(), self._reconnect_at, self._retry_at]
         known = [time for time in times if time is not None]
         return min(known) if known else None

@@ -12,7 +12,9 @@ from broker.transport import Answered, Connected, Delivered, Event, Outgoing
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
+    Declined,
     Message,
+    ModelPart,
     Presence,
     Standing,
     Start,
@@ -44,28 +46,43 @@ class Feeder:
 
     def take(self) -> tuple[Task, int]:
         """The next task of the pool, and its delivery's tag."""
+        before = len(self.events)
         consumer = self.transport.consume(self.names.task_queue, 1)
-        deliveries = [e for e in self._new() if isinstance(e, Delivered)]
+        deliveries = [e for e in self.events[before:] if isinstance(e, Delivered)]
         self.transport.cancel(consumer)
         assert deliveries, "no task is there to be taken"
         task = decode(deliveries[0].body)[0]
         assert isinstance(task, Task)
         return task, deliveries[0].tag
 
+    def take_back(self, tag: int) -> None:
+        """Be lost between taking a task and storing it: the broker offers it again."""
+        self.transport.reject(tag, requeue=True)
+
     def say_taken(self, task: Task) -> int:
         """Say that a task was taken; the token that its answers carry."""
         taken = Taken(task.run_id, task.task_id, self.worker_id, task.incarnation)
         return self.ask("taken", taken)
 
-    def say_present(self, *open_updates: str, run_id: str = "", last_version: int = -1) -> int:
-        """Say that the worker is there."""
-        presence = Presence(self.worker_id, run_id, last_version, False, False, open_updates)
+    def say_declined(self, task: Task, reason: str) -> None:
+        """Say that a task is given up."""
+        declined = Declined(task.run_id, task.task_id, self.worker_id, task.incarnation, reason)
+        self.ask("declined", declined)
+
+    def say_present(
+        self, *open_updates: str, run_id: str = "", last_version: int = -1, leaving: bool = False
+    ) -> int:
+        """Say that the worker is there; the token that its answers carry."""
+        presence = Presence(self.worker_id, run_id, last_version, False, leaving, open_updates)
         return self.ask("presence", presence)
 
     def ask(self, kind: str, message: Message) -> int:
         """Send a control message that wants an answer."""
+        return self.ask_bytes(kind, encode(message))
+
+    def ask_bytes(self, kind: str, body: bytes) -> int:
+        """Publish any bytes to the control exchange."""
         key = self.names.control_key(kind, self.worker_id)
-        body = encode(message)
         return self.transport.publish(
             Outgoing(self.names.control_exchange, key, body, answerable=True)
         )
@@ -82,11 +99,16 @@ class Feeder:
         assert isinstance(answer, Standing)
         return answer
 
+    def answers_of(self, token: int) -> list[Message]:
+        """All answers to a question, oldest first."""
+        answers = [e for e in self.events if isinstance(e, Answered) and e.token == token]
+        return [decode(answer.body)[0] for answer in answers]
+
     def answer_of(self, token: int) -> Message:
         """The newest answer to a question."""
-        answers = [e for e in self.events if isinstance(e, Answered) and e.token == token]
+        answers = self.answers_of(token)
         assert answers, "no answer came"
-        return decode(answers[-1].body)[0]
+        return answers[-1]
 
     def update(self, task: Task, start: Start, layout: Layout, value: float) -> Update:
         """The header of an update whose every float is `value`."""
@@ -148,5 +170,19 @@ class Feeder:
         parts = part_count(len(payload), part_bytes)
         self.send(replace(update, parts=parts), b"")
 
-    def _new(self) -> list[Event]:
-        return list(self.events)
+    def read_model(self, start: Start) -> bytes | None:
+        """The model that a `Start` names, read from the stream; None if it is not there."""
+        assert start.model_digest is not None
+        before = len(self.events)
+        queue = self.names.model_queue(start.run_id, start.model_bytes)
+        consumer = self.transport.consume(queue, 100, start.offset)
+        deliveries = [e for e in self.events[before:] if isinstance(e, Delivered)]
+        self.transport.cancel(consumer)
+        payloads = []
+        for index, delivery in enumerate(deliveries[: start.parts]):
+            part, payload = decode(delivery.body)
+            if not isinstance(part, ModelPart) or part.index != index:
+                return None
+            payloads.append(bytes(payload))
+        model = b"".join(payloads)
+        return model if digest_of(model) == start.model_digest else None
