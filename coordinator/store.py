@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     Table,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     event,
     func,
+    inspect,
     select,
     update,
 )
@@ -54,31 +56,12 @@ class Store:
             StoreError: If the file is not a store, of a newer version, or another federation's.
         """
         store = cls(_engine(path), None)
-        try:
-            schema.metadata.create_all(store._engine)
+        with store._or_closed(path):
             with store._engine.begin() as connection:
-                row = connection.execute(select(schema.store)).one_or_none()
-                if row is None:
-                    first = {
-                        "schema_version": schema.SCHEMA_VERSION,
-                        "incarnation": int(now * 1000),
-                        "epoch": 0,
-                        "federation": federation,
-                    }
-                    connection.execute(schema.store.insert().values(first))
-                    return store
-        except DatabaseError as error:
-            raise StoreError(f"{path} cannot be opened as a store: {error.orig}") from error
-        if row.schema_version != schema.SCHEMA_VERSION:
-            raise StoreError(
-                f"{path} has schema version {row.schema_version}, this program knows "
-                f"{schema.SCHEMA_VERSION}: use the program that wrote it, or another state_dir"
-            )
-        if row.federation != federation:
-            raise StoreError(
-                f"{path} belongs to federation {row.federation!r}, not {federation!r}: "
-                "use another coordinator.state_dir"
-            )
+                if not inspect(connection).get_table_names():
+                    _make(connection, federation, now)
+                _check(connection, path, federation)
+            store._write_ahead()
         return store
 
     @classmethod
@@ -86,15 +69,37 @@ class Store:
         """Open an existing store to look at it.
 
         Raises:
-            StoreError: If there is none.
+            StoreError: If there is none, or the file is not a store of this version.
         """
         if not path.exists():
             raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
-        return cls(_engine(path), None)
+        store = cls(_engine(path), None)
+        with store._or_closed(path), store._engine.connect() as connection:
+            _check(connection.execution_options(reading=True), path, None)
+        return store
 
     def close(self) -> None:
         """Let go of the file."""
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _or_closed(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            self.close()
+            raise StoreError(f"{path} cannot be opened as a store: {error.orig}") from error
+        except StoreError:
+            self.close()
+            raise
+
+    def _write_ahead(self) -> None:
+        """From here on readers and the writer do not wait for each other; the file remembers."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
 
     def take_epoch(self) -> int:
         """Become the one who writes: every earlier process is fenced from here on."""
@@ -138,12 +143,13 @@ class Store:
 
 
 def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
+    url = URL.create("sqlite", database=str(path))  # as text, a "?" in the path would end it
+    engine = create_engine(url, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, see below
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+        for pragma in ("synchronous=FULL", "busy_timeout=10000"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -153,6 +159,35 @@ def _engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _make(connection: Connection, federation: str, now: float) -> None:
+    schema.metadata.create_all(connection)
+    first = {
+        "schema_version": schema.SCHEMA_VERSION,
+        "incarnation": int(now * 1000),
+        "epoch": 0,
+        "federation": federation,
+    }
+    connection.execute(schema.store.insert().values(first))
+
+
+def _check(connection: Connection, path: Path, federation: str | None) -> None:
+    """Refuse a database that is not this program's, before anything in it is changed."""
+    if schema.store.name not in inspect(connection).get_table_names():
+        raise StoreError(f"{path} is no store of a coordinator: use another coordinator.state_dir")
+    version = connection.execute(select(schema.store.c.schema_version)).scalar_one()
+    if version != schema.SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}, this program knows {schema.SCHEMA_VERSION}: "
+            "use the program that wrote it, or another state_dir"
+        )
+    named = connection.execute(select(schema.store.c.federation)).scalar_one()
+    if federation is not None and named != federation:
+        raise StoreError(
+            f"{path} belongs to federation {named!r}, not {federation!r}: "
+            "use another coordinator.state_dir"
+        )
 
 
 class Work:
