@@ -10,8 +10,8 @@ Rules of the file:
 - Consumers and deliveries belong to one connection. After `Disconnected` all of them are void:
   settling a void delivery does nothing, and the broker delivers the message again.
 - `declare`, `consume`, `purge` and `delete` do nothing while offline: call them on `Connected`.
-- On `Disconnected`, `Doubtful` for every open publish follows at once. So publish again on
-  `Connected`, not on `Doubtful`.
+- `Doubtful` comes only while there is no connection: for every open publish right behind
+  `Disconnected` or `Failed`, and for what is published offline. Publish again on `Connected`.
 
     start() --> Connected --> (work) --> Disconnected --> Connected --> ...
                     \--> Failed (wrong password, wrong arguments): no further attempt is made

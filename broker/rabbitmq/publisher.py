@@ -3,8 +3,9 @@
 Rules of the file:
 
 - The broker closes the channel at the first publish that it will not have (no such exchange, too
-  large, not permitted). Who is to blame learns it; what was published behind it was not looked
-  at, so the rest is in doubt, and the channel is opened again.
+  large, not permitted). Who is to blame learns it. The rest was not looked at, or is in doubt: it
+  is published again on a new channel, in its order, and may then be there twice. So a bad
+  publish never makes a good one doubtful.
 - What is published meanwhile waits for the new channel.
 - Answers come to the channel that asked: answers to questions of a closed one are lost.
 """
@@ -30,7 +31,6 @@ from broker.transport import (
     Answered,
     AnswerTo,
     Confirmed,
-    Doubtful,
     Event,
     Outgoing,
     Refused,
@@ -41,6 +41,8 @@ ANSWER_QUEUE = "amq.rabbitmq.reply-to"
 _PERSISTENT = 2
 _TOO_LARGE = re.compile(r"message size (\d+)")
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
+_TOPIC = re.compile(r"topic '([^']*)'")
+_DEFAULT_EXCHANGE = "amq.default"  # what the broker calls it when it refuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,7 @@ class Open:
     """A publish that the broker has not answered."""
 
     token: int
-    exchange: str
-    body_bytes: int
+    message: Outgoing
 
 
 class Publisher:
@@ -71,14 +72,14 @@ class Publisher:
         self._sequence: Iterator[int] = itertools.count(1)
         self._open: dict[int, Open] = {}  # by the broker's sequence number, in its order
         self._returned: dict[int, str] = {}  # by token; the confirm that follows ends it
-        self._waiting: deque[tuple[int, Outgoing]] = deque()
+        self._waiting: deque[Open] = deque()
         line.open_channel(self._opened)
 
     def publish(self, token: int, message: Outgoing) -> None:
         """Publish a message; its outcome is told later."""
         channel = self._channel
         if channel is None or not channel.is_open:
-            self._waiting.append((token, message))
+            self._waiting.append(Open(token, message))
             return
         try:
             channel.basic_publish(
@@ -91,8 +92,7 @@ class Publisher:
         except ShortStringTooLong as error:  # before anything is sent
             self._outlet.tell(Refused(token, f"names are limited to 255 bytes: {error}"))
             return
-        publish = Open(token, message.exchange, len(message.body))
-        self._open[next(self._sequence)] = publish
+        self._open[next(self._sequence)] = Open(token, message)
 
     def answer(self, to: AnswerTo, body: bytes) -> None:
         """Answer a question. Neither mandatory nor told: who asked may have gone."""
@@ -108,8 +108,7 @@ class Publisher:
 
     def open_tokens(self) -> list[int]:
         """Tokens of the publishes without an outcome."""
-        sent = [publish.token for publish in self._open.values()]
-        return sorted(sent + [token for token, _ in self._waiting])
+        return sorted(publish.token for publish in (*self._open.values(), *self._waiting))
 
     def _properties(self, token: int, message: Outgoing) -> BasicProperties:
         expires_ms = max(round(message.expires_s * 1000), 1)
@@ -144,23 +143,29 @@ class Publisher:
         if on_ready is not None:
             on_ready()
         waiting, self._waiting = self._waiting, deque()
-        for token, message in waiting:
-            self.publish(token, message)
+        for publish in waiting:
+            self.publish(publish.token, publish.message)
 
     def _closed(self, _channel: Channel, reason: AMQPError) -> None:
         if not isinstance(reason, ChannelClosedByBroker):
             return  # the whole connection ended; the link sees to that
         self._channel = None
-        left, self._open = list(self._open.values()), {}
-        returned, self._returned = self._returned, {}
-        blamed, verdict = _blame(reason, [each for each in left if each.token not in returned])
+        for publish in list(self._open.values()):
+            if publish.token in self._returned:
+                self._end(publish, Returned(publish.token, self._returned[publish.token]))
+        blamed = _blame(reason, list(self._open.values()))
         if blamed is None:
-            self._open = dict(enumerate(left))
             self._outlet.lose(f"the publishing channel was closed: {reason.reply_text}")
             return
-        for publish in left:
-            self._outlet.tell(verdict if publish is blamed else Doubtful(publish.token))
+        self._end(blamed, _verdict(blamed, reason))
+        self._waiting.extendleft(reversed(self._open.values()))
+        self._open = {}
         self._line.open_channel(self._opened)
+
+    def _end(self, publish: Open, outcome: Event) -> None:
+        self._open = {n: each for n, each in self._open.items() if each is not publish}
+        self._returned.pop(publish.token, None)
+        self._outlet.tell(outcome)
 
     # What the broker says.
 
@@ -196,26 +201,27 @@ class Publisher:
             self._outlet.tell(Answered(int(correlation_id), body))
 
 
-def _blame(reason: ChannelClosedByBroker, left: list[Open]) -> tuple[Open | None, Event]:
-    """The publish that the broker closed the channel for, and its outcome; None if unknown.
+def _blame(reason: ChannelClosedByBroker, left: list[Open]) -> Open | None:
+    """The publish that the broker closed the channel for, None if it does not say.
 
     The broker takes publishes in order and stops at the first bad one: it is the first that fits.
     """
     text = str(reason.reply_text)
-    too_large, exchange = _TOO_LARGE.search(text), _EXCHANGE.search(text)
-    if reason.reply_code == PRECONDITION_FAILED and too_large:
-        fits = [publish for publish in left if publish.body_bytes == int(too_large[1])]
-    elif reason.reply_code in (NOT_FOUND, REFUSED) and exchange:
-        fits = [publish for publish in left if publish.exchange in (exchange[1], "")]
-        named = [publish for publish in fits if publish.exchange == exchange[1]]
-        fits = named or fits  # the default exchange has a name of its own in the broker's words
-    else:
-        fits = []
-    if not fits:
-        return None, Doubtful(0)
-    token = fits[0].token
+    size, topic, exchange = _TOO_LARGE.search(text), _TOPIC.search(text), _EXCHANGE.search(text)
+
+    def fits(message: Outgoing) -> bool:
+        if reason.reply_code == PRECONDITION_FAILED:
+            return size is not None and len(message.body) == int(size[1])
+        if exchange is None or (message.exchange or _DEFAULT_EXCHANGE) != exchange[1]:
+            return False
+        return topic is None or message.routing_key == topic[1]
+
+    return next((publish for publish in left if fits(publish.message)), None)
+
+
+def _verdict(publish: Open, reason: ChannelClosedByBroker) -> Event:
+    text = str(reason.reply_text)
     if reason.reply_code == NOT_FOUND:
-        return fits[0], Returned(token, text)
-    if reason.reply_code == PRECONDITION_FAILED:
-        return fits[0], Refused(token, f"{text}: send it in parts")
-    return fits[0], Refused(token, f"{text}: give the user this permission")
+        return Returned(publish.token, text)
+    remedy = "give the user this permission" if reason.reply_code == REFUSED else "send it in parts"
+    return Refused(publish.token, f"{text}: {remedy}")
