@@ -57,10 +57,22 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class OnWay:
-    """Being sent: the parts left, and what is in flight."""
+    """Being sent.
+
+    Attributes:
+        left: The parts to be sent before the closing message.
+        flying: What is published and not yet confirmed.
+        not_before: Nothing more is published before: the last attempt failed.
+    """
 
     left: tuple[int, ...]
     flying: frozenset[Ref] = frozenset()
+    not_before: float = -math.inf
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to publish: a part, or what closes all."""
+        return bool(self.left) or not self.flying
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +178,11 @@ def went_offline(sending: Sending) -> Sending:
 
 def open_updates(sending: Sending) -> tuple[str, ...]:
     """Updates worth asking about: all but those in flight."""
-    return tuple(s.parcel.update_id for s in sending.shipments if not isinstance(s.phase, OnWay))
+    return tuple(
+        s.parcel.update_id
+        for s in sending.shipments
+        if not (isinstance(s.phase, OnWay) and s.phase.flying)
+    )
 
 
 def pump(sending: Sending, moment: Moment) -> Step:
@@ -187,7 +203,7 @@ def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Acti
     phase, parcel = shipment.phase, shipment.parcel
     if isinstance(phase, Due) and phase.at <= moment.now:
         phase = OnWay(tuple(range(parcel.parts)) if phase.parts is None else phase.parts)
-    if not isinstance(phase, OnWay):
+    if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
     now_sent = phase.left[:room]
     actions: list[Action] = []
@@ -225,15 +241,16 @@ def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
 
 
 def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
-    """A message was returned, refused, or is in doubt: what remains is sent again, later."""
+    """A message was returned, refused, or is in doubt: it is sent again, later."""
 
     def failed(shipment: Shipment) -> tuple[Shipment | None, Actions]:
         phase = shipment.phase
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
         at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
-        due = Due(at, _remaining(phase))
-        return replace(shipment, phase=due, failures=shipment.failures + 1), ()
+        again = (ref.index,) if ref.about == "part" else ()
+        phase = OnWay((*again, *phase.left), phase.flying - {ref}, at)
+        return replace(shipment, phase=phase, failures=shipment.failures + 1), ()
 
     return _each(sending, ref.subject, failed)
 
@@ -295,9 +312,13 @@ def wake_at(sending: Sending) -> float:
     """When something becomes due that there is room for."""
     if sending.in_flight >= WINDOW:
         return math.inf
-    return min(
-        (s.phase.at for s in sending.shipments if isinstance(s.phase, Due)), default=math.inf
-    )
+    times = [s.phase.at for s in sending.shipments if isinstance(s.phase, Due)]
+    times += [
+        s.phase.not_before
+        for s in sending.shipments
+        if isinstance(s.phase, OnWay) and s.phase.has_more
+    ]
+    return min(times, default=math.inf)
 
 
 def _remaining(phase: OnWay) -> tuple[int, ...]:

@@ -1,0 +1,669 @@
+"""The session under any order of events, duplicates, disconnects and restarts."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.messages import Declined, Presence, Task
+from tests.worker.examples import a_standing, a_task
+from tests.worker.world import OPTIONS, World
+from worker import assignment, events
+from worker.options import Once, UntilRunEnds
+from worker.session import Staying
+
+STEPS = 150
+
+
+@dataclass
+class AnyOrder:
+    """Does one thing after another with a world, drawn by a seed: mostly what brings work on."""
+
+    rng: random.Random
+    world: World
+    number: int = 0
+    tag: int = 0
+
+    def run(self, steps: int) -> Counter[str]:
+        """Take steps, then see that everything comes to an end."""
+        counts: Counter[str] = Counter()
+        for _ in range(steps):
+            moves = [(move, weight) for move, weight in self._moves() if weight]
+            (move,) = self.rng.choices([m for m, _ in moves], [w for _, w in moves])
+            counts[move.__name__] += 1
+            move()
+            self._check()
+        self._end_well()
+        counts.update(self.world.counts)
+        return counts
+
+    def _moves(self) -> list[tuple[Callable[[], None], int]]:
+        world, online = self.world, self.world.online
+        if world.left is not None:
+            return [(world.restart, 1)]
+        asked = bool(self._asked())
+        return [
+            (world.connect, 0 if online else 20),
+            (world.disconnect, 2 if online else 0),
+            (world.restart, 1),
+            (self.stop, 1 if self.rng.random() < 0.2 else 0),
+            (self.tick, 8),
+            (self.deliver, 30 if world.consuming else 1 if online else 0),
+            (self.deliver_again, 1 if online and (world.done or world.inbox) else 0),
+            (self.confirm, 40 if world.flying else 0),
+            (self.fail, 5 if world.flying else 0),
+            (self.allow, 20 if online and asked else 0),
+            (self.stand, 20 if online and asked else 0),
+            (self.start, 20 if online and self._taken() else 0),
+            (self.model, 30 if world.fetching else 0),
+            (self.train, 20 if world.training else 0),
+            (self.lose_payload, 1 if world.outbox else 0),
+        ]
+
+    def _asked(self) -> list[Any]:
+        return [ref for ref in self.world.said if ref.about == "presence"]
+
+    def _taken(self) -> bool:
+        work = self.world.session.work
+        task = assignment.task(work)
+        return task is not None and any(
+            ref.about == "taken" and ref.subject == task.task_id for ref in self.world.said
+        )
+
+    def stop(self) -> None:
+        self.world.happens(events.Stop())
+
+    def tick(self) -> None:
+        self.world.tick(self.rng.choice([0.0, 0.5, 5.0, 30.0, 200.0, 200.0]))
+
+    def deliver(self) -> None:
+        """Of what the broker has; even if it was told that nobody consumes any more."""
+        self.number += 1
+        self.tag += 1
+        codec = self.rng.choice(["none"] * 9 + ["new"])
+        self.world.deliver(a_task(self.number, codec=codec), self.tag)
+
+    def deliver_again(self) -> None:
+        known = {a_task(n).task_id: a_task(n) for n in range(self.number + 1)}
+        task_id = self.rng.choice([*self.world.done, *self.world.inbox])
+        self.tag += 1
+        self.world.deliver(known[task_id], self.tag)
+
+    def confirm(self) -> None:
+        self.world.confirm(self.rng.choice(self.world.flying))
+
+    def fail(self) -> None:
+        self.world.fail(self.rng.choice(self.world.flying))
+
+    def allow(self) -> None:
+        version = self.world.session.asking.version + 1
+        self.world.stand(a_standing(may_take=True, version=version))
+
+    def stand(self) -> None:
+        """An answer to one of the last questions, about some of the updates."""
+        says: dict[str, Any] = {"verdicts": {}, "missing": {}, "unknown": []}
+        for update_id in self.world.done.values():
+            match self.rng.choice(["", "", "verdict", "missing", "missing", "unknown"]):
+                case "verdict":
+                    says["verdicts"][update_id] = "counted"
+                case "missing":
+                    wanted = (0, 99) if self.rng.random() < 0.5 else ()
+                    says["missing"][update_id] = wanted
+                case "unknown":
+                    says["unknown"].append(update_id)
+                case _:
+                    pass
+        says["unknown"] = tuple(says["unknown"])
+        state = self.rng.choice(["running"] * 8 + ["paused", "draining", "ended"])
+        standing = a_standing(version=self.rng.randint(-1, 9), state=state, **says)
+        self.world.stand(standing, self.rng.choice(self._asked()[-3:]))
+
+    def start(self) -> None:
+        """An answer comes for each `Taken`, so it may come more than once."""
+        taking = isinstance(self.world.session.work, assignment.Taking)
+        wanted = not taking or self.rng.random() < 0.9
+        self.world.start(self.world.task, wanted, self.rng.randint(0, 9))
+
+    def model(self) -> None:
+        world = self.world
+        assert world.fetching is not None
+        match self.rng.choice(["ready", "ready", "ready", "moved", "interrupted", "gone"]):
+            case "ready":
+                world.has_model()
+            case "moved":
+                world.happens(events.ModelMoved())
+            case "interrupted":
+                world.fetching = None
+                world.happens(events.ModelInterrupted())
+            case _:
+                digest = str(world.fetching.model_digest)
+                world.fetching = None
+                world.happens(events.ModelGone(digest, "a gap"))
+
+    def train(self) -> None:
+        world = self.world
+        assert world.training is not None
+        outcome: Any = self.rng.choice(
+            ["done", "large", "large", *["moved"] * 5, "crash", "crash", "crash", "unfit", "model"]
+        )
+        match outcome:
+            case "done":
+                world.finish_training()
+            case "large":
+                world.finish_training(64 * self.rng.randint(2, 9))
+            case "moved":
+                world.happens(events.TrainingMoved(world.training))
+            case _:
+                failed, world.training = world.training, None
+                if outcome == "model":
+                    world.cache.clear()
+                world.happens(events.TrainingFailed(failed, outcome, "it failed"))
+
+    def lose_payload(self) -> None:
+        update_id = self.rng.choice(sorted(self.world.outbox))
+        self.world.happens(events.PayloadGone(update_id))
+
+    def _check(self) -> None:
+        self.world.settle_time()
+        if self.world.left is None:
+            known = {s.parcel.update_id for s in self.world.session.sending.shipments}
+            assert known == self.world.outbox.keys()
+
+    def _end_well(self) -> None:
+        """With a broker and a coordinator that answer, everything comes to an end."""
+        world = self.world
+        world.options = OPTIONS
+        world.restart()
+        world.connect()
+        for _ in range(400):
+            if not world.inbox and not world.outbox:
+                return
+            world.be_kind()
+        raise AssertionError(f"it does not end: {world.session}")
+
+
+def any_order(seed: int) -> Counter[str]:
+    rng = random.Random(seed)
+    plan = rng.choice([OPTIONS.plan, OPTIONS.plan, Once(30.0), UntilRunEnds()])
+    return AnyOrder(rng, World(replace(OPTIONS, plan=plan))).run(STEPS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_whatever_happens_nothing_is_lost_nor_done_twice(seed: int) -> None:
+    any_order(seed)
+
+
+def test_the_random_walk_gets_everywhere() -> None:
+    """Or the test above would show nothing."""
+    counts: Counter[str] = Counter()
+    for seed in range(60):
+        counts.update(any_order(seed))
+    for what in (
+        "Ack", "Reject", "Train", "CancelTraining", "KillTraining", "DropTask", "SendPart",
+        "Release", "Settle", "MarkSent", "Forget", "Leave", "Fetch", "StopFetching",
+    ):  # fmt: skip
+        assert counts[what] >= 2, what
+    assert counts["trained a third time"] >= 2
+
+
+# One thing at a time.
+
+
+def online(**options: Any) -> World:
+    world = World(replace(OPTIONS, **options))
+    world.connect()
+    return world
+
+
+def allowed(**options: Any) -> World:
+    world = online(**options)
+    world.stand(a_standing(may_take=True))
+    return world
+
+
+def taking(**options: Any) -> World:
+    world = allowed(**options)
+    world.deliver(a_task(), 1)
+    return world
+
+
+def training(**options: Any) -> World:
+    world = taking(**options)
+    world.confirm(world.last("taken"))
+    world.start(a_task())
+    world.has_model()
+    return world
+
+
+def declines(world: World) -> list[str]:
+    return [m.reason for m in world.said.values() if isinstance(m, Declined)]
+
+
+def test_coming_online_the_worker_asks_how_things_stand() -> None:
+    world = World()
+    world.connect()
+    (presence,) = world.said.values()
+    assert isinstance(presence, Presence)
+    assert (presence.busy, presence.leaving, presence.last_version) == (False, False, -1)
+
+
+def test_a_task_is_acked_once_it_is_stored_and_its_taking_confirmed() -> None:
+    world = taking()
+    assert a_task().task_id in world.inbox
+    assert 1 in world.tags
+    world.confirm(world.last("taken"))
+    assert 1 not in world.tags
+
+
+def test_a_start_that_overtakes_the_confirm_counts_as_one() -> None:
+    world = taking()
+    world.start(a_task())
+    assert 1 not in world.tags
+
+
+def test_without_leave_nothing_is_consumed() -> None:
+    world = online()
+    world.stand(a_standing(may_take=False))
+    assert not world.consuming
+
+
+def test_leave_taken_back_ends_the_consumer() -> None:
+    world = allowed()
+    assert world.consuming
+    world.stand(a_standing(may_take=False))
+    assert not world.consuming
+
+
+def test_an_answer_to_an_older_question_allows_nothing() -> None:
+    world = online()
+    old = world.last("presence")
+    world.tick(60.0)
+    assert world.last("presence") != old
+    world.stand(a_standing(may_take=True), old)
+    assert not world.consuming
+
+
+def test_a_pushed_answer_allows_a_task() -> None:
+    world = online()
+    world.stand(a_standing(may_take=False))
+    world.stand(a_standing(may_take=True, version=1))
+    assert world.consuming
+
+
+def test_one_update_of_a_version_is_enough() -> None:
+    world = training()
+    world.finish_training()
+    world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, version=0))
+    assert not world.consuming
+    world.stand(a_standing(may_take=True, version=1))
+    assert world.consuming
+
+
+def test_after_an_update_is_confirmed_the_worker_asks_again_and_says_its_version() -> None:
+    world = training()
+    asked = world.last("presence")
+    parcel = world.finish_training()
+    assert world.last("presence") == asked  # the update first, or it would be unknown
+    world.confirm(world.last("update"))
+    presence = world.said[world.last("presence")]
+    assert isinstance(presence, Presence)
+    assert presence.last_version == 0
+    assert presence.open_updates == (parcel.update_id,)
+
+
+def test_a_question_without_an_answer_is_asked_again_ever_less_often() -> None:
+    world = online()
+    asked = []
+    for _ in range(3000):
+        world.tick(1.0)
+        asked.append(world.last("presence").serial)
+    assert 3000 / 60 <= len(set(asked)) <= 3000 / 25
+
+
+def test_the_coordinator_says_when_to_ask_again_at_the_latest() -> None:
+    world = online(presence_s=1000.0)
+    first = world.last("presence")
+    world.stand(a_standing(come_back_s=20.0))
+    world.tick(15.0)
+    assert world.last("presence") == first
+    world.tick(10.0)
+    assert world.last("presence") != first
+
+
+def test_taken_is_said_again_until_a_start_comes() -> None:
+    world = taking()
+    first = world.last("taken")
+    world.confirm(first)
+    world.tick(11.0)
+    assert world.last("taken") != first
+
+
+def test_taken_is_said_again_when_the_connection_is_back() -> None:
+    world = taking()
+    world.disconnect()
+    world.connect()
+    assert world.last("taken").subject == a_task().task_id
+
+
+def test_a_task_not_wanted_any_more_is_forgotten_and_acked() -> None:
+    world = taking()
+    world.start(a_task(), wanted=False)
+    assert (world.inbox, world.tags, declines(world)) == ({}, {}, [])
+
+
+def test_a_task_that_was_done_is_acked_and_not_trained_again() -> None:
+    world = training()
+    world.finish_training()
+    world.confirm(world.last("update"))
+    world.deliver(a_task(), 2)
+    assert world.tags == {}
+    assert world.trainings == [a_task().task_id]
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        (a_task(codec="topk"), "codec topk"),
+        (a_task(not_after=999.0), "past its time"),
+        (a_task(part_bytes=0), "parts"),
+    ],
+)
+def test_a_task_that_cannot_be_done_is_declined_and_then_acked(task: Task, why: str) -> None:
+    world = allowed()  # the coordinator said that it is 1000 s
+    world.deliver(task, 1)
+    assert why in declines(world)[0]
+    assert task.task_id in world.inbox
+    world.confirm(world.last("declined"))
+    assert (world.inbox, world.tags) == ({}, {})
+
+
+def test_a_worker_that_does_not_know_the_time_trains() -> None:
+    world = online()
+    world.deliver(a_task(not_after=999.0), 1)
+    assert declines(world) == []
+
+
+def test_a_model_above_the_limit_is_declined() -> None:
+    world = taking(max_model_bytes=15)
+    world.start(a_task())
+    assert "16 bytes" in declines(world)[0]
+
+
+def test_a_silent_stream_means_that_the_model_is_gone() -> None:
+    world = taking()
+    world.start(a_task())
+    for _ in range(3):
+        world.tick(19.0)
+        world.happens(events.ModelMoved())
+    assert declines(world) == []
+    world.tick(20.0)
+    assert "model gone" in declines(world)[0]
+    assert a_task().task_id in world.inbox, "until the coordinator knows"
+
+
+def test_a_decline_that_is_in_doubt_is_said_again() -> None:
+    world = taking()
+    world.start(a_task())
+    world.tick(20.0)
+    world.disconnect()
+    world.connect()
+    assert len(declines(world)) == 2
+    world.confirm(world.last("declined"))
+    assert world.inbox == {}
+
+
+def test_training_goes_on_without_a_connection_and_the_update_waits_for_it() -> None:
+    world = training()
+    world.disconnect()
+    world.finish_training()
+    assert len(world.outbox) == 1
+    world.connect()
+    world.confirm(world.last("update"))
+    assert world.outbox == {}
+
+
+def test_after_a_crash_of_the_agent_training_begins_without_the_broker() -> None:
+    world = training()
+    world.restart()
+    world.tick(0.0)
+    assert world.trainings == [a_task().task_id] * 2
+
+
+def test_three_crashes_and_the_task_is_declined_and_its_version_not_tried_again() -> None:
+    world = training()
+    for _ in range(3):
+        assert world.training is not None
+        failed, world.training = world.training, None
+        world.happens(events.TrainingFailed(failed, "crash", "it died"))
+        world.tick(60.0)
+    assert declines(world) == ["crashed 3 times on it: it died"]
+    world.confirm(world.last("declined"))
+    world.tick(60.0)
+    world.stand(a_standing(may_take=True, version=0))
+    assert not world.consuming
+    world.stand(a_standing(may_take=True, version=1))
+    assert world.consuming
+
+
+def test_three_crashes_count_though_the_machine_went_down_with_them() -> None:
+    world = training()
+    for _ in range(3):
+        world.restart()
+        world.tick(0.0)
+    world.connect()
+    assert "crashed 3 times" in declines(world)[0]
+    assert len(world.trainings) == 3
+
+
+def test_a_learner_that_does_not_fit_is_declined_at_once() -> None:
+    world = training()
+    world.training = None
+    world.happens(events.TrainingFailed(a_task().task_id, "unfit", "layout differs"))
+    assert declines(world) == ["layout differs"]
+
+
+def test_a_training_that_says_nothing_for_too_long_is_killed() -> None:
+    world = training()
+    world.tick(1000.0)  # it has not begun: there may be no room for it yet
+    assert world.counts["KillTraining"] == 0
+    world.happens(events.TrainingMoved(a_task().task_id))
+    world.tick(99.0)
+    assert world.counts["KillTraining"] == 0
+    world.tick(1.0)
+    assert world.counts["KillTraining"] == 1
+
+
+def test_a_damaged_model_is_fetched_again() -> None:
+    world = training()
+    world.training = None
+    world.cache.clear()
+    world.happens(events.TrainingFailed(a_task().task_id, "model", "damaged"))
+    assert world.fetching is not None
+
+
+def test_an_upload_in_parts_stays_until_its_verdict() -> None:
+    world = training()
+    parcel = world.finish_training(64 * 6)
+    while world.flying:
+        world.confirm(world.flying[0])
+    assert parcel.update_id in world.outbox
+    world.stand(a_standing(verdicts={parcel.update_id: "counted"}))
+    assert world.outbox == {}
+
+
+def test_only_missing_parts_are_sent_again() -> None:
+    world = training()
+    parcel = world.finish_training(64 * 6)
+    while world.flying:
+        world.confirm(world.flying[0])
+    sent = world.counts["SendPart"]
+    world.stand(a_standing(missing={parcel.update_id: (2, 4)}))
+    assert {ref.index for ref in world.flying if ref.about == "part"} == {2, 4}
+    assert world.counts["SendPart"] == sent + 2
+
+
+def test_an_upload_just_sent_is_not_sent_again_because_it_is_unknown() -> None:
+    world = training()
+    parcel = world.finish_training(64 * 6)
+    while world.flying:
+        world.confirm(world.flying[0])
+    world.stand(a_standing(unknown=(parcel.update_id,)))
+    assert world.counts["SendPart"] == 6
+    world.tick(60.0)
+    world.stand(a_standing(unknown=(parcel.update_id,)))
+    assert world.counts["SendPart"] == 6 + 4
+
+
+def test_a_cut_upload_goes_on_where_it_was() -> None:
+    world = training()
+    world.finish_training(64 * 6)
+    for ref in [ref for ref in world.flying if ref.about == "part"]:
+        world.confirm(ref)
+    world.disconnect()
+    world.connect()
+    indices = {ref.index for ref in world.flying if ref.about == "part"}
+    assert indices == {4, 5}
+
+
+def test_a_full_outbox_takes_no_task() -> None:
+    world = training(outbox_updates_max=1)
+    world.finish_training(64 * 6)
+    world.stand(a_standing(may_take=True, version=1))
+    assert not world.consuming
+
+
+def test_stopping_before_training_declines_the_task_and_says_goodbye() -> None:
+    world = taking()
+    world.happens(events.Stop())
+    assert declines(world) == ["shutting down"]
+    assert world.left is None
+    for ref in list(world.flying):
+        world.confirm(ref)
+    assert world.left == 0
+    assert world.inbox == {}
+    last = world.said[[ref for ref in world.said if ref.about == "presence"][-1]]
+    assert isinstance(last, Presence)
+    assert last.leaving
+
+
+def test_stopping_while_training_keeps_the_task_and_forgives_the_attempt() -> None:
+    world = training()
+    world.happens(events.Stop())
+    assert world.training is None
+    assert world.inbox[a_task().task_id][2] == 0
+    assert declines(world) == []
+
+
+def test_a_goodbye_that_nobody_hears_does_not_keep_the_worker() -> None:
+    world = taking()
+    world.happens(events.Stop())
+    world.tick(OPTIONS.leave_s)
+    assert world.left == 0
+    assert a_task().task_id in world.inbox
+
+
+def test_stopping_without_a_connection_is_immediate() -> None:
+    world = World()
+    world.happens(events.Stop())
+    assert world.left == 0
+
+
+@pytest.mark.parametrize("state", ["draining", "ended", "failed"])
+def test_a_training_for_a_run_that_is_over_is_given_up(state: Any) -> None:
+    world = training()
+    world.stand(a_standing(state=state))
+    assert world.training is None
+    assert "over" in declines(world)[0]
+
+
+def test_once_leaves_with_an_error_if_there_is_no_broker() -> None:
+    world = World(replace(OPTIONS, plan=Once(30.0)))
+    world.tick(29.0)
+    assert world.left is None
+    world.tick(1.0)
+    assert world.left == 1
+
+
+def test_once_leaves_in_order_if_nothing_was_due() -> None:
+    world = online(plan=Once(30.0))
+    world.stand(a_standing(may_take=False))
+    world.tick(30.0)
+    world.confirm(world.last("presence"))
+    world.tick(5.0)
+    assert world.left == 0
+
+
+def test_once_sees_one_task_through_however_long_it_takes() -> None:
+    world = training(plan=Once(30.0))
+    world.tick(5000.0)
+    world.finish_training()
+    assert world.left is None
+    world.confirm(world.last("update"))
+    world.tick(5.0)
+    assert world.left == 0
+    assert not world.consuming
+
+
+def test_once_leaves_with_an_error_if_training_failed() -> None:
+    world = training(plan=Once(30.0))
+    world.training = None
+    world.happens(events.TrainingFailed(a_task().task_id, "unfit", "layout differs"))
+    world.confirm(world.last("declined"))
+    world.tick(5.0)
+    assert world.left == 1
+
+
+def test_once_waits_a_little_for_a_fresh_task_when_the_model_was_gone() -> None:
+    world = taking(plan=Once(30.0))
+    world.start(a_task())
+    world.tick(25.0)
+    world.confirm(world.last("declined"))
+    world.tick(10.0)
+    assert world.left is None
+
+
+def test_until_the_run_ends_leaves_when_its_outbox_is_empty() -> None:
+    world = training(plan=UntilRunEnds())
+    world.finish_training()
+    world.stand(a_standing(state="draining"))
+    assert world.session.phase == Staying()
+    world.confirm(world.last("update"))
+    world.tick(5.0)
+    assert world.left == 0
+
+
+def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_worker_rests() -> None:
+    world = allowed()
+    world.tags[1] = a_task()
+    world.happens(events.NonsenseCame(1, "not a message"))
+    assert world.tags == {}
+    assert not world.consuming
+
+
+def test_a_disk_that_does_not_take_a_task_gives_it_back_in_the_end() -> None:
+    world = allowed()
+    world.disk_is_full = True
+    world.deliver(a_task(), 1)
+    tries = 0
+    while world.tags:
+        tries += 1
+        world.tick(60.0)
+    assert tries == 4
+    assert (world.inbox, world.consuming) == ({}, False)
+
+
+def test_the_session_is_a_value_and_its_past_does_not_change() -> None:
+    world = training()
+    before = world.session
+    world.finish_training()
+    assert before != world.session
+    assert isinstance(before.work, assignment.Training)

@@ -1,0 +1,299 @@
+"""A world for the session: broker, disk and trainer, which check each action they are asked for."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from schemas.messages import Declined, Presence, Standing, Start, Taken, Task, part_count
+from tests.worker.examples import a_standing, a_start, an_update
+from worker import assignment, events, session
+from worker.events import Action, Ref
+from worker.options import ATTEMPTS_MAX, Options
+from worker.parcel import Parcel
+from worker.sending import WINDOW
+from worker.session import Session
+
+OPTIONS = Options("w1", train_timeout_s=100.0)
+
+
+@dataclass
+class World:
+    """Broker, disk and trainer as the session sees them; each action is checked, then done."""
+
+    options: Options = OPTIONS
+    now: float = 1000.0
+    online: bool = False
+    consuming: bool = False
+    disk_is_full: bool = False
+    tags: dict[int, Task] = field(default_factory=dict)  # delivered and unsettled
+    flying: list[Ref] = field(default_factory=list)
+    said: dict[Ref, Presence | Taken | Declined] = field(default_factory=dict)
+    inbox: dict[str, tuple[Task, Start | None, int]] = field(default_factory=dict)
+    outbox: dict[str, Parcel] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)  # task to update
+    cache: set[str] = field(default_factory=set)
+    training: str | None = None
+    fetching: Start | None = None
+    # What makes it right to ack, to drop, and to let an update go.
+    taken_known: set[str] = field(default_factory=set)
+    declined_known: set[str] = field(default_factory=set)
+    unwanted: set[str] = field(default_factory=set)
+    update_confirmed: set[str] = field(default_factory=set)
+    parts_confirmed: dict[str, set[int]] = field(default_factory=dict)
+    verdicts_told: set[str] = field(default_factory=set)
+    trainings: list[str] = field(default_factory=list)
+    updates_sent: list[str] = field(default_factory=list)
+    left: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(0)
+        self.session: Session = self._begin()
+
+    def _begin(self) -> Session:
+        held = None
+        if self.inbox:
+            task, start, attempts = next(iter(self.inbox.values()))
+            has_model = start is not None and start.model_digest in self.cache
+            held = (task, start, attempts, has_model)
+        return session.begin(self.options, self.now, held, tuple(self.outbox.values()))
+
+    def restart(self) -> None:
+        """The worker's process is killed and started again: only the disk stays."""
+        self.cut()
+        self.training = self.fetching = None
+        self.left = None
+        self.session = self._begin()
+
+    def cut(self) -> None:
+        """The connection is gone, and with it what belongs to it."""
+        self.online = self.consuming = False
+        self.tags.clear()
+        self.flying.clear()
+        self.fetching = None
+
+    def happens(self, event: events.SessionEvent) -> None:
+        """Tell the session, and do what it wants."""
+        todo = [event]
+        while todo:
+            self.session, actions = session.advance(self.session, todo.pop(0), self.now, self.rng)
+            for action in actions:
+                assert self.left is None, f"{action} after it left"
+                todo += self.do(action)
+
+    def do(self, action: Action) -> list[events.SessionEvent]:
+        self.counts[type(action).__name__] += 1
+        match action:
+            case events.Say(ref, message):
+                self._fly(ref)
+                self.said[ref] = message
+            case events.SendPart(ref, update_id, index):
+                assert index < self.outbox[update_id].parts
+                self._fly(ref)
+            case events.SendUpdate(ref, update_id):
+                parcel = self.outbox[update_id]
+                confirmed = self.parts_confirmed.get(update_id, set())
+                assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
+                self.updates_sent.append(update_id)
+                self._fly(ref)
+            case events.Consume():
+                assert self.online
+                assert not self.consuming
+                assert not self.inbox, "one task at a time"
+                self.consuming = True
+            case events.StopConsuming():
+                self.consuming = False
+            case events.Ack(tag):
+                task_id = self.tags.pop(tag).task_id
+                assert task_id in self.done or (
+                    task_id in self.taken_known | self.declined_known
+                ), "acked before it was stored and known"
+            case events.Reject(tag):
+                del self.tags[tag]
+            case events.KeepTask(task) if self.disk_is_full:
+                return [events.TaskNotKept(task.task_id, "no space left")]
+            case events.KeepTask(task):
+                assert not self.inbox or task.task_id in self.inbox
+                self.inbox.setdefault(task.task_id, (task, None, 0))
+                return [events.TaskKept(task.task_id)]
+            case events.KeepStart(start):
+                task, _, attempts = self.inbox[start.task_id]
+                self.inbox[start.task_id] = (task, start, attempts)
+            case events.DropTask(task_id):
+                assert task_id in self.declined_known | self.unwanted
+                self.inbox.pop(task_id, None)
+            case events.Fetch(start):
+                if start.model_digest in self.cache:
+                    return [events.ModelReady(str(start.model_digest))]
+                assert self.online
+                self.fetching = start
+            case events.StopFetching():
+                self.fetching = None
+            case events.Train(task, start):
+                assert self.training is None, "two trainings at once"
+                assert start.model_digest in self.cache
+                kept, kept_start, attempts = self.inbox[task.task_id]
+                assert attempts < ATTEMPTS_MAX
+                self.inbox[task.task_id] = (kept, kept_start, attempts + 1)
+                self.counts["trained a third time"] += attempts + 1 == ATTEMPTS_MAX
+                self.training = task.task_id
+                self.trainings.append(task.task_id)
+            case events.CancelTraining(task_id, forgive):
+                assert self.training == task_id
+                self.training = None
+                if forgive:
+                    kept, kept_start, attempts = self.inbox[task_id]
+                    self.inbox[task_id] = (kept, kept_start, attempts - 1)
+            case events.KillTraining(task_id):
+                assert self.training == task_id
+                self.training = None
+                return [events.TrainingFailed(task_id, "crash", "killed")]
+            case events.Release(update_id):
+                assert update_id in self.update_confirmed
+                assert self.outbox.pop(update_id).parts == 0
+            case events.Settle(update_id):
+                assert update_id in self.verdicts_told
+                self.outbox.pop(update_id, None)
+            case events.MarkSent(update_id, sent):
+                assert not sent or update_id in self.update_confirmed
+                self.outbox[update_id] = replace(self.outbox[update_id], sent=sent)
+            case events.Forget(update_id):
+                del self.outbox[update_id]
+            case events.Leave(code):
+                self.left = code
+            case events.Remark():
+                pass
+        return []
+
+    def _fly(self, ref: Ref) -> None:
+        assert self.online, f"{ref} published while offline"
+        assert ref not in self.flying
+        self.flying.append(ref)
+        # What is in flight of an update that got its verdict meanwhile is nobody's business.
+        updates = [ref for ref in self.flying if ref.subject in self.outbox]
+        assert len(updates) <= WINDOW
+
+    # What the world can do.
+
+    def connect(self) -> None:
+        self.online = True
+        self.happens(events.WentOnline())
+
+    def disconnect(self) -> None:
+        lost = list(self.flying)
+        self.cut()
+        self.happens(events.WentOffline())
+        for ref in lost:
+            self.happens(events.Unpublished(ref, "in doubt"))
+
+    def deliver(self, task: Task, tag: int) -> None:
+        self.tags[tag] = task
+        known: Any = "new"
+        if task.task_id in self.inbox:
+            known = "held"
+        elif task.task_id in self.done:
+            known = "open" if self.done[task.task_id] in self.outbox else "done"
+        self.happens(events.TaskCame(tag, task, known))
+
+    def confirm(self, ref: Ref) -> None:
+        self.flying.remove(ref)
+        match ref.about:
+            case "taken":
+                self.taken_known.add(ref.subject)
+            case "declined":
+                self.declined_known.add(ref.subject)
+            case "part":
+                self.parts_confirmed.setdefault(ref.subject, set()).add(ref.index)
+            case "update":
+                self.update_confirmed.add(ref.subject)
+            case "presence":
+                pass
+        self.happens(events.Published(ref))
+
+    def fail(self, ref: Ref) -> None:
+        self.flying.remove(ref)
+        self.happens(events.Unpublished(ref, "refused"))
+
+    def start(self, task: Task, wanted: bool = True, version: int = 0) -> None:
+        self.taken_known.add(task.task_id)
+        if not wanted:
+            self.unwanted.add(task.task_id)
+        self.happens(events.StartCame(a_start(task, version, wanted=wanted)))
+
+    def stand(self, standing: Standing, ref: Ref | None = None) -> None:
+        """Answer the newest question, or an older one."""
+        asked = [ref for ref in self.said if ref.about == "presence"]
+        if ref is None and asked:
+            ref = asked[-1]
+        if ref is not None:
+            self.verdicts_told |= standing.verdicts.keys()
+            for update_id, missing in standing.missing.items():  # the others are there
+                if update_id in self.outbox:
+                    there = set(range(self.outbox[update_id].parts)) - set(missing)
+                    self.parts_confirmed.setdefault(update_id, set()).update(there)
+            self.happens(events.StandingCame(ref, standing))
+
+    def finish_training(self, payload_bytes: int = 64) -> Parcel:
+        """Done by the training process: the inbox's row becomes the outbox's."""
+        assert self.training is not None
+        task, start, _ = self.inbox.pop(self.training)
+        assert start is not None
+        update = an_update(task)
+        parts = 0 if payload_bytes <= 64 else part_count(payload_bytes, 64)
+        parcel = Parcel(
+            update.update_id, task.task_id, task.run_id, start.base_version, payload_bytes, parts
+        )
+        assert parcel.update_id not in self.done.values(), "trained twice to the end"
+        self.outbox[parcel.update_id] = parcel
+        self.done[task.task_id] = parcel.update_id
+        self.training = None
+        self.happens(events.TrainingDone(task.task_id, parcel))
+        return parcel
+
+    def has_model(self) -> None:
+        assert self.fetching is not None
+        digest = str(self.fetching.model_digest)
+        self.cache.add(digest)
+        self.fetching = None
+        self.happens(events.ModelReady(digest))
+
+    def tick(self, seconds: float) -> None:
+        self.now += seconds
+        self.happens(events.Tick())
+
+    def settle_time(self) -> None:
+        """Tick while it is time to: that must come to an end without time passing."""
+        for _ in range(20):
+            wake_at = session.wake_at(self.session)
+            if wake_at is None or wake_at > self.now:
+                return
+            self.happens(events.Tick())
+        raise AssertionError(f"a busy loop in {self.session}")
+
+    def be_kind(self) -> None:
+        """Broker, coordinator and learner do what they should, and some time passes."""
+        self.settle_time()
+        for ref in list(self.flying):
+            if ref in self.flying:
+                self.confirm(ref)
+        if isinstance(self.session.work, assignment.Taking):
+            self.start(self.task)
+        if self.fetching is not None:
+            self.has_model()
+        if self.training is not None:
+            self.finish_training()
+        confirmed = self.update_confirmed & self.outbox.keys()
+        self.stand(a_standing(verdicts=dict.fromkeys(confirmed, "counted")))
+        self.tick(5.0)
+
+    def last(self, about: str) -> Ref:
+        return [ref for ref in self.flying if ref.about == about][-1]
+
+    @property
+    def task(self) -> Task:
+        held = assignment.task(self.session.work)
+        assert held is not None
+        return held
