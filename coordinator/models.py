@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from coordinator.errors import RunError, StoreError
-from coordinator.spool import write_durably
+from coordinator.spool import sync_folder, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
@@ -46,6 +46,7 @@ class ModelFolder:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, to_safetensors(model, layout))
+        sync_folder(self._folder)
         return name
 
     def read(self, file: str, layout: Layout, digest: str) -> bytearray:

@@ -4,7 +4,9 @@
     spool/parts/<update id>/<payload digest>/<index>   parts of uploads that are not complete
 
 Rules: `append` gives the place, and only after `sync` may the ledger name it. What no ledger row
-names (a crash between the two) is dead space: harmless, and gone with its segment.
+names (a crash between the two) is dead space: harmless, and gone with its segment. After a write
+that failed nothing is appended or synced until the spool was closed: what was appended may be lost,
+and an fsync that is tried again may claim otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,8 +28,9 @@ SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough
 class Spool:
     """An open spool; one process at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._folder = folder
+        self._segment_bytes = segment_bytes
         self._parts = folder / "parts"
         self._parts.mkdir(parents=True, exist_ok=True)
         segments = self._segments()
@@ -34,28 +38,36 @@ class Spool:
         self._file: BinaryIO | None = None
         self._end = 0
         self._dirty = False
+        self._failed = False
 
     def append(self, message: Buffer) -> Place:
-        """Write a message at the end; it is durable after `sync`."""
-        if self._file is None or self._end >= SEGMENT_BYTES:
-            self._roll()
-        assert self._file is not None
-        length = memoryview(message).nbytes
-        place = Place(self._number, self._end, length)
-        self._file.write(message)
-        self._end += length
-        self._dirty = True
+        """Write a message at the end; it is durable after `sync`.
+
+        Raises:
+            OSError: If it cannot be written; `close` the spool, and it can be used again.
+        """
+        with self._writing():
+            if self._file is None or self._end >= self._segment_bytes:
+                self._roll()
+            assert self._file is not None
+            length = memoryview(message).nbytes
+            place = Place(self._number, self._end, length)
+            self._file.write(message)
+            self._end += length
+            self._dirty = True
         return place
 
     def sync(self) -> None:
-        """Make everything that was appended durable."""
-        if self._file is not None and self._dirty:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._dirty = False
+        """Make everything that was appended durable.
+
+        Raises:
+            OSError: If it is not, any of it; `close` the spool, and it can be used again.
+        """
+        with self._writing():
+            self._flush()
 
     def read(self, where: Place) -> bytes:
-        """A message that was appended.
+        """A message that was appended and synced.
 
         Raises:
             StoreError: If the segment does not hold it (any more).
@@ -79,7 +91,7 @@ class Spool:
 
     def close(self) -> None:
         """Close the segment in use, also after an error; what was not synced is not durable."""
-        file, self._file, self._dirty = self._file, None, False
+        file, self._file, self._dirty, self._failed = self._file, None, False, False
         if file is not None:
             with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
                 file.close()
@@ -88,11 +100,11 @@ class Spool:
         """Keep one part of an upload, durable on return; keeping it again changes nothing."""
         folder = self._parts / update_id / digest
         path = folder / str(index)
-        if path.exists():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        write_durably(path, data)
-        for entry in (folder.parent, self._parts):
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_durably(path, data)
+        # Also where it is here already: a crash may have come between the file and its folders.
+        for entry in (folder, folder.parent, self._parts):
             sync_folder(entry)
 
     def parts(self, update_id: str, digest: str) -> dict[int, Path]:
@@ -127,14 +139,30 @@ class Spool:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08d}.seg"
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        if self._failed:
+            raise StoreError("an earlier write to the spool failed: close it first")
+        try:
+            yield
+        except OSError:
+            self._failed = True
+            raise
+
+    def _flush(self) -> None:
+        if self._file is not None and self._dirty:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._dirty = False
+
     def _roll(self) -> None:
         """Open the segment to append to: the last one, or a new one if that is full."""
         if self._file is not None:
-            self.sync()
+            self._flush()
             self._file.close()
             self._number += 1
         path = self._path(self._number)
-        if path.exists() and path.stat().st_size >= SEGMENT_BYTES:
+        if path.exists() and path.stat().st_size >= self._segment_bytes:
             self._number += 1
             path = self._path(self._number)
         # Its own offsets are counted from where the file ends, so it is never opened to append
@@ -145,14 +173,22 @@ class Spool:
 
 
 def write_durably(path: Path, *chunks: Buffer) -> None:
-    """Write a file so that after a crash it is there whole, or not at all."""
+    """Write a file so that after a crash it is there whole, or not at all.
+
+    Raises:
+        OSError: If it cannot be written; what was at the path is still there.
+    """
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # on a full disk it would keep the room that is wanted
+        raise
     sync_folder(path.parent)
 
 

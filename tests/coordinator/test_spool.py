@@ -1,0 +1,318 @@
+"""The spool gives back what was synced, and goes on after a write that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordinator.errors import StoreError
+from coordinator.records import Place
+from coordinator.spool import Spool, write_durably
+
+UPDATE, DIGEST = "a" * 32, "d" * 64
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def spool(folder: Path) -> Iterator[Spool]:
+    spool = Spool(folder)
+    yield spool
+    spool.close()
+
+
+@contextlib.contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """As on a full disk: a write beyond the limit is cut, and the next fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def kept(spool: Spool, message: bytes) -> Place:
+    place = spool.append(message)
+    spool.sync()
+    return place
+
+
+# messages
+
+
+def test_messages_come_back_from_their_places(spool: Spool) -> None:
+    messages = [b"one", b"", b"three" * 5000, b"\0\n"]
+    places = [spool.append(message) for message in messages]
+    spool.sync()
+    assert [spool.read(place) for place in places] == messages
+    assert [spool.read(place) for place in reversed(places)] == messages[::-1]
+
+
+def test_a_message_may_be_any_kind_of_bytes(spool: Spool) -> None:
+    places = [spool.append(kind(b"xyz")) for kind in (bytes, bytearray, memoryview)]
+    spool.sync()
+    assert [spool.read(place) for place in places] == [b"xyz"] * 3
+
+
+def test_nothing_to_sync_is_no_error(spool: Spool) -> None:
+    spool.sync()
+    kept(spool, b"x")
+    spool.sync()
+
+
+def test_a_spool_opened_again_goes_on_behind_what_is_there(spool: Spool, folder: Path) -> None:
+    first = kept(spool, b"first")
+    spool.close()
+    again = Spool(folder)
+    second = kept(again, b"second")
+    assert second == Place(1, 5, 6)
+    assert [again.read(first), again.read(second)] == [b"first", b"second"]
+    again.close()
+
+
+def test_a_closed_spool_is_opened_by_the_next_message(spool: Spool) -> None:
+    first = kept(spool, b"first")
+    spool.close()
+    spool.close()
+    assert spool.read(first) == b"first"
+    assert spool.read(kept(spool, b"second")) == b"second"
+
+
+def test_a_tail_torn_by_a_crash_is_dead_space(spool: Spool, folder: Path) -> None:
+    first = kept(spool, b"first")
+    spool.close()
+    with (folder / "00000001.seg").open("ab") as file:
+        file.write(b"half a mess")
+    again = Spool(folder)
+    second = kept(again, b"second")
+    assert second.place == 5 + 11
+    assert [again.read(first), again.read(second)] == [b"first", b"second"]
+    again.close()
+
+
+def test_a_full_segment_is_followed_by_another(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    places = [kept(spool, b"123456") for _ in range(5)]
+    assert [place.segment for place in places] == [1, 1, 2, 2, 3]
+    assert all(spool.read(place) == b"123456" for place in places)
+    spool.close()
+    again = Spool(folder, segment_bytes=10)
+    assert kept(again, b"1234").segment == 3
+    assert kept(again, b"1234").segment == 4
+    again.close()
+
+
+@given(steps=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=20))
+def test_messages_come_back_over_segments_and_restarts(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]
+) -> None:
+    folder = tmp_path_factory.mktemp("spool")
+    spool = Spool(folder, segment_bytes=40)
+    messages = {}
+    for number, (size, restart) in enumerate(steps):
+        message = bytes([number]) * size
+        messages[spool.append(message)] = message
+        if restart:
+            spool.close()
+            spool = Spool(folder, segment_bytes=40)
+    spool.sync()
+    assert all(spool.read(place) == message for place, message in messages.items())
+    spool.close()
+
+
+def test_a_message_that_is_not_there_is_an_error_of_one_line(spool: Spool, folder: Path) -> None:
+    place = kept(spool, b"first")
+    with pytest.raises(StoreError, match="cut"):
+        spool.read(Place(1, 0, 6))
+    with pytest.raises(StoreError, match="cut"):
+        spool.read(Place(1, 99, 1))
+    with pytest.raises(StoreError, match="gone"):
+        spool.read(Place(2, 0, 1))
+    os.truncate(folder / "00000001.seg", 3)
+    with pytest.raises(StoreError, match="expected 5 bytes at 0"):
+        spool.read(place)
+
+
+def test_old_segments_are_forgotten_but_never_the_one_in_use(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=1)
+    places = [kept(spool, b"x") for _ in range(4)]
+    spool.forget(3)
+    assert sorted(path.name for path in folder.glob("*.seg")) == ["00000003.seg", "00000004.seg"]
+    spool.forget(99)
+    assert spool.read(places[3]) == b"x"
+    with pytest.raises(StoreError, match="gone"):
+        spool.read(places[2])
+    spool.close()
+
+
+def test_a_segment_number_is_never_used_again(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=1)
+    for _ in range(3):
+        kept(spool, b"x")
+    spool.forget(99)
+    spool.close()
+    again = Spool(folder, segment_bytes=1)
+    assert kept(again, b"y").segment == 4
+    again.close()
+
+
+# writes that fail
+
+
+def test_a_write_that_was_cut_is_dead_space_and_the_next_one_is_not(spool: Spool) -> None:
+    first = kept(spool, b"first")
+    with files_of_at_most(20_000), pytest.raises(OSError, match="large"):
+        spool.append(b"x" * 100_000)
+    spool.close()
+    assert spool.read(first) == b"first"
+    again = kept(spool, b"y" * 100_000)
+    assert spool.read(again) == b"y" * 100_000
+
+
+def test_small_messages_that_do_not_reach_the_disk_fail_the_sync(spool: Spool) -> None:
+    first = kept(spool, b"first")
+    with files_of_at_most(10):
+        spool.append(b"one")
+        spool.append(b"two and more")
+        with pytest.raises(OSError, match="large"):
+            spool.sync()
+        spool.close()
+    assert spool.read(first) == b"first"
+    again = kept(spool, b"again")
+    assert spool.read(again) == b"again"
+
+
+def test_after_a_failed_write_nothing_more_is_taken_until_it_is_closed(spool: Spool) -> None:
+    spool.append(b"never synced")
+    with files_of_at_most(20_000), pytest.raises(OSError, match="large"):
+        spool.append(b"x" * 100_000)
+    with pytest.raises(StoreError, match="close it"):
+        spool.append(b"y")
+    with pytest.raises(StoreError, match="close it"):
+        spool.sync()
+    spool.close()
+    spool.sync()
+    assert spool.read(kept(spool, b"y")) == b"y"
+
+
+def test_a_sync_that_failed_is_not_tried_again(spool: Spool, folder: Path) -> None:
+    # The kernel may tell of a lost write once and then forget it. No fsync reaches /dev/null.
+    segment = folder / "00000001.seg"
+    segment.symlink_to("/dev/null")
+    spool.append(b"lost")
+    with pytest.raises(OSError, match="Invalid argument"):
+        spool.sync()
+    with pytest.raises(StoreError, match="close it"):
+        spool.sync()
+    spool.close()
+    segment.unlink()
+    assert spool.read(kept(spool, b"kept")) == b"kept"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is a device of Linux")
+def test_a_full_disk_is_an_error_until_there_is_room(spool: Spool, folder: Path) -> None:
+    segment = folder / "00000001.seg"
+    segment.symlink_to("/dev/full")
+    for _ in range(3):
+        spool.append(b"no room")
+        with pytest.raises(OSError, match="No space"):
+            spool.sync()
+        spool.close()
+    segment.unlink()
+    assert spool.read(kept(spool, b"room")) == b"room"
+
+
+def test_a_segment_that_cannot_be_opened_fails_and_can_be_later(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10**6)
+    kept(spool, bytes(10**6))
+    (folder / "00000002.seg").mkdir()
+    with pytest.raises(IsADirectoryError):
+        spool.append(b"y")
+    spool.close()
+    (folder / "00000002.seg").rmdir()
+    assert spool.read(kept(spool, b"y")) == b"y"
+    spool.close()
+
+
+# parts of uploads
+
+
+def test_parts_are_kept_by_upload_and_index(spool: Spool, folder: Path) -> None:
+    spool.store_part(UPDATE, DIGEST, 1, b"second")
+    spool.store_part(UPDATE, DIGEST, 0, memoryview(b"first"))
+    spool.store_part(UPDATE, "e" * 64, 0, b"other bytes")
+    spool.store_part("b" * 32, DIGEST, 7, b"other update")
+    parts = Spool(folder).parts(UPDATE, DIGEST)
+    assert {index: path.read_bytes() for index, path in parts.items()} == {
+        0: b"first",
+        1: b"second",
+    }
+    assert spool.parts("c" * 32, DIGEST) == {}
+    assert spool.part_bytes() == len(b"firstsecondother bytesother update")
+
+
+def test_a_part_kept_again_changes_nothing(spool: Spool) -> None:
+    spool.store_part(UPDATE, DIGEST, 0, b"first")
+    spool.store_part(UPDATE, DIGEST, 0, b"again")
+    assert spool.parts(UPDATE, DIGEST)[0].read_bytes() == b"first"
+
+
+def test_a_part_that_was_half_written_is_not_there_and_can_be_kept(spool: Spool) -> None:
+    with files_of_at_most(3), pytest.raises(OSError, match="large"):
+        spool.store_part(UPDATE, DIGEST, 0, b"first")
+    assert spool.parts(UPDATE, DIGEST) == {}
+    assert spool.part_bytes() == 0, "what failed for want of room takes none"
+    spool.store_part(UPDATE, DIGEST, 0, b"first")
+    assert spool.parts(UPDATE, DIGEST)[0].read_bytes() == b"first"
+
+
+def test_a_part_torn_by_a_crash_is_not_there(spool: Spool, folder: Path) -> None:
+    spool.store_part(UPDATE, DIGEST, 0, b"first")
+    (folder / "parts" / UPDATE / DIGEST / "1.partial").write_bytes(b"sec")
+    assert list(spool.parts(UPDATE, DIGEST)) == [0]
+
+
+def test_uploads_of_an_update_are_known_the_newest_first(spool: Spool, folder: Path) -> None:
+    assert spool.uploads(UPDATE) == []
+    for number, digest in enumerate(("d" * 64, "e" * 64)):
+        spool.store_part(UPDATE, digest, 0, b"x")
+        os.utime(folder / "parts" / UPDATE / digest, (number, number))
+    assert spool.uploads(UPDATE) == ["e" * 64, "d" * 64]
+
+
+def test_the_parts_of_an_update_are_forgotten_together(spool: Spool) -> None:
+    for update_id in (UPDATE, "b" * 32):
+        for index in range(3):
+            spool.store_part(update_id, DIGEST, index, b"x")
+    spool.forget_parts(UPDATE)
+    spool.forget_parts(UPDATE)
+    assert spool.parts(UPDATE, DIGEST) == {}
+    assert spool.uploads(UPDATE) == []
+    assert spool.part_bytes() == 3
+    spool.store_part(UPDATE, DIGEST, 0, b"x")
+    assert list(spool.parts(UPDATE, DIGEST)) == [0]
+
+
+# whole files
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_durably(path, b"old", b" and good")
+    with files_of_at_most(5), pytest.raises(OSError, match="large"):
+        write_durably(path, b"new and far too long")
+    assert path.read_bytes() == b"old and good"
+    assert list(tmp_path.iterdir()) == [path]
+    write_durably(path, b"new")
+    assert path.read_bytes() == b"new"
