@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.digest import digest_of, identify
+from schemas.messages import ModelPart
+from tests.worker.examples import a_start, a_task
+from worker.models import MODELS_KEPT, ModelCache, ModelReader, StreamBrokenError
+
+BODY = bytes(range(40))
+DIGEST = digest_of(BODY)
+PARTS = 3
+START = a_start(a_task(), model_digest=DIGEST, model_bytes=40, parts=PARTS, offset=10)
+
+
+def part(index: int, digest: str = DIGEST, size: int = 40, parts: int = PARTS) -> ModelPart:
+    return ModelPart(identify("run"), 1, 0, digest, size, index, parts)
+
+
+def span(index: int) -> bytes:
+    return BODY[index * 16 : (index + 1) * 16]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ModelCache:
+    return ModelCache(tmp_path / "models")
+
+
+@pytest.fixture
+def reader(cache: ModelCache) -> Iterator[ModelReader]:
+    made = ModelReader(cache, START)
+    yield made
+    made.close()
+
+
+def test_a_model_has_its_name_once_all_of_it_is_there(
+    cache: ModelCache, reader: ModelReader
+) -> None:
+    assert reader.take(part(0), span(0), 10) == "part"
+    assert reader.take(part(1), span(1), 11) == "part"
+    assert not cache.has(DIGEST, 40)
+    assert reader.take(part(2), span(2), 12) == "whole"
+    assert cache.has(DIGEST, 40)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
+
+
+def test_what_comes_before_the_offset_is_passed_over(reader: ModelReader) -> None:
+    assert reader.take(part(2, digest_of(b"older")), b"x", 9) == "part"
+    assert reader.take(part(0), span(0), 10) == "part"
+
+
+def test_a_part_that_stands_twice_is_taken_once(reader: ModelReader, cache: ModelCache) -> None:
+    for offset, index in enumerate((0, 0, 1, 1, 0, 2), start=10):
+        reader.take(part(index), span(index), offset)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("found", "offset", "why"),
+    [
+        (part(0), 11, "begins at 11, not at 10"),
+        (part(1), 10, "expected part 0, came part 1"),
+        (part(0, digest_of(b"other")), 10, "another model"),
+        (part(0, size=41), 10, "41"),
+        (part(0, parts=4), 10, "4 of 40"),
+    ],
+)
+def test_a_stream_without_the_model_where_it_should_be_is_broken(
+    reader: ModelReader, found: ModelPart, offset: int, why: str
+) -> None:
+    with pytest.raises(StreamBrokenError, match=why):
+        reader.take(found, span(0), offset)
+
+
+def test_a_gap_is_noticed(reader: ModelReader) -> None:
+    reader.take(part(0), span(0), 10)
+    with pytest.raises(StreamBrokenError, match="expected part 1, came part 2"):
+        reader.take(part(2), span(2), 11)
+
+
+def test_no_more_is_written_than_was_announced(reader: ModelReader) -> None:
+    with pytest.raises(StreamBrokenError, match="came more"):
+        reader.take(part(0), bytes(41), 10)
+
+
+@pytest.mark.parametrize("last", [span(2)[:-1] + b"x", span(2)[:-1]])
+def test_other_bytes_under_the_name_are_no_model(
+    cache: ModelCache, reader: ModelReader, last: bytes
+) -> None:
+    reader.take(part(0), span(0), 10)
+    reader.take(part(1), span(1), 11)
+    with pytest.raises(StreamBrokenError, match="digest"):
+        reader.take(part(2), last, 12)
+    reader.close()
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_closing_leaves_nothing_behind_and_may_be_repeated(
+    cache: ModelCache, reader: ModelReader
+) -> None:
+    reader.take(part(0), span(0), 10)
+    reader.close()
+    reader.close()
+    assert list(cache.folder.iterdir()) == []
+
+
+def test_what_a_crash_left_is_swept(cache: ModelCache, reader: ModelReader) -> None:
+    reader.take(part(0), span(0), 10)
+    cache.sweep()
+    assert list(cache.folder.iterdir()) == []
+    reader.close()
+
+
+def test_the_newest_models_are_kept(cache: ModelCache) -> None:
+    for age in range(5):
+        path = cache.path_of(str(age))
+        path.write_bytes(b"m")
+        os.utime(path, (1000 - age, 1000 - age))
+    cache.touch("4")
+    cache.trim()
+    assert MODELS_KEPT == 2
+    assert sorted(file.name for file in cache.folder.iterdir()) == ["0", "4"]
+
+
+def test_a_model_of_another_size_is_not_at_hand(cache: ModelCache) -> None:
+    cache.path_of(DIGEST).write_bytes(BODY[:-1])
+    assert not cache.has(DIGEST, 40)
+    assert not cache.has(None, 40)

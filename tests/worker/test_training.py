@@ -1,0 +1,229 @@
+"""What the training process does with a job, in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learning.learner import TrainResult, parameters_of
+from schemas.digest import digest_of
+from schemas.messages import Start, Task, encode
+from schemas.tensors import flatten, layout_of, update_floats
+from tests.worker.examples import a_start, a_task
+from tests.worker.learners import Adder
+from tests.worker.scripted import LEARNERS
+from worker import training
+from worker.models import ModelCache
+from worker.store import Store
+from worker.trainer import Broken, Finished, Job, Report
+from worker.training import run_job
+
+LAYOUT = layout_of(parameters_of(Adder()))
+MODEL = bytes(flatten({"w": np.full(4, 2.0, np.float32)}, LAYOUT))
+
+
+@pytest.fixture(autouse=True)
+def no_learner_is_loaded_yet() -> Iterator[None]:
+    training._loaded.clear()
+    yield
+    training._loaded.clear()
+
+
+class Bench:
+    """A worker's state folder with a task in its inbox and the model in its cache."""
+
+    def __init__(self, folder: Path, **start: Any) -> None:
+        self.task: Task = a_task(part_bytes=1024)
+        self.start: Start = a_start(
+            self.task,
+            version=3,
+            model_digest=digest_of(MODEL),
+            model_bytes=len(MODEL),
+            layout_digest=LAYOUT.digest,
+        )
+        self.start = replace(self.start, **start)
+        self.store = Store(folder)
+        self.store.keep_task(self.task)
+        self.cache = ModelCache(folder / "models")
+        self.model = self.cache.path_of(digest_of(MODEL))
+        self.model.write_bytes(MODEL)
+
+    def job(self, learner: str = "Adder", **changes: Any) -> Job:
+        job = Job(
+            worker_id="w1",
+            task_id=self.task.task_id,
+            folder=str(self.store.path),
+            task=encode(self.task),
+            start=encode(self.start),
+            learner=f"{LEARNERS}:{learner}",
+            device="cpu",
+        )
+        return replace(job, **changes)
+
+    def run(self, learner: str = "Adder", **changes: Any) -> Report:
+        return run_job(self.job(learner, **changes), lambda: False, lambda fraction: None)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.store.close()
+
+
+def returning(result: Any) -> None:
+    """Let the learner of that name return this."""
+    learner: Any = training._load(f"{LEARNERS}:Returning").learner
+    learner.result = result
+
+
+def trained(bench: Bench) -> list[float]:
+    (parcel,) = bench.store.parcels()
+    payload = bench.store.payload(parcel.update_id, 0, parcel.payload_bytes)
+    return update_floats(payload, LAYOUT).tolist()  # type: ignore[no-any-return]
+
+
+def test_the_update_is_trained_minus_received(bench: Bench) -> None:
+    report = bench.run(data="0.5")
+    assert isinstance(report, Finished)
+    assert trained(bench) == [0.5] * 4
+    update, _ = bench.store.update(report.update_id)
+    assert (update.base_version, update.base_digest) == (3, digest_of(MODEL))
+    assert (update.num_examples, update.metrics) == (10, {"loss": 0.5})
+    assert bench.store.held() is None
+
+
+def test_the_same_task_is_the_same_update_whoever_trains_it_again(bench: Bench) -> None:
+    first = bench.run()
+    assert isinstance(first, Finished)
+    bench.store.forget(first.update_id)
+    bench.store.keep_task(bench.task)
+    assert bench.run(data="2") == first
+
+
+def test_progress_is_told(bench: Bench) -> None:
+    told: list[float] = []
+    run_job(bench.job(), lambda: False, told.append)
+    assert told == [0.5]
+
+
+def test_chance_is_seeded_by_the_start(bench: Bench) -> None:
+    bench.run("Drawing")
+    np.random.seed(bench.start.seed)
+    expected = np.random.random(4).astype(np.float32) - np.float32(2.0)
+    assert trained(bench) == expected.tolist()
+
+
+def test_another_layout_does_not_fit(tmp_path: Path) -> None:
+    report = Bench(tmp_path, layout_digest=digest_of(b"other")).run()
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+    assert "layout differs" in report.reason
+
+
+def test_a_learner_that_is_not_there_does_not_fit(bench: Bench) -> None:
+    report = bench.run("Nobody")
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+
+
+def test_a_damaged_model_is_thrown_away(bench: Bench) -> None:
+    bench.model.write_bytes(b"x" * len(MODEL))
+    report = bench.run()
+    assert isinstance(report, Broken)
+    assert report.kind == "model"
+    assert not bench.model.exists()
+
+
+def test_a_missing_model_is_told(bench: Bench) -> None:
+    bench.model.unlink()
+    report = bench.run()
+    assert isinstance(report, Broken)
+    assert report.kind == "model"
+
+
+def test_an_exception_counts_as_a_crash_and_is_told_in_a_line(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = bench.run("Raising")
+    assert report == Broken(bench.task.task_id, "crash", "ValueError: no such data here")
+    assert "Traceback" in capsys.readouterr().err
+    assert bench.store.held() is not None
+
+
+GOOD = {"w": np.zeros(4, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("result", "why"),
+    [
+        (None, "expected a TrainResult, came NoneType"),
+        (TrainResult({}, 1), "missing: ['w']"),
+        (TrainResult({"w": np.zeros(5, np.float32)}, 1), "shape"),
+        (TrainResult({"w": np.zeros(4, np.float64)}, 1), "float64"),
+        (TrainResult({"w": np.full(4, np.nan, np.float32)}, 1), "finite"),
+        (TrainResult({"w": np.full(4, np.inf, np.float32)}, 1), "finite"),
+        (TrainResult(GOOD, 0), "num_examples"),
+        (TrainResult(GOOD, True), "num_examples"),
+        (TrainResult(GOOD, 1.5), "num_examples"),  # type: ignore[arg-type]
+        (TrainResult(GOOD, 1, {"loss": float("nan")}), "metrics"),
+        (TrainResult(GOOD, 1, {"loss": "low"}), "metrics"),  # type: ignore[dict-item]
+        (TrainResult(GOOD, 1, {3: 1.0}), "metrics"),  # type: ignore[dict-item]
+        (TrainResult(GOOD, 1, {str(n): 1.0 for n in range(65)}), "at most 64"),
+    ],
+)
+def test_what_is_no_result_is_refused_with_a_reason(bench: Bench, result: Any, why: str) -> None:
+    returning(result)
+    report = bench.run("Returning")
+    assert isinstance(report, Broken)
+    assert report.kind == "crash"
+    assert why in report.reason
+    assert bench.store.held() is not None
+
+
+def test_numbers_of_numpy_are_numbers(bench: Bench) -> None:
+    returning(TrainResult(GOOD, np.int64(5), {"loss": np.float32(0.5)}))  # type: ignore[arg-type,dict-item]
+    report = bench.run("Returning")
+    assert isinstance(report, Finished)
+    update, _ = bench.store.update(report.update_id)
+    assert (update.num_examples, update.metrics) == (5, {"loss": 0.5})
+
+
+def test_a_cancelled_training_leaves_the_task(bench: Bench) -> None:
+    report = run_job(bench.job(), lambda: True, lambda fraction: None)
+    assert isinstance(report, Broken)
+    assert report.kind == "cancelled"
+    assert bench.store.held() is not None
+
+
+def test_a_task_given_up_meanwhile_makes_no_update(bench: Bench) -> None:
+    bench.store.drop_task(bench.task.task_id)
+    report = bench.run()
+    assert isinstance(report, Broken)
+    assert report.kind == "cancelled"
+    assert bench.store.parcels() == ()
+
+
+def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    real = os.fsync
+
+    def full(descriptor: int) -> None:
+        if len(waits) < 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    monkeypatch.setattr(os, "fsync", full)
+    report = run_job(bench.job(), lambda: False, lambda fraction: None, wait)
+    assert isinstance(report, Finished)
+    assert len(waits) == 3
