@@ -11,6 +11,7 @@ came after its close is handed in.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 from collections import deque
@@ -54,7 +55,7 @@ from coordinator.effects import (
     PublishRefused,
     PublishTask,
 )
-from coordinator.errors import BrokerRefused
+from coordinator.errors import BrokerRefused, StoreError
 from coordinator.evaluation import Evaluation
 from coordinator.events import TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected
@@ -110,6 +111,9 @@ class CoordinatorService:
         new_run: Begin another run even if the last is not finished.
         restored: The store was restored from a backup: go on in a new incarnation.
         clock: The coordinator's time in seconds; for tests.
+
+    Raises:
+        CoordinatorError: If it cannot start; then it has let go of everything.
     """
 
     def __init__(
@@ -130,13 +134,30 @@ class CoordinatorService:
         self._names = Names(settings.federation.name)
         self._policy = policy_of(settings)
         self._stopping = False
-        self._folder = StateFolder(settings.coordinator.state_dir)
-        self._store = Store.create_or_open(
-            self._folder.store, settings.federation.name, self._now()
-        )
+        with contextlib.ExitStack() as opened:
+            try:
+                self._open(opened, open_transport, new_run, restored)
+            except (OSError, SQLAlchemyError) as error:
+                where = settings.coordinator.state_dir
+                raise StoreError(f"{where} cannot be used: {_in_short(error)}") from error
+            self._opened = opened.pop_all()
+
+    def _open(
+        self,
+        opened: contextlib.ExitStack,
+        open_transport: Callable[[Post], Transport],
+        new_run: bool,
+        restored: bool,
+    ) -> None:
+        settings = self._settings
+        folder = StateFolder(settings.coordinator.state_dir)
+        opened.callback(folder.close)
+        self._store = Store.create_or_open(folder.store, settings.federation.name, self._now())
+        opened.callback(self._store.close)
         self._store.take_epoch()
-        self._spool = Spool(self._folder.spool)
-        self._models = ModelFolder(self._folder.models)
+        self._spool = Spool(folder.spool)
+        opened.callback(self._spool.close)
+        self._models = ModelFolder(folder.models)
         with self._store.reading() as work:
             row = find_run(work, settings, new_run)
         if restored:
@@ -148,7 +169,9 @@ class CoordinatorService:
         self._evaluation = Evaluation(
             settings, self._layout, lambda v, m: self._mailbox.put(Evaluated(v, m))
         )
+        opened.callback(self._evaluation.close)
         self._transport = open_transport(self._mailbox.put)
+        opened.callback(self._transport.stop)
         self._stream = ModelStream(self._transport, self._now, self._model_ready)
         self._present = PresentWorkers()
         self._attempts: dict[int, int] = {}
@@ -202,11 +225,7 @@ class CoordinatorService:
 
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
-        self._transport.stop()
-        self._evaluation.close()
-        self._spool.close()
-        self._store.close()
-        self._folder.close()
+        self._opened.close()
 
     def look(self, state: str = "", note: str = "") -> Progress:
         """How the run stands."""

@@ -41,7 +41,7 @@ class StateFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(self._lock)
+            self.close()
             raise InUse(
                 f"another coordinator is running on {path}: stop it, or set another "
                 "coordinator.state_dir"

@@ -46,6 +46,11 @@ class Steps:
         if name in self.trouble:
             raise self.trouble[name]
 
+    def begin_again(self, kill_at: int | None = None) -> None:
+        """Forget what was, and end it there in what comes."""
+        self.names.clear()
+        self.kill_at, self.killed = kill_at, ""
+
     def count(self, name: str) -> int:
         """How often a step was reached."""
         return self.names.count(name)

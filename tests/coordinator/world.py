@@ -77,6 +77,7 @@ class World:
         self.transports: list[SteppedTransport] = []
         self.lives: list[CoordinatorService] = []
         self._people = 0
+        self._store: Store | None = None
         if begin:
             self.begin()
 
@@ -194,13 +195,14 @@ class World:
         return Layout.from_rows(self.run_row().layout)
 
     def begin_task(self, worker: Feeder) -> tuple[Task, Start]:
-        """A worker takes a task and is told what to train on."""
-        task, tag = worker.take()
-        start = self.ask_start(worker, task)
-        worker.transport.ack(tag)
-        self.step()
-        assert start.wanted, start.reason
-        return task, start
+        """A worker takes a task and is told what to train on; another if that is not wanted."""
+        while True:
+            task, tag = worker.take()
+            start = self.ask_start(worker, task)
+            worker.transport.ack(tag)
+            self.step()
+            if start.wanted:
+                return task, start
 
     def ask_start(self, worker: Feeder, task: Task) -> Start:
         """A worker says that it took a task, again until it is answered."""
@@ -228,12 +230,17 @@ class World:
     # what is stored
 
     def read(self, question: Callable[[Work], Any]) -> Any:
-        store = Store.open_to_read(self.folder / "state" / "coordinator.db")
-        try:
-            with store.reading() as work:
-                return question(work)
-        finally:
-            store.close()
+        if self._store is None:
+            self._store = Store.open_to_read(self.folder / "state" / "coordinator.db")
+        with self._store.reading() as work:
+            return question(work)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self._store is not None:
+            self._store.close()
+        for service in self.lives:
+            service.close()
 
     def ledger(self, update_id: str) -> LedgerRow:
         row = self.read(lambda work: work.ledger_row(update_id))
@@ -344,8 +351,7 @@ def make_world(tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch) ->
 
     yield make
     for world in worlds:
-        for service in world.lives:
-            service.close()
+        world.close()
 
 
 _asked: dict[tuple[str, int], Initial] = {}
