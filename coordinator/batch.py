@@ -7,6 +7,7 @@ commit. If the transaction fails the batch is thrown away, and the broker delive
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -63,9 +64,21 @@ from coordinator.store import Work
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of
 from schemas.errors import DecodeError
-from schemas.messages import Declined, Presence, Taken, Task, Update, decode, encode
+from schemas.messages import (
+    NAMES_MAX,
+    Declined,
+    Presence,
+    Taken,
+    Task,
+    Update,
+    decode,
+    encode,
+)
+
+_log = logging.getLogger(__name__)
 
 POISON_ATTEMPTS = 3
+MISSING_MAX = 4096  # numbers of missing parts in one answer
 MODEL_GONE = "model gone"
 _KIND = "train"
 _SHARDS = 1
@@ -232,7 +245,7 @@ class Batch:
         self._work.record_stray(
             digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
         )
-        self.verdicts[stray.verdict] = self.verdicts.get(stray.verdict, 0) + 1
+        _log.warning("a message of %d bytes is refused: %s", len(body), stray.reason)
         self.effects.append(PublishRefused(body, digest))
 
     # the control queue
@@ -285,17 +298,18 @@ class Batch:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now)
         if not presence.leaving:
             self.advance(WorkerSeen(presence.worker_id))
-        verdicts, missing, unknown = {}, {}, []
-        for update_id in presence.open_updates:
+        verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
+        # An answer must fit into a header: what is left out the worker asks for again.
+        for update_id in presence.open_updates[:NAMES_MAX]:
             row = self._work.ledger_row(update_id)
+            digests = self._desk.spool.uploads(update_id)
             if row is not None:
                 verdicts[update_id] = row.verdict
-                continue
-            digests = self._desk.spool.uploads(update_id)
-            if digests:
-                missing[update_id] = self._missing(update_id, digests[0])
-            else:
+            elif not digests:
                 unknown.append(update_id)
+            elif room:
+                missing[update_id] = self._missing(update_id, digests[0])[:room]
+                room -= len(missing[update_id])
         answer = AnswerPresence(asking, presence, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
 

@@ -135,6 +135,11 @@ class Feeder:
 
     def payload(self, layout: Layout, value: float) -> bytes:
         """A payload whose every float is `value`."""
+        return self.payload_of(layout, value)
+
+    @staticmethod
+    def payload_of(layout: Layout, value: float) -> bytes:
+        """A payload whose every float is `value`."""
         return np.full(layout.num_floats, value, "<f4").tobytes()
 
     def send(self, update: Update, payload: bytes) -> None:

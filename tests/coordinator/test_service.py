@@ -1,4 +1,4 @@
-"""The coordinator's service over the memory transport, against a scripted worker, in virtual time."""
+"""The service over the memory transport, against a scripted worker, in virtual time."""
 
 from __future__ import annotations
 

@@ -338,7 +338,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorld]:
+def make_world(
+    tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeWorld]:
     """Makes worlds, each in a folder of its own."""
     monkeypatch.setattr(startup, "initial_of", _initial_of)
     worlds: list[World] = []
