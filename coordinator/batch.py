@@ -40,6 +40,7 @@ from coordinator.events import (
     OpenRound,
     PauseRun,
     RecordVerdict,
+    Refused,
     TaskDeclined,
     TaskFacts,
     TaskTaken,
@@ -54,6 +55,7 @@ from coordinator.intake import (
     Stray,
     Whole,
     fault_of,
+    header_fault,
     missing_parts,
     receive,
 )
@@ -71,6 +73,7 @@ from schemas.messages import (
     Taken,
     Task,
     Update,
+    UpdatePart,
     decode,
     encode,
 )
@@ -92,6 +95,16 @@ class Desk:
     spool: Spool
     epoch: int
     now: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """An update: as the spool keeps it, and as a copy for people is kept, which may lack parts."""
+
+    update: Update
+    payload: Buffer
+    whole: bytes
+    copy: bytes
 
 
 class Batch:
@@ -141,43 +154,49 @@ class Batch:
             case Stray() as stray:
                 self._record_stray(body, stray)
             case Whole() as whole:
-                self._judge(whole.update, whole.payload, body)
+                fault = fault_of(whole.update, whole.payload, self._desk.expected)
+                self._judge(_Arrived(whole.update, whole.payload, body, body), fault)
             case Closing() as closing:
-                self._close_upload(closing.update)
+                self._close_upload(closing.update, body)
             case Part() as part:
-                self._keep_part(part)
+                self._keep_part(part, body)
 
-    def _judge(self, update: Update, payload: Buffer, body: bytes) -> None:
+    def _judge(self, arrived: _Arrived, fault: Refused | None) -> None:
+        update = arrived.update
         if self._work.ledger_row(update.update_id) is not None:
             self._work.raise_copies(update.update_id)
             return
-        task = self._work.task(update.task_id)
-        known = task is not None and task.run_id == update.run_id
+        task = self._task_of(update)
         event = UpdateArrived(
             update_id=update.update_id,
             worker_id=update.worker_id,
             task_id=update.task_id,
             base_version=update.base_version,
             num_examples=update.num_examples,
-            task=TaskFacts(task.task_id, task.replaced) if task and known else None,
+            task=TaskFacts(task.task_id, task.replaced) if task else None,
             counted_before=self._work.counted_before(
                 update.run_id, _KIND, update.base_version, update.worker_id
             ),
-            fault=fault_of(update, payload, self._desk.expected),
+            fault=fault,
         )
         verdict = self.advance(event)
         assert verdict is not None
-        if task is not None and known and task.state == "lapsed":
+        if task is not None and task.state == "lapsed":
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
-        self._record(update, payload, verdict, body)
+        self._record(arrived, verdict)
 
-    def _record(self, update: Update, payload: Buffer, verdict: RecordVerdict, body: bytes) -> None:
-        where = NOWHERE
+    def _task_of(self, message: Update | UpdatePart) -> TaskRow | None:
+        """The task that a message answers, None if it was not offered in its run."""
+        task = self._work.task(message.task_id)
+        return task if task is not None and task.run_id == message.run_id else None
+
+    def _record(self, arrived: _Arrived, verdict: RecordVerdict) -> None:
+        where, update = NOWHERE, arrived.update
         if verdict.verdict == "counted":
-            where = self._desk.spool.append(body)
-            self.effects.append(AddToSum(payload, verdict.weight))
+            where = self._desk.spool.append(arrived.whole)
+            self.effects.append(AddToSum(arrived.payload, verdict.weight))
         else:
-            self.effects.append(PublishRefused(body, update.update_id))
+            self.effects.append(PublishRefused(arrived.copy, update.update_id))
         self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         self._work.insert_ledger_row(
             LedgerRow(
@@ -209,30 +228,39 @@ class Batch:
             )
         )
 
-    def _keep_part(self, part: Part) -> None:
+    def _keep_part(self, part: Part, body: bytes) -> None:
         about = part.part
-        if self._work.ledger_row(about.update_id) is None:
-            self._desk.spool.store_part(
-                about.update_id, about.payload_digest, about.index, part.payload
-            )
+        if self._work.ledger_row(about.update_id) is not None:
+            return
+        if self._task_of(about) is None:  # or anyone could fill the disk
+            reason = f"no task {about.task_id} was offered in this run"
+            self._record_stray(body, Stray("unknown task", reason, about.worker_id, about.task_id))
+            return
+        self._desk.spool.store_part(
+            about.update_id, about.payload_digest, about.index, part.payload
+        )
 
-    def _close_upload(self, update: Update) -> None:
+    def _close_upload(self, update: Update, body: bytes) -> None:
         """The end of an upload: its verdict if all parts are here, else the worker is told."""
-        if self._work.ledger_row(update.update_id) is not None:
-            self._work.raise_copies(update.update_id)
+        fault = header_fault(update, self._desk.expected)
+        seen = self._work.ledger_row(update.update_id) is not None
+        if seen or fault is not None or self._task_of(update) is None:
+            # Its parts are not needed, and if they were refused they will never be here.
             self.effects.append(ForgetParts(update.update_id))
+            self._judge(_Arrived(update, b"", body, body), fault)
             return
         if self._missing(update.update_id, update.payload_digest):
             return  # no verdict: the worker asks what is missing, and sends it again
         parts = self._desk.spool.parts(update.update_id, update.payload_digest)
         payload = b"".join(parts[index].read_bytes() for index in sorted(parts))
         self.effects.append(ForgetParts(update.update_id))
-        whole = encode(replace(update, parts=0), payload)
         if digest_of(payload) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
-            self._record_stray(whole, Stray("malformed", reason, update.worker_id, update.task_id))
+            self._record_stray(body, Stray("malformed", reason, update.worker_id, update.task_id))
             return
-        self._judge(update, payload, whole)
+        whole = encode(replace(update, parts=0), payload)
+        fault = fault_of(update, payload, self._desk.expected)
+        self._judge(_Arrived(update, payload, whole, body), fault)
 
     def _missing(self, update_id: str, digest: str) -> tuple[int, ...]:
         expected = self._desk.expected

@@ -103,6 +103,11 @@ def receive(body: Buffer, expected: Expected) -> Received:
 
 def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
     """What is wrong with an update that holds its id, None if nothing is. Called once per id."""
+    return header_fault(update, expected) or inspect(payload, expected.layout, expected.max_norm)
+
+
+def header_fault(update: Update, expected: Expected) -> Refused | None:
+    """What is wrong with an update whatever its payload is, None if nothing is."""
     if update.incarnation != expected.incarnation or update.run_id != expected.run_id:
         return Refused("other timeline", "it belongs to another run or another life of the store")
     if update.base_digest != expected.digest_of_version(update.base_version):
@@ -115,7 +120,13 @@ def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | N
         return Refused("malformed", f"expected codec {CODEC!r}, came {update.codec!r}")
     if update.num_examples < 1:
         return Refused("malformed", "num_examples is 0: it stands for nothing")
-    return inspect(payload, expected.layout, expected.max_norm)
+    whole = expected.layout.update_bytes
+    if update.payload_bytes != whole:
+        return Refused("malformed", f"expected {whole} bytes, came {update.payload_bytes}")
+    count = part_count(whole, expected.part_bytes)
+    if update.parts not in (0, count):
+        return Refused("malformed", f"expected {count} parts, came {update.parts}")
+    return None
 
 
 def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[int, ...]:

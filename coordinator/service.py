@@ -163,6 +163,8 @@ class CoordinatorService:
         if restored:
             self._store.take_incarnation(0, self._now())
         self._finished_before = row is not None and row.state in ("draining", "ended")
+        if row is None or restored:
+            self._spool.forget_all_parts()  # of tasks that nobody waits for any more
         if row is None:
             row = begin_run(self._store, self._models, settings, self._now())
         self._layout = Layout.from_rows(row.layout)
@@ -180,6 +182,7 @@ class CoordinatorService:
         self._reconnect_at: float | None = None
         self._retry_at: float | None = None
         self._failures = 0
+        self._redeclare = False
         self._state: State
         self._load(row)
         self._fresh = self._state.run.version < 0

@@ -133,6 +133,11 @@ class Spool:
         """Bytes that unfinished uploads take on disk."""
         return sum(path.stat().st_size for path in self._parts.rglob("*") if path.is_file())
 
+    def forget_all_parts(self) -> None:
+        """Delete the parts of all uploads: none of them can be answered any more."""
+        for folder in self._parts.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _segments(self) -> list[int]:
         return sorted(int(path.stem) for path in self._folder.glob("*.seg"))
 

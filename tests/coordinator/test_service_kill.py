@@ -36,10 +36,14 @@ def end_of(world: World) -> End:
 
     run_id = world.run_row().run_id
     versions = range(world.version + 1)
-    rounds = [world.read(lambda work, v=v: work.counted_in_round(run_id, v)) for v in versions]
+
+    def counted(version: int) -> list[LedgerRow]:
+        rows: list[LedgerRow] = world.read(lambda work: work.counted_in_round(run_id, version))
+        return rows
+
     return End(
         tuple(world.model(version) for version in versions),
-        tuple(facts(row) for rows in rounds for row in rows),
+        tuple(facts(row) for version in versions for row in counted(version)),
     )
 
 

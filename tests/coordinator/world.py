@@ -15,6 +15,7 @@ from broker.topology import Names
 from broker.transport import Delivered, Post, Transport
 from coordinator import evaluation, startup
 from coordinator.evaluation import Initial
+from coordinator.models import ModelFolder
 from coordinator.progress import Progress
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
@@ -281,7 +282,7 @@ class World:
     def model(self, version: int | None = None) -> bytes:
         """The flat buffer of a version, the newest by default."""
         row = self.version_row(self.version if version is None else version)
-        folder = startup.ModelFolder(self.folder / "state" / "models")
+        folder = ModelFolder(self.folder / "state" / "models")
         return bytes(folder.read(row.file, self.layout, row.digest))
 
     def weight(self, version: int | None = None) -> float:

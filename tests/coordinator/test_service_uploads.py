@@ -1,0 +1,273 @@
+"""Updates in parts: any order, copies, gaps and wrong ones, with one verdict in the end."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.digest import digest_of, update_id_of
+from schemas.messages import Start, Task, Update, UpdatePart, encode
+from tests.coordinator.feeder import Feeder
+from tests.coordinator.world import MakeWorld, World
+
+ROWS = 30_000  # 240 kB: four parts
+PARTS = 4
+PART_BYTES = 64 * 1024
+OTHER_ID = "0" * 32
+OTHER_DIGEST = "0" * 64
+
+
+@dataclass
+class Upload:
+    """A worker with an update in parts."""
+
+    world: World
+    worker: Feeder
+    update: Update
+    payload: bytes
+
+    def part(self, *indices: int, payload: bytes | None = None) -> None:
+        for index in indices:
+            self.worker.send_part(self.update, payload or self.payload, PART_BYTES, index)
+        self.world.step()
+
+    def close(self) -> None:
+        self.worker.close_upload(self.update, self.payload, PART_BYTES)
+        self.world.step()
+
+    def ask(self) -> Any:
+        token = self.worker.say_present(self.update.update_id)
+        self.world.step()
+        return self.worker.standing_of(token)
+
+    @property
+    def parts_on_disk(self) -> int:
+        folder = self.world.folder / "state" / "spool" / "parts" / self.update.update_id
+        return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def upload(world: World, value: float = 1.0) -> Upload:
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    return upload_of(world, worker, task, start, value)
+
+
+def upload_of(world: World, worker: Feeder, task: Task, start: Start, value: float) -> Upload:
+    update = worker.update(task, start, world.layout, value)
+    return Upload(world, worker, update, worker.payload(world.layout, value))
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    return make_world(size=ROWS)
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 0, 3, 1, 2), (1, 1, 1, 0, 3, 2)]
+)
+def test_parts_may_come_in_any_order_and_more_than_once(
+    world: World, order: tuple[int, ...]
+) -> None:
+    one, other = upload(world, 1.0), upload(world, 3.0)
+    one.part(*order)
+    one.close()
+    other.part(*order)
+    other.close()
+    assert world.verdict(one.update.update_id) == "counted"
+    assert world.weight() == 3.0
+    assert one.parts_on_disk == other.parts_on_disk == 0
+
+
+def test_uploads_that_take_turns_do_not_mix(world: World) -> None:
+    one, other = upload(world, 1.0), upload(world, 3.0)
+    for index, each in itertools.product(range(PARTS), (one, other)):
+        each.part(index)
+    other.close()
+    one.close()
+    assert world.weight() == 3.0
+
+
+def test_parts_survive_a_restart(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(0, 1)
+    world.restart()
+    one.part(2, 3)
+    one.close()
+    assert world.verdict(one.update.update_id) == "counted"
+
+
+def test_a_worker_learns_which_parts_are_missing(world: World) -> None:
+    one = upload(world, 1.0)
+    assert one.ask().unknown == (one.update.update_id,)
+    one.part(0, 2)
+    one.close()
+    assert not world.has_verdict(one.update.update_id)
+    assert one.ask().missing == {one.update.update_id: (1, 3)}
+    one.part(1, 3)
+    assert one.ask().missing == {one.update.update_id: ()}
+    one.close()
+    assert one.ask().verdicts == {one.update.update_id: "counted"}
+
+
+def test_an_upload_that_is_closed_twice_counts_once(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(*range(PARTS))
+    one.close()
+    one.close()
+    one.part(*range(PARTS))
+    one.close()
+    row = world.ledger(one.update.update_id)
+    assert (row.verdict, row.copies) == ("counted", 2)
+    assert one.parts_on_disk == 0
+    assert world.ready("update") == 0
+
+
+def test_an_upload_with_other_bytes_does_not_mix_with_the_first(world: World) -> None:
+    one = upload(world, 1.0)
+    payload = one.worker.payload(world.layout, 5.0)
+    other = Upload(
+        world, one.worker, replace(one.update, payload_digest=digest_of(payload)), payload
+    )
+    one.part(0, 1)
+    other.part(2, 3)
+    one.close()
+    assert not world.has_verdict(one.update.update_id)
+    other.part(0, 1)
+    other.close()
+    assert world.ledger(one.update.update_id).payload_digest == digest_of(payload)
+    assert one.parts_on_disk == 0
+
+
+def test_parts_that_do_not_have_the_digest_together_are_sent_again(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(0, 1, 2)
+    one.part(3, payload=one.worker.payload(world.layout, 7.0))
+    one.close()
+    assert world.strays() == {"malformed": 1}
+    assert one.ask().unknown == (one.update.update_id,)
+    one.part(*range(PARTS))
+    one.close()
+    assert world.verdict(one.update.update_id) == "counted"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"part_bytes": PART_BYTES // 2},
+        {"parts": PARTS + 1},
+        {"index": PARTS},
+        {"payload_bytes": 1},
+        {"layout_digest": OTHER_DIGEST},
+        {"codec": "int8"},
+        {"update_id": OTHER_ID},
+    ],
+)
+def test_a_part_that_does_not_fit_is_refused(world: World, change: dict[str, Any]) -> None:
+    one = upload(world, 1.0)
+    update = one.update
+    part = UpdatePart(
+        update_id=update.update_id,
+        run_id=update.run_id,
+        task_id=update.task_id,
+        worker_id=update.worker_id,
+        incarnation=update.incarnation,
+        layout_digest=update.layout_digest,
+        codec=update.codec,
+        payload_digest=update.payload_digest,
+        payload_bytes=len(one.payload),
+        part_bytes=PART_BYTES,
+        index=0,
+        parts=PARTS,
+    )
+    one.worker.send_bytes(encode(replace(part, **change), one.payload[:PART_BYTES]), update.run_id)
+    world.step()
+    assert world.strays() == {"malformed": 1}
+    assert one.parts_on_disk == 0
+    assert world.ready("update") == 0
+
+
+def test_a_part_of_a_wrong_size_is_refused(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(0, payload=one.payload[:-1] + b"00")
+    assert world.strays() == {"malformed": 1}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "change"),
+    [
+        ("other timeline", {"run_id": OTHER_ID}),
+        ("other timeline", {"base_digest": OTHER_DIGEST}),
+        ("malformed", {"layout_digest": OTHER_DIGEST}),
+        ("malformed", {"codec": "int8"}),
+        ("malformed", {"num_examples": 0}),
+        ("malformed", {"payload_bytes": 4}),
+        ("unknown task", {"task_id": OTHER_ID}),
+    ],
+)
+def test_an_upload_that_can_never_count_gets_its_verdict_without_its_parts(
+    world: World, verdict: str, change: dict[str, Any]
+) -> None:
+    one = upload(world, 1.0)
+    one.update = replace(one.update, **change)
+    if "task_id" in change:
+        made = update_id_of(one.update.incarnation, one.update.task_id, one.worker.worker_id)
+        one.update = replace(one.update, update_id=made)
+    one.close()
+    assert world.verdict(one.update.update_id) == verdict
+    assert one.ask().verdicts == {one.update.update_id: verdict}
+    assert world.refused()
+
+
+def test_an_upload_of_an_earlier_life_is_told_so(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(0, 1)
+    world.restart(restored=True)
+    one.part(2, 3)
+    one.close()
+    assert one.ask().verdicts == {one.update.update_id: "other timeline"}
+    assert one.parts_on_disk == 0
+
+
+def test_parts_for_a_task_that_was_never_offered_take_no_room(world: World) -> None:
+    one = upload(world, 1.0)
+    made = update_id_of(one.update.incarnation, OTHER_ID, one.worker.worker_id)
+    one.update = replace(one.update, update_id=made, task_id=OTHER_ID)
+    one.part(*range(PARTS))
+    assert one.parts_on_disk == 0
+    assert world.strays() == {"unknown task": PARTS}
+
+
+def test_parts_that_nobody_will_close_are_gone_with_the_run(world: World) -> None:
+    one = upload(world, 1.0)
+    one.part(0, 1)
+    world.restart(new_run=True)
+    assert not list((world.folder / "state" / "spool" / "parts").iterdir())
+
+
+def test_the_copy_of_a_refused_upload_is_small(world: World) -> None:
+    one = upload(world, 1.0)
+    one.payload = b"\xff" * len(one.payload)
+    one.update = replace(one.update, payload_digest=digest_of(one.payload))
+    one.part(*range(PARTS))
+    one.close()
+    assert world.verdict(one.update.update_id) == "non-finite"
+    assert [len(body) < 4096 for body in world.refused()] == [True]
+
+
+def test_a_full_disk_while_a_part_is_stored_leaves_it_with_the_broker(
+    world: World, tmp_path: Path
+) -> None:
+    one = upload(world, 1.0)
+    world.steps.trouble["before store_part"] = OSError(28, "No space left on device")
+    one.part(0, 1)
+    assert world.state != "ended"
+    world.steps.trouble.clear()
+    for _ in range(3):
+        world.pass_to_wake()
+    one.part(2, 3)
+    one.close()
+    assert world.verdict(one.update.update_id) == "counted"
