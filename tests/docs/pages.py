@@ -21,7 +21,7 @@ _HEADING = re.compile(r"^#+ +(?P<text>.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: what stands behind its fence, and its lines."""
+    """A fenced block: what stands behind its fence (language, perhaps a file), and its lines."""
 
     language: str
     text: str
@@ -36,7 +36,7 @@ def blocks(page: Path, language: str = "") -> list[Block]:
     """The fenced blocks of a page, of one language or all."""
     found = _FENCE.finditer(page.read_text(encoding="utf-8"))
     all_blocks = [Block(match["language"], match["text"]) for match in found]
-    return [block for block in all_blocks if not language or block.language == language]
+    return [block for block in all_blocks if block.language.startswith(language)]
 
 
 def prose(page: Path) -> str:
