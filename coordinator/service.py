@@ -179,7 +179,8 @@ class CoordinatorService:
         self._attempts: dict[int, int] = {}
         self._tasks = TaskOutlet(self._transport, self._task_message)
         self._offset_hint: tuple[int, int] | None = None
-        self._reconnect_at: float | None = None
+        self._mend_at: float | None = None
+        self._kept: list[MailboxEvent] = []
         self._retry_at: float | None = None
         self._failures = 0
         self._redeclare = False
@@ -218,9 +219,10 @@ class CoordinatorService:
     def begin(self) -> None:
         """What comes before the first event; `run` does it, who hands in events does it first."""
         self.handle([])  # a round that was closing, or version 0, needs no broker
-        self._evaluate_newest()
-        self._transport.start()
-        self._progress("connecting")
+        self._guarded(self._evaluate_newest)
+        if self._mend_at is None:
+            self._transport.start()
+            self._progress("connecting")
 
     def stop(self) -> None:
         """Ask the service to stop; from any thread or a signal handler."""
@@ -266,7 +268,9 @@ class CoordinatorService:
 
     def wake_at(self) -> float | None:
         """When to hand in events next, though there be none; None if only an event can matter."""
-        times = [wake_at(self._state), self._stream.wake_at(), self._reconnect_at, self._retry_at]
+        if self._mend_at is not None:
+            return self._mend_at
+        times = [wake_at(self._state), self._stream.wake_at(), self._retry_at]
         known = [time for time in times if time is not None]
         return min(known) if known else None
 
@@ -276,6 +280,10 @@ class CoordinatorService:
         self._guarded(lambda: self._handle(events))
 
     def _handle(self, events: list[MailboxEvent]) -> None:
+        if self._mend_at is not None:
+            events = self._wait_to_mend(events)
+            if self._mend_at is not None:
+                return
         deliveries: list[Delivered] = []
         for event in events:
             if isinstance(event, Delivered) and event.consumer in self._consumers:
@@ -322,9 +330,6 @@ class CoordinatorService:
     def _look_at_timers(self) -> None:
         now = self._now()
         self._stream.tick()
-        if self._reconnect_at is not None and self._reconnect_at <= now:
-            self._reconnect_at = None
-            self._transport.start()
         if self._retry_at is not None and self._retry_at <= now:
             self._retry_at = None
             if self._redeclare:
@@ -405,15 +410,40 @@ class CoordinatorService:
         try:
             work()
         except (OSError, SQLAlchemyError) as error:
-            delay = RECOVER_S[min(self._failures, len(RECOVER_S) - 1)]
-            self._failures += 1
-            _log.error("could not write (%s); trying again in %.0f s", _in_short(error), delay)
-            self._spool.close()
-            self._transport.disconnect()
-            self._forget_connection()
-            self._reload()
-            self._reconnect_at = self._now() + delay
-            self._progress("connecting", f"could not write: {_in_short(error)}")
+            self._break_off(error)
+
+    def _break_off(self, error: Exception) -> None:
+        """A write failed: drop the connection, so that nothing is acked, and wait."""
+        delay = RECOVER_S[min(self._failures, len(RECOVER_S) - 1)]
+        self._failures += 1
+        _log.error("could not write (%s); trying again in %.0f s", _in_short(error), delay)
+        self._mend_at = self._now() + delay
+        self._spool.close()
+        self._transport.disconnect()
+        self._forget_connection()
+        self._progress("connecting", f"could not write: {_in_short(error)}")
+
+    def _wait_to_mend(self, events: list[MailboxEvent]) -> list[MailboxEvent]:
+        """Until it is time, nothing is written, or a full disk would make a busy loop.
+
+        Then the state is what the store says, and the connection is made again. Returns what is
+        to be taken after that: events of the old connection are void.
+        """
+        assert self._mend_at is not None
+        for event in events:
+            if isinstance(event, StopRequested):
+                self._stopping = True
+            elif isinstance(event, Failed):
+                self._take(event)
+            elif isinstance(event, Evaluated):
+                self._kept.append(event)
+        if self._now() < self._mend_at:
+            return []
+        self._reload()
+        self._mend_at = None
+        self._transport.start()
+        kept, self._kept = self._kept, []
+        return kept
 
     def _process(self, deliveries: deque[Delivered], due: bool) -> None:
         self._note_attempts(deliveries)
@@ -440,7 +470,6 @@ class CoordinatorService:
                 version, offset = self._offset_hint
                 work.update_version(self.run_id, version, stream_offset=offset)
             self._spool.sync()
-        self._failures = 0
         self._tasks.confirmed.clear()
         self._offset_hint = None
         self._committed(batch)
@@ -457,6 +486,7 @@ class CoordinatorService:
         batch.take_parked(delivery, self._attempts.get(delivery.tag, 1))
 
     def _committed(self, batch: Batch) -> None:
+        self._failures = 0
         self._state = batch.state
         for verdict, count in batch.verdicts.items():
             self._verdicts[verdict] = self._verdicts.get(verdict, 0) + count
@@ -521,6 +551,7 @@ class CoordinatorService:
         if row is None:
             base = self._versions.row(run.version)
             assert base is not None
+            self._store.require_epoch()  # the file is written outside of the transaction
             row = self._versions.make(base, self._close_reason(), self._now())
         with self._store.transaction() as work:
             if made:

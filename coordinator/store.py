@@ -127,13 +127,25 @@ class Store:
             Fenced: If another process has taken the store over.
         """
         with self._engine.begin() as connection:
-            epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
-            if epoch != self.epoch:
-                raise Fenced(
-                    f"another coordinator has taken this store over (epoch {epoch}, ours "
-                    f"{self.epoch}): this one stops"
-                )
+            self._require_epoch(connection)
             yield Work(connection)
+
+    def require_epoch(self) -> None:
+        """Look whether this process may still write, before it writes beside the store.
+
+        Raises:
+            Fenced: If another process has taken the store over.
+        """
+        with self._engine.connect() as connection:
+            self._require_epoch(connection.execution_options(reading=True))
+
+    def _require_epoch(self, connection: Connection) -> None:
+        epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
+        if epoch != self.epoch:
+            raise Fenced(
+                f"another coordinator has taken this store over (epoch {epoch}, ours "
+                f"{self.epoch}): this one stops"
+            )
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Work]:

@@ -1,0 +1,167 @@
+"""A disk or a database that refuses: no ack, back to what the store says, on when it heals."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from coordinator.errors import Fenced, StoreError
+from coordinator.store import Store
+from tests.coordinator.steps import Steps
+from tests.coordinator.world import MakeWorld, World
+
+FULL = OSError(28, "No space left on device")
+LOCKED = OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error"))
+
+PLACES = {
+    "the spool cannot be written": ("before append", FULL),
+    "the spool cannot be synced": ("before sync", FULL),
+    "the commit fails": ("before commit", LOCKED),
+    "the commit's outcome is unknown": ("after commit", LOCKED),
+    "the model cannot be written": ("before write", FULL),
+}
+
+
+def heal(world: World) -> None:
+    world.steps.trouble.clear()
+    for _ in range(3):
+        world.pass_to_wake()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_lost_or_counted_twice_when_a_write_fails(
+    make_world: MakeWorld, place: str
+) -> None:
+    name, error = PLACES[place]
+    world = make_world()
+    workers = [world.somebody() for _ in range(2)]
+    started = [(worker, *world.begin_task(worker)) for worker in workers]
+    world.steps.trouble[name] = error
+    for value, (worker, task, start) in enumerate(started):
+        update = worker.update(task, start, world.layout, float(value))
+        worker.send(update, worker.payload(world.layout, float(value)))
+    world.step()
+    assert world.seen[-1].state == "connecting"
+    heal(world)
+    assert world.weight(1) == 1.5
+    assert world.service.look().updates == {"counted": 2}
+    assert world.ready("update") == 0
+    world.round(1.0, 1.0)
+    assert world.weight(2) == 2.5
+
+
+def test_while_the_disk_is_full_it_waits_longer_and_longer_but_not_for_ever(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__deadline="10d")
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble["before sync"] = FULL
+    world.finish_task(worker, task, start)
+    waits = [world.pass_to_wake() for _ in range(8)]
+    assert waits == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0, 30.0]
+    assert world.transport.started == 9
+
+
+def test_a_timer_that_is_due_while_the_disk_is_full_waits_for_the_disk(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.round(1.0)
+    world.steps.trouble["before sync"] = FULL
+    world.pass_time(61.0)  # the deadline: the round is to be closed
+    for _ in range(5):
+        assert world.pass_to_wake() > 0.0
+    heal(world)
+    assert world.version == 1
+
+
+def test_a_model_that_cannot_be_written_is_not_tried_without_pause(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.round(1.0)
+    world.steps.trouble["before write"] = FULL
+    world.round(1.0)
+    tried = world.steps.count("before write")
+    for _ in range(10):
+        world.step()
+    assert world.steps.count("before write") == tried
+    assert world.pass_to_wake() > 0.0
+    heal(world)
+    assert world.version == 1
+
+
+def test_a_store_that_cannot_be_read_either_is_waited_for(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    one = world.answer(world.somebody(), 1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    reading = Store.reading
+
+    def broken(store: Store) -> object:
+        if store is world.service._store:
+            raise LOCKED
+        return reading(store)
+
+    with monkeypatch.context() as patch:
+        world.steps.trouble["before sync"] = FULL
+        patch.setattr(Store, "reading", broken)
+        world.finish_task(worker, task, start, 3.0)
+        assert world.pass_to_wake() > 0.0
+        assert world.pass_to_wake() > 0.0
+    heal(world)
+    assert world.ledger(one).copies == 0
+    assert world.weight(1) == 3.0
+
+
+def test_a_disk_that_is_full_from_the_start_is_waited_for(make_world: MakeWorld) -> None:
+    world = make_world(begin=False)
+    world.steps.trouble["before commit"] = LOCKED
+    with pytest.raises(StoreError, match="disk I/O error"):
+        world.begin()
+    world.steps.trouble.clear()
+    world.steps.trouble["before sync"] = FULL
+    world.begin()
+    heal(world)
+    world.round(1.0, 1.0)
+    assert world.version == 1
+
+
+def test_a_coordinator_whose_store_was_taken_over_writes_nothing_more(
+    make_world: MakeWorld, steps: Steps
+) -> None:
+    world = make_world()
+    world.round(1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    update = worker.update(task, start, world.layout, 1.0)
+    other = Store.create_or_open(world.folder / "state" / "coordinator.db", "demo", world.now)
+    other.take_epoch()
+    worker.send(update, worker.payload(world.layout, 1.0))
+    steps.names.clear()
+    with pytest.raises(Fenced, match="taken this store over"):
+        world.step()
+    assert not {"before append", "before write", "after commit", "before ack"} & set(steps.names)
+    assert not world.has_verdict(update.update_id)
+    world.service.close()
+    assert world.ready("update") == 1
+    other.close()
+
+
+def test_a_fenced_coordinator_does_not_write_the_file_of_a_version(
+    make_world: MakeWorld, steps: Steps
+) -> None:
+    world = make_world()
+    world.steps.trouble["before write"] = FULL
+    world.round(1.0, 1.0)
+    world.steps.trouble.clear()
+    other = Store.create_or_open(world.folder / "state" / "coordinator.db", "demo", world.now)
+    other.take_epoch()
+    steps.names.clear()
+    with pytest.raises(Fenced):
+        world.pass_to_wake()
+    assert "before write" not in steps.names
+    other.close()
