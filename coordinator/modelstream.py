@@ -1,13 +1,14 @@
 """The model stream: publishing a version once, and knowing at which offset it lies.
 
     lost ── connect ──▶ reading back ── the digest holds ──▶ ready ◀── counted on ── publish
-                          │ not there, or not ours            │ a part in doubt
-                          ▼                                   ▼
-                        rewriting: a reader stands, then all parts ── read back ──▶ ready
+     ▲                    │ not there, or not ours
+     │                    ▼
+     └─ in doubt ─── rewriting: a reader stands, then all parts ── read back ──▶ ready
 
 Rules: publishers do not learn offsets, and streams do not fsync. So after a connect the current
 version is read back, and written again if it does not verify; a reader that stands before the
-first part is written tells the offset. From there this only publisher counts on by itself.
+first part is written tells the offset. From there this only publisher counts on by itself. What is
+lost stays lost until the next `connect`, which comes after a pause.
 """
 
 from __future__ import annotations
@@ -84,6 +85,9 @@ class ModelStream:
     Args:
         on_ready: Called with the version and its offset each time the current version is known to
             be on the stream.
+
+    Attributes:
+        lost: It cannot go on by itself: declare the stream again after a while, then `connect`.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class ModelStream:
         self._read_parts = 0
         self._read_digest = hashlib.sha256()
         self._read_offset = 0
+        self.lost = False
 
     @property
     def offset(self) -> int | None:
@@ -113,6 +118,7 @@ class ModelStream:
     def connect(self, queue: Queue, version: ModelVersion, hint: int | None) -> None:
         """After a (re)connect, the stream being declared: make sure of the current version."""
         self.disconnected()
+        self.lost = False
         self._queue, self._current = queue, version
         if hint is None:
             self._rewrite()
@@ -130,7 +136,7 @@ class ModelStream:
         """Publish the next version; `on_ready` follows, at once if the offset can be counted."""
         self._current, self._offset = version, None
         if self._next_offset is None:
-            if self._queue is not None:
+            if self._queue is not None and not self.lost:
                 self._rewrite()
             return
         offset = self._next_offset
@@ -146,11 +152,14 @@ class ModelStream:
 
     def wake_at(self) -> float | None:
         """When to call `tick`, None if nothing is awaited."""
-        return None if self._reader is None else self._heard_at + SILENCE_S
+        # While the broker owes us confirms it is not the reader that is silent.
+        waits = self._reader is not None and not self._unconfirmed
+        return self._heard_at + SILENCE_S if waits else None
 
     def tick(self) -> None:
         """Give up on a reader that has heard nothing for too long."""
-        if self._reader is not None and self._now() >= self._heard_at + SILENCE_S:
+        wake = self.wake_at()
+        if wake is not None and self._now() >= wake:
             _log.info("the stream gave nothing for %.0f s; writing the model again", SILENCE_S)
             self._rewrite()
 
@@ -159,10 +168,10 @@ class ModelStream:
         match event:
             case Confirmed() if event.token in self._unconfirmed:
                 self._unconfirmed.remove(event.token)
+                self._heard_at = self._now()
                 self._pump()
             case Doubtful() | Refused() | Returned() if event.token in self._unconfirmed:
-                _log.warning("a part of version %s was not confirmed", self._version())
-                self._rewrite()
+                self._lose("a part was not confirmed")
             case Consuming() if event.consumer == self._reader:
                 self._heard_at = self._now()
                 if self._rewriting:
@@ -175,8 +184,7 @@ class ModelStream:
             case Delivered() if event.offset >= 0:
                 pass  # from a reader that was cancelled
             case ConsumerLost() if event.consumer == self._reader:
-                self._reader = None
-                self._rewrite()
+                self._lose(f"the reader was lost: {event.reason}")
             case _:
                 return False
         return True
@@ -207,6 +215,13 @@ class ModelStream:
         self._heard_at = self._now()
         self._rewriting = offset is None
         self._reader = self._transport.consume(self._queue, PREFETCH, offset)
+
+    def _lose(self, why: str) -> None:
+        _log.warning("version %d is not known to be on the stream: %s", self._version(), why)
+        self._close_reader()
+        queue = self._queue
+        self.disconnected()
+        self._queue, self.lost = queue, True
 
     def _rewrite(self) -> None:
         self._offset = self._next_offset = None
@@ -250,7 +265,10 @@ class ModelStream:
             return
         self._close_reader()
         if self._read_digest.hexdigest() != self._current.digest:
-            self._rewrite()
+            if self._rewriting:
+                self._lose("what was written comes back with another digest")
+            else:
+                self._rewrite()
             return
         self._rewriting = False
         self._next_offset = last_offset + 1

@@ -81,6 +81,7 @@ BATCH_MAX = 256  # deliveries in one transaction: none waits long for its ack
 PREFETCH_BYTES = 256 * 1024 * 1024  # unsettled updates in memory
 CONTROL_PREFETCH = 256
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
+NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long
 RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
 EVALUATION_WAIT_S = 600.0  # at the end of a run, for the last versions
 
@@ -186,7 +187,7 @@ class CoordinatorService:
         self._redeclare = False
         self._state: State
         self._load(row)
-        self._fresh = self._state.run.version < 0
+        self._note_at: float | None = None
         self._forget_connection()
 
     # from the outside
@@ -270,9 +271,13 @@ class CoordinatorService:
         """When to hand in events next, though there be none; None if only an event can matter."""
         if self._mend_at is not None:
             return self._mend_at
-        times = [wake_at(self._state), self._stream.wake_at(), self._retry_at]
+        times = [*self._written_at(), self._stream.wake_at(), self._retry_at]
         known = [time for time in times if time is not None]
         return min(known) if known else None
+
+    def _written_at(self) -> tuple[float | None, ...]:
+        """When something is to be written though nothing comes."""
+        return wake_at(self._state), self._note_at
 
     def handle(self, events: list[MailboxEvent]) -> None:
         """Take what happened, in order, and look at the clock."""
@@ -292,9 +297,9 @@ class CoordinatorService:
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
+        deliveries = [d for d in deliveries if d.consumer in self._consumers]  # others are void
         self._look_at_timers()
-        wake = wake_at(self._state)
-        due = wake is not None and wake <= self._now()
+        due = any(time is not None and time <= self._now() for time in self._written_at())
         if deliveries or due or isinstance(self._state, Closed):
             self._process(deque(deliveries), due)
 
@@ -315,11 +320,15 @@ class CoordinatorService:
             case Failed():
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
             case _ if self._stream.handle(event):
-                pass
+                if self._stream.lost:
+                    self._redeclare = True
+                    self._retry_later()
             case Confirmed() | Returned() | Refused() | Doubtful():
                 if self._tasks.handle(event):
                     self._redeclare |= isinstance(event, Returned)
                     self._retry_later()
+                if self._tasks.confirmed:
+                    self._note_soon()
             case ConsumerLost() if event.consumer in self._consumers:
                 del self._consumers[event.consumer]
                 self._redeclare = True
@@ -344,6 +353,7 @@ class CoordinatorService:
         self._consumers: dict[int, Callable[[Batch, Delivered], None]] = {}
         self._tasks.disconnected()
         self._waiting_starts: list[AnswerStart] = []
+        self._tidied = False
         self._redeclare = False
         self._retry_at = None
         self._stream.disconnected()
@@ -373,17 +383,19 @@ class CoordinatorService:
         for source, count, handler in handlers:
             if handler not in standing:
                 self._consumers[self._transport.consume(source, count)] = handler
-        if self._fresh:
-            self._clear_after_earlier_runs()
+        if not self._tidied:
+            self._tidy()
         self._publish_doubted()
         self._progress()
 
-    def _clear_after_earlier_runs(self) -> None:
-        """Nothing in the pool is of a run that has just begun, and no one reads older models."""
-        self._fresh = False
-        self._transport.purge(self._names.task_queue)
+    def _tidy(self) -> None:
+        """What is in the pool before the first task of a run is of earlier runs; so are streams."""
+        self._tidied = True
         with self._store.reading() as work:
+            ours = work.any_published(self.run_id) or bool(self._tasks.confirmed)
             earlier = [row.run_id for row in work.runs() if row.run_id != self.run_id]
+        if not ours:
+            self._transport.purge(self._names.task_queue)
         for run_id in earlier:
             self._transport.delete(self._names.model_queue(run_id, 0))
 
@@ -392,12 +404,18 @@ class CoordinatorService:
             return  # version 0 is about to be made known
         row = self._versions.row(self._state.run.version)
         if row is not None:
-            self._stream.connect(self._model_queue(), self._as_streamed(row), row.stream_offset)
+            hint = None if self._stream.lost else row.stream_offset
+            self._stream.connect(self._model_queue(), self._as_streamed(row), hint)
 
     def _publish_doubted(self) -> None:
         with self._store.reading() as work:
             rows = work.open_tasks(self.run_id)
         self._tasks.publish_doubted(row.task_id for row in rows if not row.published)
+
+    def _note_soon(self) -> None:
+        """What the broker has confirmed is written, if with nothing else, before long."""
+        if self._note_at is None:
+            self._note_at = self._now() + NOTE_S
 
     def _retry_later(self) -> None:
         if self._retry_at is None:
@@ -471,7 +489,7 @@ class CoordinatorService:
                 work.update_version(self.run_id, version, stream_offset=offset)
             self._spool.sync()
         self._tasks.confirmed.clear()
-        self._offset_hint = None
+        self._offset_hint = self._note_at = None
         self._committed(batch)
         return batch
 
@@ -574,7 +592,8 @@ class CoordinatorService:
         return "" if row is None else row.why
 
     def _model_ready(self, version: int, offset: int) -> None:
-        self._offset_hint = (version, offset)  # written with the next transaction
+        self._offset_hint = (version, offset)
+        self._note_soon()
         waiting, self._waiting_starts = self._waiting_starts, []
         for start in waiting:
             self._answer_start(start)
@@ -677,6 +696,8 @@ class CoordinatorService:
     # the end
 
     def _finish(self) -> None:
+        if self._note_at is not None:
+            self._guarded(lambda: self._carry_out(self._transact(deque(), due=False).effects))
         if isinstance(self._state, Ended):
             self._tell_waiting()
             self._evaluation.wait(EVALUATION_WAIT_S)

@@ -35,6 +35,7 @@ class Steps:
         self.names: list[str] = []
         self.kill_at: int | None = None
         self.killed = ""
+        self._kill_name = ""
         self.trouble: dict[str, Exception] = {}
 
     def at(self, name: str) -> None:
@@ -43,6 +44,9 @@ class Steps:
         if self.kill_at is not None and len(self.names) > self.kill_at:
             self.kill_at, self.killed = None, name
             raise Killed(name)
+        if name == self._kill_name:
+            self._kill_name, self.killed = "", name
+            raise Killed(name)
         if name in self.trouble:
             raise self.trouble[name]
 
@@ -50,6 +54,10 @@ class Steps:
         """Forget what was, and end it there in what comes."""
         self.names.clear()
         self.kill_at, self.killed = kill_at, ""
+
+    def kill_at_name(self, name: str) -> None:
+        """End it at the next step of that name."""
+        self._kill_name, self.killed = name, ""
 
     def count(self, name: str) -> int:
         """How often a step was reached."""

@@ -133,7 +133,7 @@ class World:
             self._step()
         except Killed:
             self.kill()
-            return self.begin(**options)
+            return self.begin()
         return self.service
 
     def _transport(self, post: Post) -> Transport:
