@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -74,7 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
     with display_for(sys.stdout) as display:
         service = CoordinatorService(
             settings,
-            lambda post: open_transport(settings.broker.url, post, "coordinator"),
+            lambda post: open_transport(
+                settings.broker.url,
+                post,
+                "coordinator",
+                heartbeat_s=math.ceil(settings.broker.heartbeat_s),
+            ),
             display.show,
             new_run=arguments.new_run,
             restored=arguments.restored,

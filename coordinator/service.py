@@ -389,13 +389,14 @@ class CoordinatorService:
         self._progress()
 
     def _tidy(self) -> None:
-        """What is in the pool before the first task of a run is of earlier runs; so are streams."""
+        """Nobody reads the models of earlier runs.
+
+        Their tasks stay in the pool, where whoever takes one is told that it is not wanted: a purge
+        goes over another connection than publishes do, and could take the first tasks of this run.
+        """
         self._tidied = True
         with self._store.reading() as work:
-            ours = work.any_published(self.run_id) or bool(self._tasks.confirmed)
             earlier = [row.run_id for row in work.runs() if row.run_id != self.run_id]
-        if not ours:
-            self._transport.purge(self._names.task_queue)
         for run_id in earlier:
             self._transport.delete(self._names.model_queue(run_id, 0))
 

@@ -82,7 +82,7 @@ class Crowd:
                 "--id",
                 name,
                 "--state-dir",
-                str(self._settings.worker.state_dir / name),
+                str(self._settings.worker.state_dir),
                 "--data",
                 f"{number}/{self._count}",
                 "--until-run-ends",

@@ -1,0 +1,210 @@
+"""Federations over a real RabbitMQ, in the processes that users start."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from learning.learner import TrainRequest, parameters_of
+from learning.loading import load_learner
+from tests.e2e.services import Federation, wait_until
+from tests.learning.optional import needs
+from tests.support.rabbitmq_node import RabbitmqNode
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LINEAR = f"{EXAMPLES / 'linear_numpy.py'}:learner"
+
+SLEEPER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from fedmq import TrainResult
+
+class Sleeper:
+    def initial_parameters(self):
+        return {"w": np.zeros(3, np.float32)}
+
+    def train(self, parameters, request):
+        assert "torch" not in sys.modules
+        Path(request.data).write_text(str(__import__("os").getpid()))
+        while not Path(request.data + ".go").exists():
+            time.sleep(0.02)
+        return TrainResult({"w": parameters["w"] + 1}, 1)
+
+learner = Sleeper
+"""
+
+Make = Callable[..., Federation]
+
+
+@pytest.fixture
+def make(tmp_path: Path, amqp_url: str, federation_name: str) -> Iterator[Make]:
+    made: list[Federation] = []
+
+    def begin(learner: str, **rounds: object) -> Federation:
+        made.append(Federation(tmp_path, amqp_url, federation_name, learner, **rounds))
+        return made[-1]
+
+    yield begin
+    for federation in made:
+        federation.close()
+
+
+def exported(federation: Federation, name: str = "final.safetensors") -> dict[str, Any]:
+    path = federation.folder / name
+    done = federation.run("export", "--config", str(federation.config), "-o", str(path))
+    assert done.returncode == 0, done.stderr
+    return load_file(path)
+
+
+def test_started_in_any_order_and_the_broker_last_the_mean_is_that_by_hand(
+    make: Make, rabbitmq_node: RabbitmqNode, tmp_path: Path
+) -> None:
+    if os.environ.get("FEDMQ_TEST_AMQP_URL"):
+        pytest.skip("needs a broker that it may stop")
+    federation = make(LINEAR, rounds=1, goal=3, quorum=3)
+    names = {"till": 7, "boat": 31, "ward": 12}
+    for name, rows in names.items():
+        data = np.random.default_rng(rows).normal(size=(rows, 3))
+        np.savetxt(tmp_path / f"{name}.csv", data, delimiter=",")
+    rabbitmq_node.kill()
+    workers = [
+        federation.worker(name, "--data", str(tmp_path / f"{name}.csv"), "--until-run-ends")
+        for name in names
+    ]
+    coordinator = federation.coordinator()
+    rabbitmq_node.restart()
+    result = federation.ended(coordinator)
+    assert result["version"] == 1
+    assert result["updates"] == {"counted": 3}
+    for worker in workers:
+        assert federation.ended(worker)["sent"] == 1
+
+    learner = load_learner(LINEAR)
+    initial = parameters_of(learner)
+    total = {name: np.zeros_like(value) for name, value in initial.items()}
+    for name in names:
+        request = TrainRequest(name, "0" * 32, 0, seed=0, data=str(tmp_path / f"{name}.csv"))
+        trained = learner.train(initial, request)
+        for array in total:
+            total[array] += trained.num_examples * np.asarray(trained.parameters[array])
+    final = exported(federation)
+    for array, value in total.items():
+        np.testing.assert_allclose(final[array], value / sum(names.values()), rtol=0, atol=1e-6)
+
+
+def test_a_torch_learner_of_two_files_with_a_data_loader_trains(make: Make) -> None:
+    needs("torch")
+    learner = f"{EXAMPLES / 'torch_two_files' / 'learner.py'}:learner"
+    federation = make(learner, rounds=2, goal=2, evaluate=True)
+    coordinator = federation.coordinator()
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b")]
+    result = federation.ended(coordinator)
+    assert result["updates"]["counted"] == 4
+    assert result["metrics"]["accuracy"] > 0.7
+    for worker in workers:
+        federation.ended(worker)
+
+
+def test_a_killed_agent_leaves_no_orphan_and_its_successor_finishes(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    mark = tmp_path / "training"
+    federation = make(str(tmp_path / "sleeper.py"), rounds=1, goal=1)
+    coordinator = federation.coordinator()
+    agent = federation.worker("a", "--data", str(mark))
+    wait_until(lambda: mark.exists() and mark.read_text() != "", "training to begin")
+    child = int(mark.read_text())
+    agent.kill()
+    agent.wait()
+    wait_until(lambda: not _lives(child), "the training process to end")
+
+    mark.unlink()
+    (tmp_path / "training.go").touch()
+    successor = federation.worker("a", "--data", str(mark), "--until-run-ends")
+    result = federation.ended(coordinator)
+    assert result["updates"] == {"counted": 1}
+    assert federation.ended(successor)["trained"] == 1
+    assert exported(federation)["w"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_killed_coordinator_goes_on_with_the_same_round(make: Make, tmp_path: Path) -> None:
+    federation = make(LINEAR, rounds=2, goal=2)
+    first = federation.coordinator()
+    a = federation.worker("a", "--once", "--wait", "60s")
+    assert federation.ended(a)["sent"] == 1
+    wait_until(lambda: _status(federation).get("counted") == 1, "the first update to be counted")
+    first.kill()
+    first.wait()
+
+    second = federation.coordinator()
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b")]
+    result = federation.ended(second)
+    assert result["version"] == 2
+    assert result["updates"]["counted"] == 4
+    for worker in workers:
+        federation.ended(worker)
+    again = federation.coordinator()
+    out, _ = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert "had ended" in out
+
+
+def test_a_worker_for_once_leaves_when_nothing_is_due(make: Make) -> None:
+    federation = make(LINEAR, rounds=1, goal=2)
+    federation.coordinator()
+    first = federation.worker("a", "--once", "--wait", "60s")
+    assert federation.ended(first)["sent"] == 1
+    # It has answered for this version: there is nothing for it until the next.
+    second = federation.worker("a", "--once", "--wait", "2s")
+    assert federation.ended(second)["sent"] == 0
+
+
+def test_ctrl_c_stops_coordinator_and_worker_in_good_order(make: Make) -> None:
+    federation = make(LINEAR, rounds=1, goal=2)
+    coordinator, worker = federation.coordinator(), federation.worker("a")
+    wait_until(lambda: _status(federation).get("counted") == 1, "an update to be counted")
+    for process in (worker, coordinator):
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+    assert worker.returncode == 0
+    assert coordinator.returncode == 130
+    assert "Traceback" not in federation.logs()
+
+
+def test_a_wrong_password_is_one_line_and_not_shown(
+    make: Make, amqp_url: str, tmp_path: Path
+) -> None:
+    federation = make(LINEAR)
+    url = amqp_url.replace("guest:guest", "guest:wr0ng")
+    if url == amqp_url:
+        pytest.skip("needs a broker whose user is guest")
+    text = federation.config.read_text().replace(amqp_url, url)
+    federation.config.write_text(text)
+    for words in (("coordinator",), ("worker", "--id", "a")):
+        done = federation.run(*words, "--config", str(federation.config))
+        assert done.returncode != 0
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "wr0ng" not in done.stderr + done.stdout
+
+
+def _status(federation: Federation) -> dict[str, Any]:
+    done = federation.run("status", "--config", str(federation.config), "--json")
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
