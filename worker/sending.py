@@ -12,7 +12,8 @@ Rules of the file:
 - The closing message of an upload is sent when every part before it was confirmed.
 - At most `WINDOW` messages are unconfirmed at a time; what was confirmed is not sent again unless
   the coordinator says that it is missing.
-- "Unknown" is believed only some time after sending: the question may have overtaken the update.
+- "Unknown" and "missing" are believed only some time after sending, longer each time: the question
+  may have overtaken the update, which would be sent for ever.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from worker.parcel import Parcel
 WINDOW = 4
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
-_UNKNOWN_S, _UNKNOWN_MOST_S = 10.0, 600.0
+_DOUBT_S, _DOUBT_MOST_S = 10.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,9 @@ class OnWay:
 
 @dataclass(frozen=True, slots=True)
 class AwaitingVerdict:
-    """An upload that is confirmed as a whole; before `unknown_until` it may not be known yet."""
+    """An upload that is confirmed as a whole; before `doubted_until` it may not be known yet."""
 
-    unknown_until: float
+    doubted_until: float
 
 
 Phase = Due | OnWay | AwaitingVerdict
@@ -232,7 +233,7 @@ def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
             return replace(shipment, phase=phase, failures=0), ()
         if parcel.parts == 0:
             return None, (Release(parcel.update_id),)
-        wait_s = min(_UNKNOWN_MOST_S, _UNKNOWN_S * 2.0 ** min(shipment.uploads, 10))
+        wait_s = min(_DOUBT_MOST_S, _DOUBT_S * 2.0 ** min(shipment.uploads, 10))
         awaiting = AwaitingVerdict(moment.now + wait_s)
         shipment = replace(shipment, phase=awaiting, failures=0, uploads=shipment.uploads + 1)
         return shipment, (MarkSent(parcel.update_id, True),)
@@ -283,9 +284,11 @@ def _wanted(
             return shipment, ()
         case Due():
             return replace(shipment, phase=Due(moment.now, parts)), ()
-        case AwaitingVerdict():
+        case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now, parts))
             return again, (MarkSent(parcel.update_id, False),)
+        case AwaitingVerdict():
+            return shipment, ()
         case unreachable:
             assert_never(unreachable)
 
@@ -294,7 +297,7 @@ def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
     match shipment.phase:
         case Due(at, None) if shipment.failures == 0:
             return replace(shipment, phase=Due(min(at, moment.now))), ()
-        case AwaitingVerdict(unknown_until) if unknown_until <= moment.now:
+        case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now))
             return again, (MarkSent(shipment.parcel.update_id, False),)
         case OnWay() | Due() | AwaitingVerdict():

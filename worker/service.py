@@ -194,14 +194,13 @@ class WorkerService:
     def drain(self) -> None:
         """Do what is in the mailbox, and what it is time for."""
         while not self._ended.is_set():
-            try:
-                mail = self._mailbox.get_nowait()
-            except queue.Empty:
-                if not self._is_time():
-                    return
+            mail = self._next_mail(wait_s=0.0)
+            if mail is not None:
+                self.handle(mail)
+            elif self._is_time():
                 self._tick()
             else:
-                self.handle(mail)
+                return
 
     def handle(self, mail: Mail) -> None:
         """Do what one event asks for."""
@@ -237,17 +236,20 @@ class WorkerService:
             while not self._ended.is_set():
                 wake_at = self.wake_at()
                 wait_s = _WAIT_MOST_S if wake_at is None else wake_at - self._clock()
-                try:
-                    mail = self._mailbox.get(timeout=min(max(wait_s, 0.0), _WAIT_MOST_S))
-                except queue.Empty:
-                    self._tick()
-                    continue
-                self.handle(mail)
+                mail = self._next_mail(wait_s)
+                if mail is not None:
+                    self.handle(mail)
                 if self._is_time():  # a flood of events must not hold up what is due
                     self._tick()
         except BaseException:
             _log.exception("%s: a bug; nothing is lost", self.config.worker_id)
             self._end(1, "a bug, see the log")
+
+    def _next_mail(self, wait_s: float) -> Mail | None:
+        try:
+            return self._mailbox.get(timeout=min(max(wait_s, 0.0), _WAIT_MOST_S))
+        except queue.Empty:
+            return None
 
     def _is_time(self) -> bool:
         wake_at = self.wake_at()

@@ -1,28 +1,601 @@
+"""The whole worker over the in-process broker, in virtual time, with a scripted coordinator."""
+
 from __future__ import annotations
 
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
-from broker.memory import MemoryBroker
-from tests.worker.learners import Adder
-from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
+from broker.memory import MemoryBroker, MemoryTransport
+from broker.transport import Outgoing, Post, Transport
+from schemas.digest import update_id_of
+from tests.worker.learners import Adder, Large
+from tests.worker.scripted import Clock, ScriptedCoordinator, config_for
+from worker.availability import Availability
+from worker.errors import StateInUseError, WrongStateError
+from worker.options import Once, UntilRunEnds
+from worker.report import WorkerReport
 from worker.service import WorkerService
-from worker.trainer import InlineTrainer
+from worker.store import Store
+from worker.trainer import InlineTrainer, Job, Moved, Notify, ProcessTrainer
 
 
-def test_a_worker_takes_a_task_trains_and_sends_its_update(tmp_path: Path) -> None:
-    broker, clock = MemoryBroker(), Clock()
-    coordinator = ScriptedCoordinator(broker, Adder())
+class HeldTrainer(InlineTrainer):
+    """Trains when it is told to."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Job, Notify]] = []
+        self.cancelled: list[str] = []
+        self.killed: list[str] = []
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        notify(Moved(job.task_id, 0.0))
+        self.jobs.append((job, notify))
+
+    def release(self) -> None:
+        job, notify = self.jobs.pop()
+        super().submit(job, notify)
+
+    def cancel(self, key: str) -> None:
+        self.cancelled.append(key)
+
+    def kill(self, key: str) -> None:
+        self.killed.append(key)
+        self.jobs = [(job, notify) for job, notify in self.jobs if job.key != key]
+
+
+class Federation:
+    """A broker, a scripted coordinator and workers, all on one clock."""
+
+    coordinator: ScriptedCoordinator
+
+    def __init__(
+        self, folder: Path, learner: Any = None, begins: bool = True, **options: Any
+    ) -> None:
+        self.folder = folder
+        self.clock = Clock()
+        self.broker = MemoryBroker(self.clock)
+        if begins:
+            self.begin(learner, **options)
+        self.transports: list[MemoryTransport] = []
+        self.workers: list[WorkerService] = []  # those that are given time
+        self.opened: list[WorkerService] = []
+        self.scheduled: list[tuple[float, Callable[[], None]]] = []
+
+    def begin(self, learner: Any = None, **options: Any) -> None:
+        self.coordinator = ScriptedCoordinator(self.broker, learner or Adder(), **options)
+
+    def worker(
+        self,
+        learner: str = "Adder",
+        trainer: Any = None,
+        worker_id: str = "w1",
+        minute: Callable[[], float] = lambda: 720.0,
+        observe: Callable[[WorkerReport], None] | None = None,
+        **config: Any,
+    ) -> WorkerService:
+        service = WorkerService(
+            config_for(self.folder / worker_id, learner, worker_id, **config),
+            self.connect,
+            trainer or InlineTrainer(),
+            clock=self.clock,
+            minute=minute,
+            observe=observe,
+        )
+        service.open()
+        self.workers.append(service)
+        self.opened.append(service)
+        self.run()
+        return service
+
+    def connect(self, post: Post) -> Transport:
+        def schedule(delay_s: float, call: Callable[[], None]) -> None:
+            self.scheduled.append((self.clock.now + delay_s, call))
+
+        transport = MemoryTransport(self.broker, post, "worker", schedule=schedule)
+        self.transports.append(transport)
+        return transport
+
+    def run(self, seconds: float = 0.0) -> None:
+        """Let everybody do what there is to do, and what time brings."""
+        end = self.clock.now + seconds
+        for _ in range(20_000):
+            for worker in self.workers:
+                worker.drain()
+            times = [w for w in (worker.wake_at() for worker in self.workers) if w is not None]
+            times += [at for at, _ in self.scheduled]
+            if not times or min(times) > end:
+                self.clock.now = end
+                return
+            self.clock.now = max(self.clock.now, min(times))
+            due = [call for at, call in self.scheduled if at <= self.clock.now]
+            self.scheduled = [(at, c) for at, c in self.scheduled if at > self.clock.now]
+            for call in due:
+                call()
+        raise AssertionError("a busy loop")
+
+    def close(self) -> None:
+        for worker in self.opened:
+            worker.kill()
+
+    def pool_size(self) -> int:
+        """Tasks in the pool that nobody holds."""
+        return self.broker.ready(self.coordinator.names.task_queue)
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Iterator[Federation]:
+    made = Federation(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def in_parts(tmp_path: Path) -> Iterator[Federation]:
+    made = Federation(tmp_path, Large(), part_bytes=64)
+    yield made
+    made.close()
+
+
+def payloads(federation: Federation) -> list[list[float]]:
+    return [np.frombuffer(body, "<f4").tolist() for _, body in federation.coordinator.updates]
+
+
+def test_a_worker_takes_a_task_trains_and_sends_its_update(federation: Federation) -> None:
+    service = federation.worker(data="3")
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    ((update, _),) = federation.coordinator.updates
+    assert payloads(federation) == [[3.0] * 4]
+    task = federation.coordinator.tasks[0]
+    assert update.update_id == update_id_of(1, task.task_id, "w1")
+    assert update.base_digest == federation.coordinator.version.digest  # type: ignore[union-attr]
+    report = service.report
+    assert (report.trained, report.sent, report.open_updates) == (1, 1, 0)
+    assert report.doing == "idle"
+
+
+def test_it_hears_what_became_of_its_update(federation: Federation) -> None:
+    service = federation.worker()
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(60.0)
+    assert service.report.verdicts == {"counted": 1}
+
+
+def test_it_trains_version_after_version(federation: Federation) -> None:
+    service = federation.worker()
+    for version in range(5):
+        federation.coordinator.offer()
+        federation.coordinator.publish_version(version)
+        federation.run(1.0)
+    assert [update.base_version for update, _ in federation.coordinator.updates] == list(range(5))
+    assert service.report.version == 4
+    models = federation.folder / "w1" / "models"
+    assert len(list(models.iterdir())) == 2
+
+
+def test_several_workers_share_the_pool(federation: Federation) -> None:
+    for number in range(3):
+        federation.worker(worker_id=f"w{number}")
+    for _ in range(3):
+        federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(1.0)
+    assert {u.worker_id for u, _ in federation.coordinator.updates} == {"w0", "w1", "w2"}
+
+
+def test_a_worker_that_comes_before_the_coordinator_waits(tmp_path: Path) -> None:
+    federation = Federation(tmp_path, begins=False)
+    federation.worker()
+    federation.run(30.0)
+    federation.begin()
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(120.0)
+    assert len(federation.coordinator.updates) == 1
+    federation.close()
+
+
+def test_training_goes_on_offline_and_the_update_comes_when_it_is_back(
+    federation: Federation,
+) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    service.go_offline()
+    federation.run()
+    assert not service.report.online
+    trainer.release()
+    federation.run(86400.0)
+    assert service.report.open_updates == 1
+    service.go_online()
+    federation.run()
+    assert len(federation.coordinator.updates) == 1
+    assert service.report.open_updates == 0
+
+
+def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
+    federation: Federation,
+) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    service.kill()
+    assert trainer.killed == [f"w1/{task.task_id}"]
+    federation.worker()
+    federation.run(1.0)
+    assert [u.task_id for u, _ in federation.coordinator.updates] == [task.task_id]
+    assert len(federation.coordinator.taken) == 1, "its start and its model were on disk"
+
+
+def test_a_worker_killed_before_the_start_asks_again(federation: Federation) -> None:
+    federation.coordinator.answers = True
+    service = federation.worker()
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.coordinator.answers = False
+    federation.run()
+    assert len(federation.coordinator.taken) == 1
+    service.kill()
+    federation.coordinator.answers = True
+    federation.worker()
+    federation.run(1.0)
+    assert len(federation.coordinator.taken) == 2
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_an_update_that_was_not_confirmed_is_sent_again_as_it_was(federation: Federation) -> None:
+    federation.worker(data="2")
+    federation.coordinator.offer()
+    federation.broker.hold_confirms()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    federation.workers.pop().kill()
+    federation.broker.release_confirms()
+    federation.worker(data="5")
+    federation.run(1.0)
+    first, *others = federation.coordinator.updates
+    assert all(other == first for other in others)
+    assert {tuple(p) for p in payloads(federation)} == {(2.0,) * 4}
+
+
+def test_a_task_redelivered_after_it_was_done_is_not_trained_again(
+    federation: Federation,
+) -> None:
+    federation.worker()
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(1.0)
+    federation.coordinator.publish_version(1)
+    federation.coordinator.offer(task_id=task.task_id)
+    federation.run(60.0)
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_a_lost_connection_is_made_again_and_nothing_is_lost(federation: Federation) -> None:
+    federation.worker()
+    for version in range(4):
+        federation.broker.drop(federation.transports[0])
+        federation.coordinator.offer()
+        federation.coordinator.publish_version(version)
+        federation.run(90.0)
+    assert len(federation.coordinator.updates) == 4
+
+
+def test_an_upload_in_parts_waits_for_its_verdict(in_parts: Federation) -> None:
+    in_parts.coordinator.gives_verdicts = False
+    service = in_parts.worker("Large")
+    in_parts.coordinator.offer()
+    in_parts.coordinator.publish_version(0)
+    in_parts.run(1.0)
+    ((update, payload),) = in_parts.coordinator.updates
+    assert (update.parts, payload) == (4, b"")
+    body = b"".join(part for _, part in in_parts.coordinator.parts)
+    assert np.frombuffer(body, "<f4").tolist() == [1.0] * 64
+    assert service.report.open_updates == 1
+    in_parts.coordinator.verdicts[update.update_id] = "counted"
+    in_parts.run(60.0)
+    assert service.report.open_updates == 0
+    assert service.report.verdicts == {"counted": 1}
+
+
+def test_a_restart_asks_for_the_verdict_of_an_upload_and_sends_what_is_missing(
+    in_parts: Federation,
+) -> None:
+    in_parts.coordinator.gives_verdicts = False
+    in_parts.worker("Large")
+    in_parts.coordinator.offer()
+    in_parts.coordinator.publish_version(0)
+    in_parts.run(1.0)
+    in_parts.workers.pop().kill()
+    (update, _) = in_parts.coordinator.updates[0]
+    in_parts.coordinator.missing[update.update_id] = (1, 3)
+    in_parts.worker("Large")
+    in_parts.run(1.0)
+    assert [part.index for part, _ in in_parts.coordinator.parts] == [0, 1, 2, 3, 1, 3]
+    assert len(in_parts.coordinator.updates) == 2
+
+
+def test_a_task_no_longer_wanted_is_forgotten(federation: Federation) -> None:
+    task = federation.coordinator.offer()
+    federation.coordinator.unwanted.add(task.task_id)
+    federation.worker()
+    federation.coordinator.publish_version(0)
+    federation.run(1.0)
+    assert federation.coordinator.declined == []
+    assert federation.pool_size() == 0
+    assert Store(federation.folder / "w1").held() is None
+
+
+def test_a_model_that_is_not_where_it_should_be_is_declined(federation: Federation) -> None:
+    federation.coordinator.offer()
+    found = federation.coordinator.publish_version(0)
+    federation.coordinator.version = replace(found, offset=found.offset + 1)
+    service = federation.worker()
+    federation.run(20.5)
+    (declined,) = federation.coordinator.declined
+    assert declined.reason.startswith("model gone")
+    assert service.report.declined == 1
+
+
+def test_a_raising_learner_is_tried_three_times(
+    federation: Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation.worker("Raising")
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(30.0)
+    (declined,) = federation.coordinator.declined
+    assert declined.reason == "crashed 3 times on it: ValueError: no such data here"
+    assert capsys.readouterr().err.count("Traceback") == 3
+
+
+def test_a_learner_with_another_layout_is_declined_at_once(
+    federation: Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation.worker("Large")
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(1.0)
+    assert "layout differs" in federation.coordinator.declined[0].reason
+
+
+@pytest.mark.parametrize("body", [b"", b"nonsense", b"fmq\0" + bytes(100)])
+def test_what_is_no_task_is_dead_lettered(federation: Federation, body: bytes) -> None:
+    names = federation.coordinator.names
+    federation.worker()
+    federation.coordinator.transport.publish(
+        Outgoing(names.task_exchange, names.task_key, body, "x")
+    )
+    federation.coordinator.publish_version(0)
+    federation.run(1.0)
+    assert federation.pool_size() == 0
+    assert federation.broker.ready(names.parked_queue) == 1
+    federation.coordinator.offer()
+    federation.run(60.0)
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_a_full_disk_loses_no_task_and_work_goes_on_when_there_is_room(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(store: Store, task: object) -> None:
+        from worker.errors import StoreError
+
+        raise StoreError(os.strerror(errno.ENOSPC))
+
+    service = federation.worker()
+    federation.coordinator.offer()
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "keep_task", full)
+        federation.coordinator.publish_version(0)
+        federation.run(5.0)
+        assert service.report.doing == "keeping"
+        assert federation.coordinator.taken == []
+    federation.run(60.0)
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_stopping_declines_what_was_not_begun_and_leaves(federation: Federation) -> None:
+    service = federation.worker()
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.coordinator.answers = False
+    federation.run()
+    assert service.stop()
+    assert federation.coordinator.declined[0].reason == "shutting down"
+    assert federation.coordinator.presences[-1].leaving
+    assert service.report.exit_code == 0
+
+
+def test_stopping_a_training_keeps_the_task_for_the_next_start(federation: Federation) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    service.stop()
+    assert trainer.cancelled == [f"w1/{task.task_id}"]
+    held = Store(federation.folder / "w1").held()
+    assert held is not None
+    assert held.attempts == 0
+    federation.worker()
+    federation.run(1.0)
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_once_does_one_task_and_leaves(federation: Federation) -> None:
+    federation.coordinator.publish_version(0)
+    for _ in range(2):
+        federation.coordinator.offer()
+    service = federation.worker(options={"plan": Once(30.0)})
+    federation.run(1.0)
+    assert service.report.exit_code == 0
+    assert len(federation.coordinator.updates) == 1
+    assert federation.pool_size() == 1
+
+
+def test_once_leaves_in_order_when_nothing_is_due(federation: Federation) -> None:
+    federation.coordinator.publish_version(0)
+    service = federation.worker(options={"plan": Once(30.0)})
+    federation.run(29.0)
+    assert service.report.exit_code is None
+    federation.run(2.0)
+    assert service.report.exit_code == 0
+    assert service.report.reason == "nothing was due"
+
+
+def test_once_without_a_broker_is_an_error_and_loses_nothing(federation: Federation) -> None:
+    federation.broker.down()
+    service = federation.worker(options={"plan": Once(30.0)})
+    federation.run(31.0)
+    assert service.report.exit_code == 1
+
+
+def test_once_flushes_the_outbox_first(federation: Federation) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    service.go_offline()
+    federation.run()
+    trainer.release()
+    federation.run()
+    federation.workers.pop().kill()
+    service = federation.worker(options={"plan": Once(30.0)})
+    federation.run(31.0)
+    assert service.report.exit_code == 0
+    assert service.report.sent == 1
+
+
+@pytest.mark.parametrize(("state", "code"), [("ended", 0), ("draining", 0), ("failed", 1)])
+def test_until_the_run_ends(federation: Federation, state: Any, code: int) -> None:
+    service = federation.worker(options={"plan": UntilRunEnds()})
+    federation.run(5.0)
+    assert service.report.exit_code is None
+    federation.coordinator.state = state
+    federation.coordinator.push()
+    federation.run(5.0)
+    assert service.report.exit_code == code
+
+
+def test_a_wrong_password_ends_the_worker(federation: Federation) -> None:
+    class Refusing(MemoryTransport):
+        def start(self) -> None:
+            from broker.transport import Failed
+
+            self.client.post(Failed("ACCESS_REFUSED"))
+
     service = WorkerService(
-        config_for(tmp_path, data="3"), reached_by(broker), InlineTrainer(), clock=clock
+        config_for(federation.folder / "w9", worker_id="w9"),
+        lambda post: Refusing(federation.broker, post),
+        InlineTrainer(),
+        clock=federation.clock,
     )
     service.open()
     service.drain()
+    assert service.report.exit_code == 1
+    assert "ACCESS_REFUSED" in service.report.reason
+
+
+def test_a_flaky_worker_comes_and_goes_by_its_seed(federation: Federation) -> None:
+    def spells(folder: str) -> list[tuple[float, bool]]:
+        seen: list[tuple[float, bool]] = []
+        began = federation.clock.now
+
+        def observe(report: WorkerReport) -> None:
+            at = round(federation.clock.now - began, 6)
+            if not seen or seen[-1][1] != report.online:
+                seen.append((at, report.online))
+
+        federation.workers.clear()
+        federation.folder = federation.folder / folder
+        federation.worker(observe=observe, availability=Availability(10.0, 10.0))
+        federation.run(500.0)
+        federation.workers.pop().kill()
+        return seen
+
+    first = spells("a")
+    assert len(first) > 10
+    # To the microsecond the same, though it reconnects at other times of the day.
+    assert [online for _, online in first] == [online for _, online in spells("b")]
+
+
+def test_outside_of_its_hours_a_worker_is_not_connected(federation: Federation) -> None:
+    from settings.hours import Hours
+
+    minute = 0.0
+    service = federation.worker(
+        minute=lambda: minute, availability=Availability(hours=Hours(60, 120))
+    )
+    federation.run(10.0)
+    assert not service.report.online
+    minute = 61.0
+    federation.run(3600.0)
+    assert service.report.online
+
+
+def test_a_state_folder_is_one_workers_at_a_time(federation: Federation) -> None:
+    federation.worker()
+    with pytest.raises(StateInUseError):
+        federation.worker()
+
+
+def test_a_state_folder_is_one_workers_for_ever(federation: Federation) -> None:
+    federation.worker().kill()
+    other = WorkerService(
+        config_for(federation.folder / "w1", worker_id="w2"),
+        federation.connect,
+        InlineTrainer(),
+        clock=federation.clock,
+    )
+    with pytest.raises(WrongStateError):
+        other.open()
+
+
+def test_a_worker_with_its_own_thread_and_training_process(tmp_path: Path) -> None:
+    broker, done = MemoryBroker(), threading.Event()
+    coordinator = ScriptedCoordinator(broker, Adder())
+
+    def observe(report: WorkerReport) -> None:
+        if report.sent == 1:
+            done.set()
+
+    trainer = ProcessTrainer()
+    service = WorkerService(
+        config_for(tmp_path), lambda post: MemoryTransport(broker, post), trainer, observe=observe
+    )
+    service.start()
     coordinator.offer()
     coordinator.publish_version(0)
-    service.drain()
-    ((_, payload),) = coordinator.updates
-    assert np.frombuffer(payload, "<f4").tolist() == [3.0] * 4
-    assert service.report.verdicts == {"counted": 1}
+    assert done.wait(60.0)
     assert service.stop()
+    trainer.close()
+    assert service.report.exit_code == 0
+    assert len(coordinator.updates) == 1
+
+
+def test_killing_a_worker_with_its_own_thread_frees_its_folder(tmp_path: Path) -> None:
+    broker = MemoryBroker()
+    for _ in range(2):
+        service = WorkerService(
+            config_for(tmp_path), lambda post: MemoryTransport(broker, post), InlineTrainer()
+        )
+        service.start()
+        service.kill()
+        service.kill()
+        assert service.join(10.0)
