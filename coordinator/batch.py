@@ -399,9 +399,12 @@ class Batch:
                     run.run_id,
                     state="collecting",
                     version=action.version,
+                    rounds=run.policy.rounds,
                     opened_at=action.opened_at,
                     deadline_at=action.deadline_at,
                     extensions=0,
+                    why="",
+                    ended_at=None,
                 )
             case ExtendRound():
                 work.update_run(

@@ -181,13 +181,13 @@ class CoordinatorService:
         self._tasks = TaskOutlet(self._transport, self._task_message)
         self._offset_hint: tuple[int, int] | None = None
         self._mend_at: float | None = None
+        self._note_at: float | None = None
         self._kept: list[MailboxEvent] = []
         self._retry_at: float | None = None
         self._failures = 0
         self._redeclare = False
         self._state: State
         self._load(row)
-        self._note_at: float | None = None
         self._forget_connection()
 
     # from the outside
@@ -544,6 +544,7 @@ class CoordinatorService:
         self._state = restore_state(
             row, incarnation, tasks, len(counted), self._policy, self._now()
         )
+        self._note_at = self._now()  # a setting may have changed: tasks may have to be offered
         self._reopened = isinstance(self._state, Closed) and row.state != "closed"
         self._versions = Versions(row.run_id, self._layout, self._store, self._spool, self._models)
         self._versions.add_again(counted)

@@ -191,6 +191,8 @@ def restore_state(
     match row.state:
         case "closed":
             return Closed(run)
+        case "paused" if counted >= policy.quorum:  # the quorum was lowered
+            return Collecting(run, counted, min(row.opened_at, now), now, row.extensions)
         case "paused":
             return Paused(run, counted, min(row.opened_at, now))
         case "collecting":
@@ -201,7 +203,7 @@ def restore_state(
                 )
             return Collecting(run, counted, min(row.opened_at, now), deadline_at, row.extensions)
         case _:
-            if row.why == "all rounds are done" and row.version < policy.rounds:
-                return Closed(run)  # rounds were added: the run goes on
+            if row.version < policy.rounds and (ends_at is None or now < ends_at):
+                return Closed(run)  # rounds or time were added: the run goes on
             # It has ended; what still comes is recorded for a while.
             return Draining(run, now + policy.drain_s)

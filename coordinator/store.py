@@ -292,12 +292,6 @@ class Work:
         )
         return self._rows(TaskRow, query)
 
-    def any_published(self, run_id: str) -> bool:
-        """Whether the broker has confirmed any task of a run."""
-        table = schema.tasks
-        query = select(table.c.task_id).where(table.c.run_id == run_id, table.c.published).limit(1)
-        return self._connection.execute(query).first() is not None
-
     # updates
 
     def ledger_row(self, update_id: str) -> LedgerRow | None:

@@ -17,7 +17,7 @@ from tests.coordinator.world import MakeWorld, World
 
 def people(world: World) -> MemoryTransport:
     """Somebody with access to the broker."""
-    transport = MemoryTransport(world.broker, [].append, "people")
+    transport = MemoryTransport(world.broker, lambda event: None, "people")
     transport.start()
     return transport
 
@@ -223,18 +223,24 @@ def test_a_task_that_came_back_is_published_when_there_is_a_queue(make_world: Ma
     assert {row.published for row in world.open_tasks()} <= {True, False}
 
 
-def test_a_new_run_finds_no_task_of_an_earlier_one_in_the_pool(make_world: MakeWorld) -> None:
+def test_a_new_run_deletes_the_models_of_earlier_ones_and_wants_none_of_their_tasks(
+    make_world: MakeWorld,
+) -> None:
     world = make_world()
     earlier = world.run_row().run_id
     stream = world.model_queue()
     world.restart(new_run=True)
     assert world.run_row().run_id != earlier
-    assert world.ready("task") == 2
     assert world.broker.ready(stream) == 0
+    worker = world.somebody()
+    task, tag = worker.take()
+    worker.transport.ack(tag)
+    assert task.run_id == earlier
+    assert not world.ask_start(worker, task).wanted
     assert world.begin_task(world.somebody())[0].run_id == world.run_row().run_id
 
 
-@pytest.mark.parametrize("step", ["after purge", "before purge", "after declare"])
+@pytest.mark.parametrize("step", ["before delete", "after delete", "after declare"])
 def test_a_new_run_that_is_killed_while_it_tidies_up_tidies_up_again(
     make_world: MakeWorld, steps: Steps, step: str
 ) -> None:
