@@ -1,16 +1,28 @@
-"""A coordinator that does what a test tells it, over the in-process broker."""
+"""A coordinator that does what a test tells it, over any transport."""
 
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from broker.memory import MemoryBroker, MemoryTransport
-from broker.topology import Names
-from broker.transport import AnswerTo, Delivered, Event, Outgoing, Post, Transport
+from broker.topology import Names, Topology
+from broker.transport import (
+    AnswerTo,
+    Confirmed,
+    Connected,
+    Declared,
+    Delivered,
+    Event,
+    Outgoing,
+    Post,
+    Transport,
+)
 from learning.learner import Learner, parameters_of
 from schemas.digest import digest_of, identify
 from schemas.messages import (
@@ -33,6 +45,7 @@ from worker.config import WorkerConfig
 from worker.options import Options
 
 FEDERATION = "test"
+DEADLINE_S = 60.0
 RUN = identify("run", 1)
 LEARNERS = Path(__file__).parent / "learners.py"
 
@@ -63,7 +76,7 @@ class Version:
 class ScriptedCoordinator:
     """Answers as a coordinator would; a test reads what it heard and changes what it says."""
 
-    broker: MemoryBroker
+    make_transport: Callable[[Post], Transport]
     learner: Learner
     part_bytes: int = 4 * 1024 * 1024
     model_part_bytes: int = 16
@@ -88,11 +101,27 @@ class ScriptedCoordinator:
         self._numbers = itertools.count()
         self._asked: dict[str, tuple[AnswerTo, Presence]] = {}
         self._offset = 0
-        self.transport = MemoryTransport(self.broker, self._post, "coordinator")
+        # Over the in-process broker these have happened when the call returns.
+        self._connected, self._declared = threading.Event(), threading.Event()
+        self._confirmed: set[int] = set()
+        self.transport = self.make_transport(self._post)
         self.transport.start()
-        self.transport.declare(self.names.topology)
-        self._control = self.transport.consume(self.names.control_queue, 100)
-        self._updates = self.transport.consume(self.names.update_queue(), 100)
+        assert self._connected.wait(DEADLINE_S)
+        self._declare(self.names.topology)
+        self.transport.consume(self.names.control_queue, 100)
+        self.transport.consume(self.names.update_queue(), 100)
+
+    def _declare(self, topology: Topology) -> None:
+        self._declared.clear()
+        self.transport.declare(topology)
+        assert self._declared.wait(DEADLINE_S)
+
+    def _publish(self, message: Outgoing) -> None:
+        token = self.transport.publish(message)
+        deadline = time.monotonic() + DEADLINE_S
+        while token not in self._confirmed:
+            assert time.monotonic() < deadline, "not confirmed"
+            time.sleep(0.005)
 
     def publish_version(self, number: int = 0) -> Version:
         """Put a model version into the stream, and tell those who wait."""
@@ -106,13 +135,13 @@ class ScriptedCoordinator:
             number, digest_of(body), layout.digest, len(body), parts, self._offset
         )
         queue = self.names.model_queue(RUN, len(body))
-        self.transport.declare(replace(self.names.topology, queues=(queue,), bindings=()))
+        self._declare(replace(self.names.topology, queues=(queue,), bindings=()))
         for index in range(parts):
             start, end = part_span(index, len(body), self.model_part_bytes)
             part = ModelPart(
                 RUN, self.incarnation, number, self.version.digest, len(body), index, parts
             )
-            self.transport.publish(Outgoing("", queue.name, encode(part, body[start:end])))
+            self._publish(Outgoing("", queue.name, encode(part, body[start:end])))
         self._offset += parts
         self.push()
         return self.version
@@ -133,7 +162,7 @@ class ScriptedCoordinator:
         )
         task = replace(task, **changes)
         self.tasks.append(task)
-        self.transport.publish(
+        self._publish(
             Outgoing(self.names.task_exchange, self.names.task_key, encode(task), task.task_id)
         )
         return task
@@ -181,10 +210,19 @@ class ScriptedCoordinator:
         )
 
     def _post(self, event: Event) -> None:
-        if isinstance(event, Delivered):
-            message, payload = decode(event.body)
-            self._heard(message, bytes(payload), event.answer_to)
-            self.transport.ack(event.tag)
+        match event:
+            case Connected():
+                self._connected.set()
+            case Declared():
+                self._declared.set()
+            case Confirmed(token):
+                self._confirmed.add(token)
+            case Delivered():
+                message, payload = decode(event.body)
+                self._heard(message, bytes(payload), event.answer_to)
+                self.transport.ack(event.tag)
+            case _:
+                pass
 
     def _heard(self, message: object, payload: bytes, to: AnswerTo | None) -> None:
         match message:
@@ -218,5 +256,5 @@ def config_for(
 
 
 def reached_by(broker: MemoryBroker) -> Callable[[Post], Transport]:
-    """How a worker reaches an in-process broker."""
-    return lambda post: MemoryTransport(broker, post, "worker")
+    """How an in-process broker is reached."""
+    return lambda post: MemoryTransport(broker, post)

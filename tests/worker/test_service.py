@@ -17,7 +17,7 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.transport import Outgoing, Post, Transport
 from schemas.digest import update_id_of
 from tests.worker.learners import Adder, Large
-from tests.worker.scripted import Clock, ScriptedCoordinator, config_for
+from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
 from worker.errors import StateInUseError, WrongStateError
 from worker.options import Once, UntilRunEnds
@@ -70,7 +70,9 @@ class Federation:
         self.scheduled: list[tuple[float, Callable[[], None]]] = []
 
     def begin(self, learner: Any = None, **options: Any) -> None:
-        self.coordinator = ScriptedCoordinator(self.broker, learner or Adder(), **options)
+        self.coordinator = ScriptedCoordinator(
+            reached_by(self.broker), learner or Adder(), **options
+        )
 
     def worker(
         self,
@@ -258,16 +260,21 @@ def test_a_worker_killed_before_the_start_asks_again(federation: Federation) -> 
 
 
 def test_an_update_that_was_not_confirmed_is_sent_again_as_it_was(federation: Federation) -> None:
-    federation.worker(data="2")
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer, data="2")
     federation.coordinator.offer()
-    federation.broker.hold_confirms()
     federation.coordinator.publish_version(0)
     federation.run()
+    federation.broker.hold_confirms()
+    trainer.release()
+    federation.run()
+    assert len(federation.coordinator.updates) == 1
     federation.workers.pop().kill()
     federation.broker.release_confirms()
     federation.worker(data="5")
     federation.run(1.0)
     first, *others = federation.coordinator.updates
+    assert others, "or the confirm was heard"
     assert all(other == first for other in others)
     assert {tuple(p) for p in payloads(federation)} == {(2.0,) * 4}
 
@@ -569,16 +576,14 @@ def test_a_state_folder_is_one_workers_for_ever(federation: Federation) -> None:
 
 def test_a_worker_with_its_own_thread_and_training_process(tmp_path: Path) -> None:
     broker, done = MemoryBroker(), threading.Event()
-    coordinator = ScriptedCoordinator(broker, Adder())
+    coordinator = ScriptedCoordinator(reached_by(broker), Adder())
 
     def observe(report: WorkerReport) -> None:
         if report.sent == 1:
             done.set()
 
     trainer = ProcessTrainer()
-    service = WorkerService(
-        config_for(tmp_path), lambda post: MemoryTransport(broker, post), trainer, observe=observe
-    )
+    service = WorkerService(config_for(tmp_path), reached_by(broker), trainer, observe=observe)
     service.start()
     coordinator.offer()
     coordinator.publish_version(0)
@@ -592,9 +597,7 @@ def test_a_worker_with_its_own_thread_and_training_process(tmp_path: Path) -> No
 def test_killing_a_worker_with_its_own_thread_frees_its_folder(tmp_path: Path) -> None:
     broker = MemoryBroker()
     for _ in range(2):
-        service = WorkerService(
-            config_for(tmp_path), lambda post: MemoryTransport(broker, post), InlineTrainer()
-        )
+        service = WorkerService(config_for(tmp_path), reached_by(broker), InlineTrainer())
         service.start()
         service.kill()
         service.kill()
