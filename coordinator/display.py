@@ -6,13 +6,12 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, TextIO
 
 from coordinator.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.live import Live
+    from tqdm import tqdm
 
 
 class Display(AbstractContextManager["Display"], Protocol):
@@ -55,19 +54,25 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A few lines that are drawn again in place."""
+    """Two bars and two lines, drawn again in place."""
 
     def __init__(self, stream: TextIO = sys.stdout) -> None:
         self._stream = stream
-        self._live: Live | None = None
+        self._bars: list[tqdm[NoReturn]] = []
 
     def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.live import Live
+        from tqdm import tqdm
 
-        console = Console(file=self._stream)
-        self._live = Live(console=console, refresh_per_second=8)
-        self._live.start()
+        forms = (
+            "rounds   {bar:30} {n_fmt}/{total_fmt}  {desc}",
+            "updates  {bar:30} {n_fmt}/{total_fmt}  {desc}",
+            "         {desc}",
+            "offline  {desc}",
+        )
+        self._bars = [
+            tqdm(total=1, position=place, file=self._stream, bar_format=form, leave=True)
+            for place, form in enumerate(forms)
+        ]
         return self
 
     def __exit__(
@@ -76,13 +81,25 @@ class LiveDisplay:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._live is not None:
-            self._live.stop()
+        for bar in self._bars:
+            bar.close()
 
     def show(self, progress: Progress) -> None:
         """Draw the view again."""
-        if self._live is not None:
-            self._live.update(_view(progress))
+        note = f" ({progress.note})" if progress.note else ""
+        about = metrics_of(progress.metrics, progress.evaluated)
+        offline = ", ".join(progress.offline) or "nobody"
+        self._draw(0, f"{progress.state}{note}", progress.version, progress.rounds)
+        tasks = f"{progress.online} workers online, {progress.open_tasks} tasks in flight"
+        self._draw(1, tasks, progress.counted, progress.goal)
+        self._draw(2, "  ".join([*about, updates_of(progress.updates)]))
+        self._draw(3, offline)
+
+    def _draw(self, place: int, text: str, done: int = 0, total: int = 1) -> None:
+        bar = self._bars[place]
+        bar.total, bar.n = total, min(done, total)
+        bar.set_description_str(text, refresh=False)
+        bar.refresh()
 
 
 def line_of(progress: Progress) -> str:
@@ -91,7 +108,8 @@ def line_of(progress: Progress) -> str:
     parts.append(progress.state + (f" ({progress.note})" if progress.note else ""))
     if progress.state == "collecting":
         parts.append(f"{progress.counted}/{progress.goal} updates")
-    parts.append(f"{progress.online} online")
+    away = f", {len(progress.offline)} offline" if progress.offline else ""
+    parts.append(f"{progress.online} online{away}")
     parts.extend(metrics_of(progress.metrics, progress.evaluated))
     if progress.updates:
         parts.append(updates_of(progress.updates))
@@ -107,26 +125,3 @@ def metrics_of(metrics: Mapping[str, float], version: int) -> list[str]:
 def updates_of(updates: Mapping[str, int]) -> str:
     """Verdicts and their counts, in words."""
     return "updates: " + (", ".join(f"{n} {verdict}" for verdict, n in updates.items()) or "none")
-
-
-def _view(progress: Progress) -> RenderableType:
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row("run", f"{progress.run_id[:8]}  {progress.state}  {progress.note}")
-    grid.add_row(
-        "rounds",
-        ProgressBar(progress.rounds, progress.version, width=40),
-        f"{progress.version}/{progress.rounds}",
-    )
-    grid.add_row(
-        "updates",
-        ProgressBar(progress.goal, progress.counted, width=40),
-        f"{progress.counted}/{progress.goal}",
-    )
-    grid.add_row("workers", f"{progress.online} online, {progress.open_tasks} tasks in flight")
-    about = [*metrics_of(progress.metrics, progress.evaluated), updates_of(progress.updates)]
-    return Group(grid, Text("  ".join(about)))

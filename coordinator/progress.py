@@ -16,6 +16,7 @@ class Progress:
         counted: Updates counted in the open round, of `goal`.
         updates: Verdict to count, over the whole run.
         online: Workers heard of lately.
+        offline: Ids of workers that were there and are not now; the first of them by name.
         metrics: Of the newest version that was evaluated, `evaluated`.
     """
 
@@ -30,6 +31,7 @@ class Progress:
     updates: Mapping[str, int]
     evaluated: int = -1
     metrics: Mapping[str, float] = field(default_factory=dict)
+    offline: tuple[str, ...] = ()
     note: str = ""
 
 

@@ -473,7 +473,7 @@ def test_a_field_that_a_command_needs_is_asked_for(tmp_path: Path) -> None:
 def test_settings_bring_no_array_library() -> None:
     program = (
         "import sys, settings, settings.command, settings.logging\n"
-        "print(*{'numpy', 'torch', 'sqlalchemy', 'rich', 'pika', 'tomllib'} & {*sys.modules})"
+        "print(*{'numpy', 'torch', 'sqlalchemy', 'tqdm', 'pika', 'tomllib'} & {*sys.modules})"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program],
