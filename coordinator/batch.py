@@ -56,6 +56,7 @@ from coordinator.intake import (
     Whole,
     fault_of,
     header_fault,
+    incarnation_fault,
     missing_parts,
     receive,
 )
@@ -147,10 +148,7 @@ class Batch:
     def _receive(self, body: bytes) -> None:
         match receive(body, self._desk.expected):
             case Newer() as newer:
-                raise Restored(
-                    f"{newer.reason}: the store was restored from a backup, or belongs to another "
-                    "broker. Start with --restored to go on from the store in a new incarnation"
-                )
+                raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
                 self._record_stray(body, stray)
             case Whole() as whole:
@@ -290,6 +288,10 @@ class Batch:
             self._record_stray(body, Stray("malformed", str(error)))
             return
         match message:
+            case Taken() | Declined() if incarnation_fault(message.incarnation):
+                reason = incarnation_fault(message.incarnation)
+                stray = Stray("malformed", reason, message.worker_id, message.task_id)
+                self._record_stray(body, stray)
             case Taken():
                 self._taken(message, asking)
             case Declined():
@@ -344,10 +346,8 @@ class Batch:
     def _refuse_newer(self, incarnation: int) -> None:
         ours = self.state.run.incarnation
         if incarnation > ours:
-            raise Restored(
-                f"a message of incarnation {incarnation} came, the store has {ours}: it was "
-                "restored from a backup. Start with --restored to go on in a new incarnation"
-            )
+            what = f"a message of incarnation {incarnation} came, the store has {ours}"
+            raise Restored(incarnation, what)
 
     # what the broker gave up on
 
@@ -355,6 +355,7 @@ class Batch:
         """A message that the broker dead-lettered; `attempts` is how often it was taken up."""
         self.effects.append(Ack(delivery.tag))
         body = delivery.body
+        self._work.forget_parked(digest_of(body))
         if attempts > POISON_ATTEMPTS:
             reason = f"taken up {POISON_ATTEMPTS} times, and each time the coordinator stopped"
             self._record_stray(body, Stray("poison", reason))

@@ -27,7 +27,19 @@ class Fenced(StoreError):
 
 
 class Restored(StoreError):
-    """A message is newer than the store: the store was restored from a backup."""
+    """A message is newer than the store: the store was restored from a backup.
+
+    Args:
+        incarnation: The message's.
+        what: What came and what the store has.
+    """
+
+    def __init__(self, incarnation: int, what: str) -> None:
+        super().__init__(
+            f"{what}: the store was restored from a backup, or belongs to another broker. Start "
+            "with --restored to go on from the store in a new incarnation"
+        )
+        self.incarnation = incarnation
 
 
 class RunError(CoordinatorError):

@@ -19,6 +19,7 @@ from schemas.layout import Layout
 from schemas.messages import Update, UpdatePart, decode, part_count, part_span
 
 CODEC = "none"
+INCARNATION_MAX = 2**52  # far from now in milliseconds, and messages can name a few more
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,13 @@ def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[i
     return tuple(i for i in range(part_count(update_bytes, part_bytes)) if i not in here)
 
 
+def incarnation_fault(incarnation: int) -> str:
+    """Why no store can have this incarnation, or ""."""
+    if incarnation > INCARNATION_MAX:
+        return f"no store is of incarnation {incarnation}"
+    return ""
+
+
 def _newer(update: Update | UpdatePart, expected: Expected) -> Newer | None:
     if update.incarnation > expected.incarnation:
         return Newer(
@@ -157,6 +165,9 @@ def _newer(update: Update | UpdatePart, expected: Expected) -> Newer | None:
 def _identity_fault(update: Update | UpdatePart) -> Stray | None:
     if update.update_id != update_id_of(update.incarnation, update.task_id, update.worker_id):
         reason = "its update id does not follow from its task and worker"
+        return Stray("malformed", reason, update.worker_id, update.task_id)
+    reason = incarnation_fault(update.incarnation)
+    if reason:
         return Stray("malformed", reason, update.worker_id, update.task_id)
     return None
 

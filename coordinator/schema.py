@@ -40,6 +40,7 @@ store = Table(
     metadata,
     Column("schema_version", Integer, nullable=False),
     Column("incarnation", Integer, nullable=False),
+    Column("seen_incarnation", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("federation", String, nullable=False),
 )

@@ -55,7 +55,7 @@ from coordinator.effects import (
     PublishRefused,
     PublishTask,
 )
-from coordinator.errors import BrokerRefused, StoreError
+from coordinator.errors import BrokerRefused, CoordinatorError, Fenced, Restored, StoreError
 from coordinator.evaluation import Evaluation
 from coordinator.events import TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected
@@ -177,7 +177,7 @@ class CoordinatorService:
         opened.callback(self._transport.stop)
         self._stream = ModelStream(self._transport, self._now, self._model_ready)
         self._present = PresentWorkers()
-        self._attempts: dict[int, int] = {}
+        self._attempts: dict[str, int] = {}
         self._tasks = TaskOutlet(self._transport, self._task_message)
         self._offset_hint: tuple[int, int] | None = None
         self._mend_at: float | None = None
@@ -282,7 +282,11 @@ class CoordinatorService:
     def handle(self, events: list[MailboxEvent]) -> None:
         """Take what happened, in order, and look at the clock."""
         self._clock.look()
-        self._guarded(lambda: self._handle(events))
+        try:
+            self._guarded(lambda: self._handle(events))
+        except CoordinatorError as error:
+            self._note_why_it_stops(error)
+            raise
 
     def _handle(self, events: list[MailboxEvent]) -> None:
         if self._mend_at is not None:
@@ -465,7 +469,7 @@ class CoordinatorService:
         return kept
 
     def _process(self, deliveries: deque[Delivered], due: bool) -> None:
-        self._note_attempts(deliveries)
+        parked = self._note_attempts(deliveries)
         while deliveries or due or isinstance(self._state, Closed):
             if isinstance(self._state, Closed):
                 self._make_version()
@@ -473,6 +477,8 @@ class CoordinatorService:
             batch = self._transact(deliveries, due)
             due = False
             self._carry_out(batch.effects)
+        for digest in parked:
+            del self._attempts[digest]
         self._progress()
 
     def _transact(self, deliveries: deque[Delivered], due: bool) -> Batch:
@@ -494,15 +500,31 @@ class CoordinatorService:
         self._committed(batch)
         return batch
 
-    def _note_attempts(self, deliveries: deque[Delivered]) -> None:
-        """A parked message's attempt is on disk before it is decoded: it may be what kills us."""
+    def _note_attempts(self, deliveries: deque[Delivered]) -> set[str]:
+        """A parked message's attempt is on disk before it is decoded: it may be what kills us.
+
+        Only the first in a process counts: what else fails meanwhile is not the message's doing.
+        """
         parked = [d for d in deliveries if self._consumers[d.consumer] == self._take_parked]
-        if parked:
+        digests = {digest_of(d.body) for d in parked}
+        unknown = digests - self._attempts.keys()
+        if unknown:
             with self._store.transaction() as work:
-                self._attempts = {d.tag: work.attempt_parked(digest_of(d.body)) for d in parked}
+                attempts = {digest: work.attempt_parked(digest) for digest in sorted(unknown)}
+            self._attempts.update(attempts)
+        return digests
 
     def _take_parked(self, batch: Batch, delivery: Delivered) -> None:
-        batch.take_parked(delivery, self._attempts.get(delivery.tag, 1))
+        batch.take_parked(delivery, self._attempts.get(digest_of(delivery.body), 1))
+
+    def _note_why_it_stops(self, error: CoordinatorError) -> None:
+        """What the next start has to know; this one stops whether or not it can be written."""
+        with contextlib.suppress(OSError, SQLAlchemyError, Fenced):
+            if isinstance(error, Restored):
+                self._store.see_incarnation(error.incarnation)
+            with self._store.transaction() as work:
+                for digest in self._attempts:
+                    work.take_back_attempt(digest)
 
     def _committed(self, batch: Batch) -> None:
         self._failures = 0

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     and_,
     create_engine,
+    delete,
     event,
     func,
     inspect,
@@ -108,13 +109,18 @@ class Store:
             self.epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
         return self.epoch
 
+    def see_incarnation(self, incarnation: int) -> None:
+        """Note that a message of a newer life came, for `take_incarnation`."""
+        with self.transaction() as work:
+            work.see_incarnation(incarnation)
+
     def take_incarnation(self, above: int, now: float) -> int:
         """Begin a new life after a restore: an incarnation above all that were seen.
 
         Tasks of the old life end: what answers them is of another timeline.
         """
         with self.transaction() as work:
-            incarnation = max(above + 1, int(now * 1000), work.incarnation() + 1)
+            incarnation = max(above + 1, int(now * 1000), work.newest_incarnation() + 1)
             work.set_incarnation(incarnation)
             work.end_open_tasks("the store was restored", now)
         return incarnation
@@ -178,6 +184,7 @@ def _make(connection: Connection, federation: str, now: float) -> None:
     first = {
         "schema_version": schema.SCHEMA_VERSION,
         "incarnation": int(now * 1000),
+        "seen_incarnation": 0,
         "epoch": 0,
         "federation": federation,
     }
@@ -212,6 +219,18 @@ class Work:
         """The store's life."""
         value: int = self._connection.execute(select(schema.store.c.incarnation)).scalar_one()
         return value
+
+    def newest_incarnation(self) -> int:
+        """The newest life that was ever heard of: the store's, or that of a message."""
+        table = schema.store
+        query = select(func.max(table.c.incarnation, table.c.seen_incarnation))
+        value: int = self._connection.execute(query).scalar_one()
+        return value
+
+    def see_incarnation(self, incarnation: int) -> None:
+        """Note that a message of a life came."""
+        query = update(schema.store).values(seen_incarnation=incarnation)
+        self._connection.execute(query.where(schema.store.c.seen_incarnation < incarnation))
 
     def set_incarnation(self, incarnation: int) -> None:
         """Begin a new life."""
@@ -422,6 +441,16 @@ class Work:
         row = self._connection.execute(select(table.c.attempts).where(table.c.digest == digest))
         attempts: int = row.scalar_one()
         return attempts
+
+    def forget_parked(self, digest: str) -> None:
+        """A parked message has been dealt with."""
+        self._connection.execute(delete(schema.parked).where(schema.parked.c.digest == digest))
+
+    def take_back_attempt(self, digest: str) -> None:
+        """An attempt at a parked message ended for a reason that was not the message."""
+        table = schema.parked
+        query = update(table).where(table.c.digest == digest)
+        self._connection.execute(query.values(attempts=table.c.attempts - 1))
 
     # workers
 

@@ -1,0 +1,126 @@
+"""A store that was restored from a backup, and messages that are newer than it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from coordinator.errors import Restored
+from schemas.digest import update_id_of
+from schemas.messages import Declined, Taken, encode
+from tests.coordinator.world import MakeWorld, World
+
+
+def back_up(world: World) -> None:
+    world.kill()
+    world.close()
+    shutil.copytree(world.folder / "state", world.folder / "backup")
+    world._store = None
+    world.begin()
+
+
+def restore(world: World) -> None:
+    world.kill()
+    world.close()
+    world._store = None
+    shutil.rmtree(world.folder / "state")
+    shutil.copytree(world.folder / "backup", world.folder / "state")
+
+
+def test_an_update_of_a_newer_version_stops_it_and_stays_with_the_broker(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    back_up(world)
+    world.round(1.0, 1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    update = worker.update(task, start, world.layout, 1.0)
+    restore(world)
+    worker.send(update, worker.payload(world.layout, 1.0))
+    for _ in range(2):
+        with pytest.raises(Restored, match="--restored"):
+            world.begin()
+        world.kill()
+        assert world.ready("update") == 1
+        assert not world.has_verdict(update.update_id)
+    world.begin(restored=True)
+    assert world.verdict(update.update_id) == "other timeline"
+    world.round(1.0, 1.0)
+    assert world.version == 1
+
+
+@pytest.mark.parametrize("kind", ["update", "part", "taken", "declined"])
+def test_a_message_of_a_newer_incarnation_stops_it(make_world: MakeWorld, kind: str) -> None:
+    world = make_world(size=30_000)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    newer = replace(task, incarnation=task.incarnation + 5)
+    update = worker.update(newer, start, world.layout, 1.0)
+    payload = worker.payload(world.layout, 1.0)
+    names = (task.run_id, task.task_id, worker.worker_id, newer.incarnation)
+    match kind:
+        case "update":
+            worker.send(update, payload)
+        case "part":
+            worker.send_part(update, payload, 64 * 1024, 0)
+        case "taken":
+            worker.ask("taken", Taken(*names))
+        case _:
+            worker.ask("declined", Declined(*names, "no"))
+    with pytest.raises(Restored, match=str(newer.incarnation)):
+        world.step()
+    world.kill()
+    queue = "update" if kind in ("update", "part") else "control"
+    assert world.ready(queue) == 1
+    world.begin(restored=True)
+    assert world.run_row().state == "collecting"
+    assert world.ready(queue) == 0
+
+
+def test_a_new_life_is_above_every_one_that_was_seen(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    seen = task.incarnation + 10**9  # a clock that was far ahead
+    worker.ask("taken", Taken(task.run_id, task.task_id, worker.worker_id, seen))
+    with pytest.raises(Restored):
+        world.step()
+    world.kill()
+    world.begin(restored=True)
+    fresh, _ = world.begin_task(world.somebody())
+    assert fresh.incarnation > seen
+
+
+def test_tasks_of_the_life_before_are_not_wanted_and_new_ones_are_offered_at_once(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.restart(restored=True)
+    assert len(world.open_tasks()) == 2
+    assert not world.ask_start(worker, task).wanted
+    assert world.verdict(world.finish_task(worker, task, start)) == "other timeline"
+    world.round(1.0, 3.0)
+    assert world.weight() == 3.0
+
+
+def test_a_good_message_beside_a_newer_one_is_counted_after_the_restore(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    update = worker.update(task, start, world.layout, 1.0)
+    worker.send(update, worker.payload(world.layout, 1.0))
+    made = update_id_of(task.incarnation + 1, task.task_id, worker.worker_id)
+    newer = replace(update, incarnation=task.incarnation + 1, update_id=made)
+    worker.send_bytes(encode(newer, worker.payload(world.layout, 1.0)), update.run_id)
+    with pytest.raises(Restored):
+        world.step()
+    assert not world.has_verdict(update.update_id)
+    world.kill()
+    assert world.ready("update") == 2
