@@ -228,7 +228,7 @@ def test_other_variables_are_not_read(tmp_path: Path) -> None:
         (
             '[learner]\npath = "model.txt"',
             "learner.path (federation.toml): expected a Python file and a name in it, "
-            '"file.py:name", got "model.txt"',
+            '"file.py:name", or "fedmq:digits", got "model.txt"',
         ),
         (
             "[learner]\nconfig = {layers = [1, 2]}",
@@ -464,7 +464,7 @@ def test_a_field_that_a_command_needs_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         require(load(file_with(tmp_path, ""), {}), "learner.path")
     assert str(caught.value) == (
-        'learner.path: expected a Python file and a name in it, "file.py:name", got nothing; '
+        'learner.path: expected a Python file and a name in it, "file.py:name", or "fedmq:digits", got nothing; '
         "set it in federation.toml or as FEDMQ_LEARNER_PATH"
     )
     require(load(file_with(tmp_path, '[learner]\npath = "a.py"'), {}), "learner.path")
