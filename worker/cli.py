@@ -144,7 +144,11 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
     service = WorkerService(
         config,
         lambda post: open_transport(
-            broker.url, post, config.worker_id, heartbeat_s=math.ceil(broker.heartbeat_s)
+            broker.url,
+            post,
+            config.worker_id,
+            heartbeat_s=math.ceil(broker.heartbeat_s),
+            connect_timeout_s=broker.connect_timeout_s,
         ),
         trainer,
     )

@@ -326,7 +326,8 @@ class WorkerService:
         self._exit_code, self._reason = code, reason
         held = assignment.task(self._session.work)
         if held is not None:
-            self._trainer.kill(f"{self.config.worker_id}/{held.task_id}")
+            end_training = self._trainer.kill if code is None else self._trainer.cancel
+            end_training(f"{self.config.worker_id}/{held.task_id}")
         self._effects.close()
         self._transport.stop()
         self._store.close()

@@ -1,7 +1,7 @@
 """The seam between the agent and training: a job goes in, reports come out.
 
     ProcessTrainer   one or more child processes, shared by any number of workers (the default: one)
-    InlineTrainer    in the caller's own thread, for tests and virtual time
+    InlineTrainer    in the caller's own thread, for tests and virtual time (`worker.inline`)
 
 Rules of the file:
 
@@ -110,26 +110,6 @@ class Trainer(Protocol):
     def close(self) -> None:
         """End everything. Safe to call twice."""
         ...
-
-
-class InlineTrainer:
-    """Trains within `submit`."""
-
-    def submit(self, job: Job, notify: Notify) -> None:
-        """See `Trainer.submit`."""
-        from worker.training import run_job  # numpy, which the agent does without
-
-        notify(Moved(job.task_id, 0.0))
-        notify(run_job(job, lambda: False, lambda fraction: notify(Moved(job.task_id, fraction))))
-
-    def cancel(self, key: str) -> None:
-        """See `Trainer.cancel`; there is never a job."""
-
-    def kill(self, key: str) -> None:
-        """See `Trainer.kill`; there is never a job."""
-
-    def close(self) -> None:
-        """See `Trainer.close`."""
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,11 +21,12 @@ from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
 from worker.errors import StateInUseError, WrongStateError
+from worker.inline import InlineTrainer
 from worker.options import Once, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
-from worker.trainer import InlineTrainer, Job, Moved, Notify, ProcessTrainer
+from worker.trainer import Job, Moved, Notify, ProcessTrainer
 
 
 class HeldTrainer(InlineTrainer):
@@ -435,7 +437,8 @@ def test_stopping_a_training_keeps_the_task_for_the_next_start(federation: Feder
     federation.coordinator.publish_version(0)
     federation.run()
     service.stop()
-    assert trainer.cancelled == [f"w1/{task.task_id}"]
+    assert set(trainer.cancelled) == {f"w1/{task.task_id}"}
+    assert trainer.killed == []
     held = Store(federation.folder / "w1").held()
     assert held is not None
     assert held.attempts == 0
@@ -572,6 +575,62 @@ def test_a_state_folder_is_one_workers_for_ever(federation: Federation) -> None:
     )
     with pytest.raises(WrongStateError):
         other.open()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_workers_that_are_killed_cut_off_and_offline_at_any_time_lose_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    federation = Federation(tmp_path, Large(), part_bytes=rng.choice([64, 1024]))
+    trainers: dict[str, HeldTrainer] = {}
+
+    def start(name: str) -> None:
+        trainers[name] = HeldTrainer()
+        federation.worker("Large", trainers[name], name, data=str(rng.random()))
+
+    for number in range(3):
+        start(f"w{number}")
+    version = 0
+    for _ in range(120):
+        service = rng.choice(federation.workers)
+        name = service.config.worker_id
+        match rng.randrange(8):
+            case 0:
+                federation.coordinator.offer()
+            case 1:
+                federation.coordinator.publish_version(version)
+                version += 1
+            case 2:
+                federation.workers.remove(service)
+                service.kill()
+                start(name)
+            case 3:
+                federation.broker.drop(rng.choice(federation.transports))
+            case 4:
+                rng.choice([service.go_offline, service.go_online])()
+            case 5 | 6 if trainers[name].jobs:
+                trainers[name].release()
+            case _:
+                federation.run(rng.choice([0.0, 1.0, 30.0]))
+    for _ in range(20):  # everybody is online, trains, and nothing fails
+        for service in federation.workers:
+            service.go_online()
+        federation.run(100.0)
+        for held in trainers.values():
+            if held.jobs:
+                held.release()
+    contents: dict[str, set[str]] = {}
+    for update, _ in federation.coordinator.updates:
+        contents.setdefault(update.update_id, set()).add(update.payload_digest)
+    assert all(len(digests) == 1 for digests in contents.values()), "one id, other bytes"
+    assert all(service.report.open_updates == 0 for service in federation.workers)
+    answered = {update.task_id for update, _ in federation.coordinator.updates}
+    answered |= {declined.task_id for declined in federation.coordinator.declined}
+    for taken in federation.coordinator.taken:
+        assert taken.task_id in answered, "taken and never heard of again"
+    assert len(contents) > 3
+    federation.close()
 
 
 def test_a_worker_with_its_own_thread_and_training_process(tmp_path: Path) -> None:

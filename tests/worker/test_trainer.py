@@ -8,13 +8,16 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.learning.test_process import is_gone, wait_until
 from tests.worker.test_training import Bench
-from worker.trainer import Broken, Finished, InlineTrainer, Job, Moved, ProcessTrainer, Report
+from worker.inline import InlineTrainer
+from worker.trainer import Broken, Finished, Job, Moved, ProcessTrainer, Report
 
 DEADLINE_S = 60.0
 
@@ -219,3 +222,27 @@ def test_inline_training_is_done_when_submit_returns(bench: Bench) -> None:
     desk = Desk(InlineTrainer())
     desk.submit(bench.job())
     assert isinstance(desk.end(), Finished)
+
+
+@pytest.mark.slow
+def test_a_data_loader_with_workers_trains_and_ends_with_its_process(
+    desk: Desk, bench: Bench, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    says = tmp_path / "pids"
+    job = replace(
+        bench.job(config={"says": str(says)}),
+        learner=f"{Path(__file__).parent / 'loading_learner.py'}:Loading",
+    )
+    report = desk.do(job)
+    told = facts(bench, report)
+    assert told["seen"] == 8.0
+    again(bench, report)
+    says.unlink()
+    desk.submit(replace(job, data="forever"))
+    pids = [int(pid) for pid in wait_for(says).split()]
+    assert len(pids) == 3  # of the learner, and of two workers of its loader
+    desk.trainer.kill(job.key)
+    desk.end()
+    for pid in pids:
+        wait_until(partial(is_gone, pid))

@@ -1,0 +1,27 @@
+"""Training in the caller's own thread, for tests and virtual time.
+
+A module of its own, because it needs numpy, which the agent does without.
+"""
+
+from __future__ import annotations
+
+from worker.trainer import Job, Moved, Notify
+from worker.training import run_job
+
+
+class InlineTrainer:
+    """Trains within `submit`."""
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        """See `Trainer.submit`."""
+        notify(Moved(job.task_id, 0.0))
+        notify(run_job(job, lambda: False, lambda fraction: notify(Moved(job.task_id, fraction))))
+
+    def cancel(self, key: str) -> None:
+        """See `Trainer.cancel`; there is never a job."""
+
+    def kill(self, key: str) -> None:
+        """See `Trainer.kill`; there is never a job."""
+
+    def close(self) -> None:
+        """See `Trainer.close`."""
