@@ -80,6 +80,7 @@ _log = logging.getLogger(__name__)
 BATCH_MAX = 256  # deliveries in one transaction: none waits long for its ack
 PREFETCH_BYTES = 256 * 1024 * 1024  # unsettled updates in memory
 CONTROL_PREFETCH = 256
+WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long
 RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
@@ -356,7 +357,7 @@ class CoordinatorService:
     def _forget_connection(self) -> None:
         self._consumers: dict[int, Callable[[Batch, Delivered], None]] = {}
         self._tasks.disconnected()
-        self._waiting_starts: list[AnswerStart] = []
+        self._waiting_starts: dict[tuple[str, str], AnswerStart] = {}
         self._tidied = False
         self._redeclare = False
         self._retry_at = None
@@ -605,7 +606,8 @@ class CoordinatorService:
         self._stream.publish(self._as_streamed(row))
         self._carry_out(batch.effects)
         self._evaluation.evaluate(row.version, self._models.path(row.file))
-        self._tell_waiting()
+        if isinstance(self._state, Collecting):
+            self._tell_waiting()
         if made:
             keep = self._settings.coordinator
             self._versions.prune(row.version, keep.keep_versions, keep.spool_keep_rounds)
@@ -618,8 +620,8 @@ class CoordinatorService:
     def _model_ready(self, version: int, offset: int) -> None:
         self._offset_hint = (version, offset)
         self._note_soon()
-        waiting, self._waiting_starts = self._waiting_starts, []
-        for start in waiting:
+        waiting, self._waiting_starts = self._waiting_starts, {}
+        for start in waiting.values():
             self._answer_start(start)
 
     def _evaluate_newest(self) -> None:
@@ -654,6 +656,7 @@ class CoordinatorService:
                     self._stream.doubt()
                 case DropTasks():
                     self._transport.purge(self._names.task_queue)
+                    self._tell_waiting()
                 case _:
                     assert_never(effect)
 
@@ -678,10 +681,14 @@ class CoordinatorService:
 
     def _answer_start(self, effect: AnswerStart) -> None:
         run, now = self._state.run, self._now()
+        if effect.task_id not in run.tasks:  # it ended while the worker waited
+            reason = "the task is no longer open"
+            self._answer_unwanted(AnswerUnwanted(effect.to, run.run_id, effect.task_id, reason))
+            return
         if self._stream.offset is None:
-            if len(self._waiting_starts) < self._policy.concurrency:
-                self._waiting_starts.append(effect)
-            return  # the worker asks again
+            if len(self._waiting_starts) < WAITING_MAX:  # who does not fit in asks again
+                self._waiting_starts[effect.to.address, effect.task_id] = effect
+            return
         model = self._versions.row(run.version)
         assert model is not None
         answer = answers.wanted(

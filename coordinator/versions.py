@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from coordinator.aggregation.mean import WeightedMean
+from coordinator.errors import StoreError
 from coordinator.models import ModelFolder
 from coordinator.records import LedgerRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
+from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import decode
 
@@ -64,8 +66,21 @@ class Versions:
         """Make the sum of the open round from the spool."""
         self._sum = WeightedMean(self.layout)
         for row in counted:
+            self._sum.add(self._read_again(row), row.weight)
+
+    def _read_again(self, row: LedgerRow) -> Buffer:
+        """The payload of a counted update.
+
+        Raises:
+            StoreError: If the spool does not hold what was received.
+        """
+        try:
             _, payload = decode(self._spool.read(row.where))
-            self._sum.add(payload, row.weight)
+        except DecodeError as error:
+            raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
+        if digest_of(payload) != row.payload_digest:
+            raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
+        return payload
 
     def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
         """The version after `base`, from the sum; its file is on disk, its row not yet."""
