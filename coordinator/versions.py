@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from coordinator.aggregation.mean import WeightedMean
@@ -120,5 +121,4 @@ class Versions:
             self._models.forget(old.file)
         with self._store.reading() as work:
             segment = work.oldest_segment(self._run_id, version - spool_keep_rounds)
-        if segment is not None:
-            self._spool.forget(segment)
+        self._spool.forget(sys.maxsize if segment is None else segment)
