@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.errors import BrokerUrlError
-from broker.transport import RETRY_MAX_S, Post, Transport
+from broker.transport import CONNECT_S, RETRY_MAX_S, Post, Transport
 from broker.url import mask_url
 
 
@@ -14,6 +14,7 @@ def open_transport(
     *,
     heartbeat_s: int = 60,
     retry_max_s: float = RETRY_MAX_S,
+    connect_timeout_s: float = CONNECT_S,
 ) -> Transport:
     """Make the transport for a URL; `start` it to connect.
 
@@ -23,6 +24,7 @@ def open_transport(
         name: What the client is called in the broker's list of connections.
         heartbeat_s: Seconds without a sign of life after which a link is asked for one.
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
+        connect_timeout_s: Seconds that one attempt to connect may take.
 
     Raises:
         BrokerUrlError: The URL is not one of RabbitMQ.
@@ -39,4 +41,11 @@ def open_transport(
         )
     from broker.rabbitmq import RabbitTransport  # pika costs 0.1 s, which not everybody needs
 
-    return RabbitTransport(url, post, name, heartbeat_s=heartbeat_s, retry_max_s=retry_max_s)
+    return RabbitTransport(
+        url,
+        post,
+        name,
+        heartbeat_s=heartbeat_s,
+        retry_max_s=retry_max_s,
+        connect_timeout_s=connect_timeout_s,
+    )

@@ -26,6 +26,7 @@ from typing import Protocol
 from broker.topology import Queue, Topology
 
 RETRY_MAX_S = 60.0  # the longest wait between two attempts to connect
+CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
                 post,
                 "coordinator",
                 heartbeat_s=math.ceil(settings.broker.heartbeat_s),
+                connect_timeout_s=settings.broker.connect_timeout_s,
             ),
             display.show,
             new_run=arguments.new_run,

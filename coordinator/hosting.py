@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.models import from_safetensors
+from learning.errors import LearnerError
 from learning.learner import EvaluateRequest, Evaluator, Learner, parameters_of
 from learning.loading import load_learner
 from learning.process import Link, serve
@@ -31,6 +32,8 @@ def _handle(request: dict[str, Any], link: Link) -> None:
             link.send({"layout": _initial(learner, request)})
         else:
             link.send({"metrics": _evaluate(learner, request)})
+    except LearnerError as error:  # its text says what to mend
+        link.send({"error": str(error)[:500]})
     except Exception as error:  # user code may raise anything; the coordinator goes on
         traceback.print_exc()
         link.send({"error": f"{type(error).__name__}: {error}"[:500]})

@@ -58,10 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="fedmq-demo-") as folder:
         settings = demo_settings(Path(folder), arguments.seed, arguments.broker)
         if arguments.broker:
-            from fedmq.demo_processes import federate
+            from fedmq import demo_processes
+
+            ended = demo_processes.federate(settings, WORKERS, arguments.log_level)
         else:
-            from fedmq.demo_threads import federate
-        ended = federate(settings, WORKERS)
+            from fedmq import demo_threads
+
+            ended = demo_threads.federate(settings, WORKERS)
         status = status_of(settings)
     seconds = round(time.monotonic() - began, 1)
     result = result_of(status, seconds)

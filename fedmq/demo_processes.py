@@ -23,13 +23,13 @@ LEAVE_S = 15.0  # for the workers to notice that the run is over
 _FEDMQ = "import sys; from fedmq.cli import main; sys.exit(main())"
 
 
-def federate(settings: Settings, count: int) -> bool:
+def federate(settings: Settings, count: int, log_level: str) -> bool:
     """Run the federation to its end; False if it was stopped."""
     folder = settings.coordinator.state_dir.parent
     config = folder / "federation.toml"
     config.write_text(_toml(settings), encoding="utf-8")
-    coordinator = _begin(["coordinator", "--config", str(config)])
-    crowd = Crowd(settings, config, count)
+    coordinator = _begin(["coordinator", "--config", str(config)], log_level)
+    crowd = Crowd(settings, config, count, log_level)
     _stop_on_signals(coordinator)
     try:
         crowd.start()
@@ -42,7 +42,8 @@ def federate(settings: Settings, count: int) -> bool:
 class Crowd:
     """The demo's worker processes, and what befalls them."""
 
-    def __init__(self, settings: Settings, config: Path, count: int) -> None:
+    def __init__(self, settings: Settings, config: Path, count: int, log_level: str) -> None:
+        self._log_level = log_level
         self._settings = settings
         self._config = config
         self._count = count
@@ -86,7 +87,8 @@ class Crowd:
                 "--data",
                 f"{number}/{self._count}",
                 "--until-run-ends",
-            ]
+            ],
+            self._log_level,
         )
 
     def _befall(self) -> None:
@@ -123,9 +125,10 @@ def _with_a_task(path: Path) -> list[str]:
         store.close()
 
 
-def _begin(words: list[str]) -> subprocess.Popen[bytes]:
+def _begin(words: list[str], log_level: str) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C reaches only the demo, which ends the others in good order.
-    return subprocess.Popen([sys.executable, "-P", "-c", _FEDMQ, *words], start_new_session=True)
+    command = [sys.executable, "-P", "-c", _FEDMQ, *words, "--log-level", log_level]
+    return subprocess.Popen(command, start_new_session=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

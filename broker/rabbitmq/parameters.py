@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pika
 
 from broker.errors import BrokerUrlError
+from broker.transport import CONNECT_S
 from broker.url import mask_url
 
 BLOCKED_S = 30.0  # a broker in alarm takes no publish: after this long the outcome is in doubt
@@ -21,12 +22,15 @@ class Address:
         url: amqp(s)://user:password@host:port/vhost; pika's query parameters are understood.
         name: The client's, shown in the broker's list of connections.
         heartbeat_s: Seconds; a dead link is noticed after about two times as long.
+        connect_timeout_s: Seconds that one attempt to connect may take.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
     """
 
-    def __init__(self, url: str, name: str, heartbeat_s: int) -> None:
+    def __init__(
+        self, url: str, name: str, heartbeat_s: int, connect_timeout_s: float = CONNECT_S
+    ) -> None:
         self.shown = mask_url(url)
         self._name = name
         try:
@@ -40,6 +44,9 @@ class Address:
             ) from None
         if "heartbeat" not in given:
             self._parameters.heartbeat = heartbeat_s
+        if not given.keys() & {"socket_timeout", "stack_timeout"}:
+            self._parameters.socket_timeout = connect_timeout_s
+            self._parameters.stack_timeout = connect_timeout_s
         if "blocked_connection_timeout" not in given:
             self._parameters.blocked_connection_timeout = BLOCKED_S
         if self._parameters.ssl_options is not None and "ssl_options" not in given:

@@ -20,7 +20,7 @@ from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.parameters import Address
 from broker.topology import Queue, Topology
-from broker.transport import RETRY_MAX_S, AnswerTo, Doubtful, Outgoing, Post
+from broker.transport import CONNECT_S, RETRY_MAX_S, AnswerTo, Doubtful, Outgoing, Post
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class RabbitTransport:
         name: What the client is called in the broker's list of connections.
         heartbeat_s: Seconds; a dead link is noticed after about two times as long.
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
+        connect_timeout_s: Seconds that one attempt to connect may take.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
@@ -49,8 +50,9 @@ class RabbitTransport:
         *,
         heartbeat_s: int = 60,
         retry_max_s: float = RETRY_MAX_S,
+        connect_timeout_s: float = CONNECT_S,
     ) -> None:
-        self._address = Address(url, name, heartbeat_s)
+        self._address = Address(url, name, heartbeat_s, connect_timeout_s)
         self._post = post
         self._retry_max_s = retry_max_s
         self._name = name

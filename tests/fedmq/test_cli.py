@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedmq import __version__
+from fedmq.cli import COMMANDS, main
+
+FEDMQ = [sys.executable, "-P", "-c", "import sys; from fedmq.cli import main; sys.exit(main())"]
+
+
+def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FEDMQ, *words], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_without_words_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    said = capsys.readouterr().out
+    for name, command in COMMANDS.items():
+        assert name in said
+        assert command.summary in said
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert f"usage: fedmq {name}" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"fedmq {__version__}\n"
+
+
+def test_an_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["coordinate"])
+    assert ended.value.code == 2
+    assert "coordinate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("toml", "named"),
+    [
+        ("[rounds]\ngoal = 0\n", "rounds.goal"),
+        ("[rounds]\ngaol = 2\n", "goal"),
+        ('[rounds]\ndeadline = "soon"\n', "rounds.deadline"),
+        ("[rounds]\ngoal = 5\nconcurrency = 2\n", "rounds.concurrency"),
+        ("[rounds\n", "federation.toml"),
+        ("", "learner.path"),
+        ('[learner]\npath = "none.py:learner"\n', "none.py"),
+        ('[broker]\nurl = "http://x"\n[learner]\npath = "fedmq:digits"\n', "broker.url"),
+    ],
+)
+@pytest.mark.parametrize("command", [["coordinator"], ["worker", "--id", "a"]])
+def test_a_bad_setting_is_one_line_and_exit_2(
+    command: list[str], toml: str, named: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "federation.toml"
+    config.write_text(toml)
+    done = run(*command, "--config", str(config), folder=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert lines[-1].startswith("fedmq: ")
+    assert named in lines[-1]
+
+
+@pytest.mark.parametrize("command", ["status", "export"])
+def test_where_no_coordinator_ran_it_is_said_in_one_line(command: str, tmp_path: Path) -> None:
+    more = ["-o", "model.safetensors"] if command == "export" else []
+    done = run(command, "--state-dir", "nowhere", *more, folder=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_users_own_worker_file_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text("raise SystemExit('the wrong one')")
+    assert run("worker", "--help", folder=tmp_path).returncode == 0
