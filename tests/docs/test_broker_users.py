@@ -18,7 +18,7 @@ from tests.support.rabbitmq_node import NodeError, RabbitmqNode
 
 PAGE = ROOT / "docs" / "how-to" / "run-a-federation.md"
 WORKER = "till-17"
-LIMIT_S = 60
+LIMIT_S = 120
 
 
 def commands() -> list[list[str]]:
