@@ -69,7 +69,7 @@ class Evaluation:
     Args:
         settings: Of the run.
         layout: Of the model.
-        on_metrics: Takes (version, metrics) on a thread of this object.
+        on_metrics: Takes (version, metrics) on a thread of this object, which it must not call.
     """
 
     def __init__(
@@ -90,9 +90,10 @@ class Evaluation:
         self._child: ChildProcess | None = None
 
     def evaluate(self, version: int, file: Path) -> None:
-        """Evaluate a version when its turn comes."""
+        """Evaluate a version when its turn comes; once, though it be asked for again."""
         with self._lock:
-            if not self._stopped:
+            known = {self._busy, *(pending for pending, _ in self._pending)}
+            if not self._stopped and version not in known:
                 self._pending.append((version, file))
                 self._next()
 
@@ -117,13 +118,20 @@ class Evaluation:
         self._idle.notify_all()
 
     def _next(self) -> None:
-        if self._busy is not None or not self._pending or self._stopped:
-            self._idle.notify_all()
-            return
-        version, file = self._pending.popleft()
-        self._busy = version
+        while self._busy is None and self._pending and not self._stopped:
+            version, file = self._pending.popleft()
+            if file.exists():  # or so many versions were made meanwhile that it is not kept
+                self._begin(version, file)
+        self._idle.notify_all()
+
+    def _begin(self, version: int, file: Path) -> None:
         if self._child is None:
-            self._child = ChildProcess(_MODULE, self._take, self._ended)
+            try:
+                self._child = ChildProcess(_MODULE, self._take, self._ended)
+            except OSError as error:
+                self._fail(f"no process can be started: {error}")
+                return
+        self._busy = version
         self._child.send(
             {
                 "do": "evaluate",
@@ -138,18 +146,16 @@ class Evaluation:
         )
 
     def _take(self, answer: dict[str, Any]) -> None:
+        metrics = answer.get("metrics")
         with self._lock:
-            version, self._busy = self._busy, None
-            metrics = answer.get("metrics")
             if "error" in answer:
                 self._fail(answer["error"])
             elif metrics is None:
                 self._stop()  # the learner has no evaluate
-            else:
+            elif self._busy is not None:
                 self._failures = 0
-        if version is not None and metrics is not None:
-            self._on_metrics(version, metrics)
-        with self._lock:
+                self._on_metrics(self._busy, metrics)  # before it is idle, or `wait` would miss it
+            self._busy = None
             self._next()
 
     def _ended(self, how: str) -> None:

@@ -17,6 +17,7 @@ import queue
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -84,7 +85,8 @@ WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long
 RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
-EVALUATION_WAIT_S = 600.0  # at the end of a run, for the last versions
+EVALUATION_LOOK_S = 0.1
+EVALUATION_LOOKS_MAX = 6000  # at the end of a run, for the last versions: ten minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -731,18 +733,19 @@ class CoordinatorService:
             self._guarded(lambda: self._carry_out(self._transact(deque(), due=False).effects))
         if isinstance(self._state, Ended):
             self._tell_waiting()
-            self._evaluation.wait(EVALUATION_WAIT_S)
-            self._take_what_is_left()
+            self._wait_for_evaluation()
         self._progress()
 
-    def _take_what_is_left(self) -> None:
-        while True:
-            try:
-                event = self._mailbox.get_nowait()
-            except queue.Empty:
+    def _wait_for_evaluation(self) -> None:
+        """The last versions are evaluated, unless that takes too long or someone stops us."""
+        for _ in range(EVALUATION_LOOKS_MAX):
+            idle = self._evaluation.wait(EVALUATION_LOOK_S)
+            while not self._mailbox.empty():
+                event = self._mailbox.get()
+                if isinstance(event, Evaluated | StopRequested):
+                    self._guarded(partial(self._take, event))
+            if idle or self._stopping:
                 return
-            if isinstance(event, Evaluated):
-                self._versions.note_metrics(event.version, event.metrics)
 
     def _progress(self, state: str = "", note: str = "") -> None:
         self._observer(self.look(state, note))
