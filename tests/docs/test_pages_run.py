@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ _WITHOUT = [page for page in _TO_DO if page not in _WITH_BROKER]
 
 @pytest.fixture(autouse=True)
 def _packages() -> None:
-    needs("torch")
-    needs("sklearn")
+    # Looked for, not imported: that takes seconds, and the pages' own processes do it.
+    for package in ("torch", "sklearn"):
+        if find_spec(package) is None:
+            needs(package)
 
 
 @pytest.mark.slow
