@@ -1,0 +1,305 @@
+"""The model stream: where a version lies is known, and whatever happens to it, it is put there."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.memory import MemoryBroker, MemoryTransport
+from broker.topology import Names, Topology
+from broker.transport import ConsumerLost, Delivered, Event, Outgoing, Returned
+from coordinator.modelstream import SILENCE_S, WINDOW, ModelStream, ModelVersion
+from schemas.digest import digest_of
+from schemas.messages import ModelPart, decode, encode
+
+RUN = "a" * 32
+QUEUE = Names("demo").model_queue(RUN, 1000)
+PART_BYTES = 10
+
+
+def version(number: int, num_bytes: int = 35, *, digest: str = "") -> ModelVersion:
+    model = bytes([number]) * num_bytes
+    return ModelVersion(RUN, 1, number, digest or digest_of(model), model, PART_BYTES)
+
+
+class Bench:
+    """A stream, its broker, and who else uses it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.broker = MemoryBroker(lambda: self.now)
+        self.other = MemoryTransport(self.broker, lambda event: None, "other")
+        self.other.start()
+        self.other.declare(Topology((), (QUEUE,), ()))
+        self.begin()
+
+    def begin(self) -> None:
+        """A coordinator starts."""
+        self.events: list[Event] = []
+        self.ready: list[tuple[int, int]] = []
+        self.transport = MemoryTransport(self.broker, self.events.append, "coordinator")
+        self.transport.start()
+        self.stream = ModelStream(
+            self.transport,
+            lambda: self.now,
+            lambda number, offset: self.ready.append((number, offset)),
+        )
+
+    def connect(self, current: ModelVersion, hint: int | None = None) -> None:
+        self.stream.connect(QUEUE, current, hint)
+        self.settle()
+
+    def settle(self) -> None:
+        """Hand in what happened until nothing does."""
+        for _ in range(1000):
+            if not self.events:
+                return
+            self.stream.handle(self.events.pop(0))
+        raise AssertionError("the stream is busy with itself")
+
+    def wake(self) -> None:
+        at = self.stream.wake_at()
+        assert at is not None
+        self.now = max(self.now, at)
+        self.stream.tick()
+        self.settle()
+
+    def empty(self) -> None:
+        """The stream is lost with its disk, and declared again."""
+        self.other.delete(QUEUE)
+        self.other.declare(Topology((), (QUEUE,), ()))
+
+    def put(self, body: bytes) -> None:
+        self.other.publish(Outgoing("", QUEUE.name, body))
+
+    def found(self, current: ModelVersion) -> bool:
+        """Whether the version lies where it is said to."""
+        events: list[Event] = []
+        reader = MemoryTransport(self.broker, events.append, "reader")
+        reader.start()
+        assert self.stream.offset is not None
+        reader.consume(QUEUE, 1000, self.stream.offset)
+        deliveries = [event for event in events if isinstance(event, Delivered)]
+        parts = [decode(d.body) for d in deliveries[: current.parts]]
+        reader.stop()
+        return b"".join(bytes(payload) for _, payload in parts) == bytes(current.model)
+
+    @property
+    def messages(self) -> int:
+        return self.broker.ready(QUEUE)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_a_version_that_was_never_there_is_written(bench: Bench) -> None:
+    current = version(0)
+    bench.connect(current)
+    assert bench.ready == [(0, 0)]
+    assert bench.found(current)
+    assert bench.messages == current.parts == 4
+    assert bench.stream.wake_at() is None
+
+
+def test_a_version_that_is_there_is_read_back_and_not_written_again(bench: Bench) -> None:
+    current = version(0)
+    bench.connect(current)
+    bench.begin()
+    bench.connect(current, 0)
+    assert bench.ready == [(0, 0)]
+    assert bench.messages == 4
+
+
+def test_the_next_versions_follow_without_a_look(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.stream.publish(version(1, 20))
+    bench.stream.publish(version(2, 41))
+    assert bench.ready == [(0, 0), (1, 4), (2, 6)]
+    bench.settle()
+    assert bench.found(version(2, 41))
+    assert bench.messages == 4 + 2 + 5
+
+
+def test_two_versions_before_any_confirm_go_out_in_order(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.broker.hold_confirms()
+    bench.stream.publish(version(1, 75))
+    bench.stream.publish(version(2, 75))
+    bench.settle()
+    assert bench.messages == 4 + WINDOW
+    bench.broker.release_confirms()
+    bench.settle()
+    assert bench.found(version(2, 75))
+
+
+@pytest.mark.parametrize("hint", [0, 1, 3, 4, 1000])
+def test_a_wrong_hint_is_found_out(bench: Bench, hint: int) -> None:
+    bench.connect(version(0))
+    current = version(1)
+    bench.begin()
+    bench.connect(current, hint)
+    if not bench.ready:
+        bench.wake()
+    assert bench.ready == [(1, 4)]
+    assert bench.found(current)
+
+
+def test_an_emptied_stream_is_written_again(bench: Bench) -> None:
+    current = version(0)
+    bench.connect(current)
+    bench.empty()
+    bench.begin()
+    bench.connect(current, 0)
+    assert bench.ready == []
+    assert bench.stream.wake_at() == SILENCE_S
+    bench.wake()
+    assert bench.ready == [(0, 0)]
+    assert bench.found(current)
+
+
+@pytest.mark.parametrize("damage", ["cut", "swapped", "foreign", "garbage", "mixed"])
+def test_a_damaged_version_is_written_again(bench: Bench, damage: str) -> None:
+    current = version(0)
+    bodies = [current.encode_part(index) for index in range(4)]
+    part, payload = decode(bodies[2])
+    assert isinstance(part, ModelPart)
+    match damage:
+        case "cut":
+            bodies = bodies[:3]
+        case "swapped":
+            bodies[1], bodies[2] = bodies[2], bodies[1]
+        case "foreign":
+            bodies[2] = version(9).encode_part(2)
+        case "garbage":
+            bodies[2] = b"garbage"
+        case _:
+            bodies[2] = encode(part, b"\xff" * payload.nbytes)
+    for body in bodies:
+        bench.put(body)
+    bench.connect(current, 0)
+    if not bench.ready:
+        bench.wake()
+    assert bench.ready == [(0, len(bodies))]
+    assert bench.found(current)
+
+
+def test_a_worker_that_does_not_find_the_model_makes_it_look(bench: Bench) -> None:
+    current = version(0)
+    bench.connect(current)
+    bench.stream.doubt()
+    bench.settle()
+    assert bench.ready == [(0, 0), (0, 0)]
+    assert bench.messages == 4
+    bench.stream.doubt()
+    bench.stream.doubt()
+    assert bench.stream.offset is None
+    bench.settle()
+    assert bench.ready[2:] == [(0, 0)]
+
+
+def test_a_doubt_after_the_stream_was_emptied_brings_the_model_back(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.stream.publish(version(1))
+    bench.settle()
+    bench.empty()
+    bench.stream.doubt()
+    bench.settle()
+    bench.wake()
+    assert bench.ready == [(0, 0), (1, 4), (1, 0)]
+    assert bench.found(version(1))
+
+
+def test_a_version_published_while_the_last_is_looked_for_takes_its_place(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.stream.doubt()
+    bench.stream.publish(version(1))
+    bench.settle()
+    assert bench.ready[-1][0] == 1
+    assert bench.found(version(1))
+
+
+def test_a_version_published_while_the_last_is_being_written_takes_its_place(bench: Bench) -> None:
+    bench.broker.hold_confirms()
+    bench.connect(version(0, 200))
+    bench.stream.publish(version(1, 200))
+    bench.settle()
+    bench.broker.release_confirms()
+    bench.settle()
+    assert [number for number, _ in bench.ready] == [1]
+    assert bench.found(version(1, 200))
+
+
+def test_what_others_write_between_the_parts_is_found_out(bench: Bench) -> None:
+    bench.broker.hold_confirms()
+    current = version(0, 200)
+    bench.connect(current)
+    bench.put(version(7).encode_part(0))
+    bench.broker.release_confirms()
+    bench.settle()
+    for _ in range(3):
+        if bench.stream.offset is None:
+            bench.wake()
+    assert bench.found(current)
+
+
+def test_parts_that_the_broker_is_slow_to_confirm_are_not_sent_twice(bench: Bench) -> None:
+    bench.broker.hold_confirms()
+    bench.connect(version(0, 200))
+    for _ in range(10):
+        bench.now += SILENCE_S
+        bench.stream.tick()
+        bench.settle()
+    assert bench.messages == WINDOW
+    assert bench.stream.wake_at() is None
+    bench.broker.release_confirms()
+    bench.settle()
+    assert bench.found(version(0, 200))
+    assert bench.messages == 20
+
+
+def test_a_deleted_stream_is_lost_until_it_is_connected_again(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.other.delete(QUEUE)
+    bench.stream.doubt()
+    bench.settle()
+    assert bench.stream.lost
+    assert bench.stream.offset is None
+    assert bench.stream.wake_at() is None
+    bench.stream.publish(version(1))
+    bench.settle()
+    assert bench.ready == [(0, 0)]
+    bench.other.declare(Topology((), (QUEUE,), ()))
+    bench.connect(version(1))
+    assert not bench.stream.lost
+    assert bench.found(version(1))
+
+
+def test_a_part_that_comes_back_loses_the_stream(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.other.delete(QUEUE)
+    bench.stream.publish(version(1))
+    bench.settle()
+    assert bench.stream.lost
+
+
+def test_what_belongs_to_others_is_left_to_them(bench: Bench) -> None:
+    bench.connect(version(0))
+    assert not bench.stream.handle(Returned(10**6, "not ours"))
+    assert not bench.stream.handle(ConsumerLost(10**6, "not ours", missing=True))
+
+
+def test_a_model_that_is_not_what_its_digest_says_is_not_written_for_ever(bench: Bench) -> None:
+    bench.connect(version(0, digest="0" * 64))
+    assert bench.stream.lost
+    assert bench.ready == []
+
+
+def test_a_disconnect_forgets_what_was_known(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.stream.disconnected()
+    assert bench.stream.offset is None
+    bench.stream.publish(version(1))
+    assert bench.messages == 4
+    bench.connect(version(1))
+    assert bench.found(version(1))
