@@ -41,7 +41,7 @@ EXPECTED = Expected(
     layout=LAYOUT,
     part_bytes=PART_BYTES,
     max_norm=0.0,
-    digest_of_version={version: BASE for version in range(4)}.get,
+    digest_of_version=dict.fromkeys(range(4), BASE).get,
 )
 
 
