@@ -9,6 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.layout import Layout
+from schemas.tensors import layout_of
+
 Parameters = Mapping[str, NDArray[Any]]
 """The model as named arrays. float16/32/64, integers, bool, and bfloat16 marked by
 `schemas.tensors.BFLOAT16`."""
@@ -85,8 +88,10 @@ class Learner(Protocol):
     """Anything with these two methods; no base class is needed.
 
     A learner may also have `evaluate(parameters, EvaluateRequest) -> Mapping[str, float]`, which
-    the coordinator calls with each version ("accuracy" is what the progress line shows), and
-    `integer_rules: Mapping[str, "keep" | "max"]` for integer and bool arrays (default "keep").
+    the coordinator calls with each version ("accuracy" is what the progress line shows),
+    `integer_rules: Mapping[str, "keep" | "max"]` for integer and bool arrays (default "keep"), and
+    `like_parameters()`, which gives arrays of the right names, shapes and dtypes where the initial
+    ones are costly to get: workers call it instead.
     """
 
     def initial_parameters(self) -> Parameters:
@@ -105,6 +110,17 @@ class Evaluator(Protocol):
     def evaluate(self, parameters: Parameters, request: EvaluateRequest) -> Mapping[str, float]:
         """Named numbers, "accuracy" in [0, 1] among them where it makes sense."""
         ...
+
+
+def layout_of_learner(learner: Learner) -> Layout:
+    """How a learner's parameters are laid out, whatever their values.
+
+    Raises:
+        LayoutError: If an array cannot be a parameter.
+    """
+    like = getattr(learner, "like_parameters", learner.initial_parameters)
+    arrays = {name: np.asarray(value) for name, value in like().items()}
+    return layout_of(arrays, getattr(learner, "integer_rules", None))
 
 
 def parameters_of(learner: Learner) -> dict[str, NDArray[Any]]:

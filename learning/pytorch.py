@@ -87,6 +87,15 @@ class TorchLearner:
         with self._task:
             return self._model().rules
 
+    def like_parameters(self) -> dict[str, Array]:
+        """Arrays of the model's names, shapes and dtypes; their values mean nothing.
+
+        Raises:
+            ParametersError: If the model has state that cannot travel.
+        """
+        with self._task:
+            return self._model().arrays(copy=False)
+
     def initial_parameters(self) -> dict[str, Array]:
         """A newly built model's arrays, or those of `initial`; seed torch before.
 

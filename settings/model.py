@@ -138,8 +138,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_seconds: Annotated[
         float,
         about(
-            "How long the run may take, in seconds; the last complete version is then the final "
-            "one. 0: no limit.",
+            "How long the run may take, in seconds. Then the open round closes with the updates it "
+            "has, and its version is the final one. 0: no limit.",
             unit="s",
             at_least=0.0,
             at_most=1e9,

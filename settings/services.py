@@ -49,16 +49,6 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             free="it is about disk space",
         ),
     ] = 1
-    threads: Annotated[
-        int,
-        about(
-            "How many threads the coordinator may compute with.",
-            unit="threads",
-            at_least=1,
-            at_most=1024,
-            free=ABOUT_MACHINE,
-        ),
-    ] = 1
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

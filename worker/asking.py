@@ -15,6 +15,7 @@ from worker.events import Ref
 from worker.options import Moment, Options
 
 _ANSWER_S, _ANSWER_MOST_S = 10.0, 60.0
+_UNSENT_S, _UNSENT_MOST_S = 1.0, 10.0  # a coordinator that was never there declares on its start
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Asking:
     Attributes:
         question: The newest question in this connection.
         ask_at: When to ask (again).
-        silent: Questions in a row without an answer.
+        silent: Questions in a row that the broker took and nobody answered.
+        unsent: Questions in a row that the broker did not take.
         may_take: The last word: a task may be taken.
         state: State of the run, None until heard.
         heard_s: The coordinator's time when it last spoke, None if it never did.
@@ -34,6 +36,7 @@ class Asking:
     question: Ref | None = None
     ask_at: float = math.inf
     silent: int = 0
+    unsent: int = 0
     may_take: bool = False
     state: RunState | None = None
     run_id: str = ""
@@ -53,7 +56,7 @@ class Asking:
 
 def went_online(asking: Asking, now: float) -> Asking:
     """Ask at once."""
-    return replace(asking, question=None, ask_at=now, silent=0, may_take=False)
+    return replace(asking, question=None, ask_at=now, silent=0, unsent=0, may_take=False)
 
 
 def went_offline(asking: Asking) -> Asking:
@@ -80,7 +83,12 @@ def not_asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
     """A question did not reach the broker."""
     if ref != asking.question:
         return asking
-    return replace(asking, ask_at=moment.after(asking.silent, 1.0, _ANSWER_MOST_S))
+    return replace(
+        asking,
+        silent=max(0, asking.silent - 1),
+        unsent=asking.unsent + 1,
+        ask_at=moment.after(asking.unsent, _UNSENT_S, _UNSENT_MOST_S),
+    )
 
 
 def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment: Moment) -> Asking:
@@ -100,7 +108,9 @@ def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment
         wait_s = min(wait_s, max(standing.come_back_s, 0.0))
     # Never at once: an answer that says "now" again and again would make a busy loop.
     wait_s = max(0.05, wait_s * (0.9 + 0.1 * moment.rng.random()))
-    return replace(asking, silent=0, may_take=standing.may_take, ask_at=moment.now + wait_s)
+    return replace(
+        asking, silent=0, unsent=0, may_take=standing.may_take, ask_at=moment.now + wait_s
+    )
 
 
 def heard_time(asking: Asking, start: Start, now: float) -> Asking:

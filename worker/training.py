@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
-from learning.learner import Learner, TrainRequest, TrainResult, parameters_of
+from learning.learner import Learner, TrainRequest, TrainResult, layout_of_learner
 from learning.loading import load_learner
 from learning.process import Link, serve
 from learning.seeding import seed_everything
@@ -30,7 +30,6 @@ from schemas.layout import Layout
 from schemas.messages import Start, Task, Update, decode
 from schemas.tensors import (
     flatten,
-    layout_of,
     require,
     unflatten,
     update_between,
@@ -66,8 +65,7 @@ class Loaded:
     @cached_property
     def layout(self) -> Layout:
         """The local layout, which sizes are computed from."""
-        rules = getattr(self.learner, "integer_rules", None)
-        return layout_of(parameters_of(self.learner), rules)
+        return layout_of_learner(self.learner)
 
 
 _loaded: dict[str, Loaded] = {}

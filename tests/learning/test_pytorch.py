@@ -10,7 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from learning.errors import ParametersError, TrainingError
-from learning.learner import EvaluateRequest, Evaluator, Learner, TrainRequest
+from learning.learner import (
+    EvaluateRequest,
+    Evaluator,
+    Learner,
+    TrainRequest,
+    layout_of_learner,
+)
 from schemas.tensors import BFLOAT16, as_float32, flatten, layout_of, unflatten
 from tests.learning.optional import needs
 
@@ -424,3 +430,12 @@ def test_a_fit_that_returns_something_else_is_told(returned: Any, message: str) 
     learner = TorchLearner(Holder, lambda model, request: returned)
     with pytest.raises(TrainingError, match=message):
         learner.train({"weight": np.ones(2, np.float32)}, request())
+
+
+def test_a_worker_does_not_fetch_pretrained_weights_to_know_the_layout() -> None:
+    def fetch() -> dict[str, torch.Tensor]:
+        raise AssertionError("only the coordinator begins with these")
+
+    pretrained = TorchLearner(lambda: nn.Linear(2, 1), lambda model, request: (1, {}), None, fetch)
+    plain = TorchLearner(lambda: nn.Linear(2, 1), lambda model, request: (1, {}))
+    assert layout_of_learner(pretrained) == layout_of_learner(plain)
