@@ -321,8 +321,8 @@ class Batch:
         self._refuse_newer(declined.incarnation)
         if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
-        if declined.reason.startswith(MODEL_GONE):
-            self.effects.append(LookAtModel())
+            if declined.reason.startswith(MODEL_GONE):
+                self.effects.append(LookAtModel())
 
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now)
