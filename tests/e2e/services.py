@@ -56,7 +56,8 @@ class Federation:
     def ended(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         """Wait for a process to end well; the JSON of its last line."""
         out, _ = process.communicate(timeout=DEADLINE_S)
-        assert process.returncode == 0, f"{process.args!r}: {process.returncode}\n{out}{self.logs()}"
+        told = f"{process.args!r}: {process.returncode}\n{out}{self.logs()}"
+        assert process.returncode == 0, told
         result: dict[str, Any] = json.loads(out.splitlines()[-1])
         return result
 

@@ -464,8 +464,8 @@ def test_a_field_that_a_command_needs_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         require(load(file_with(tmp_path, ""), {}), "learner.path")
     assert str(caught.value) == (
-        'learner.path: expected a Python file and a name in it, "file.py:name", or "fedmq:digits", got nothing; '
-        "set it in federation.toml or as FEDMQ_LEARNER_PATH"
+        'learner.path: expected a Python file and a name in it, "file.py:name", or "fedmq:digits", '
+        "got nothing; set it in federation.toml or as FEDMQ_LEARNER_PATH"
     )
     require(load(file_with(tmp_path, '[learner]\npath = "a.py"'), {}), "learner.path")
 
