@@ -7,6 +7,8 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.errors import InUse, RunError
@@ -15,6 +17,7 @@ from coordinator.models import ModelFolder, load_initial
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, TaskRow, VersionRow
 from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
+from coordinator.spool import Spool
 from coordinator.store import Store, Work
 from coordinator.tasks import OpenTasks
 from schemas.digest import digest_of
@@ -52,6 +55,57 @@ class StateFolder:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedState:
+    """A state folder with a run to go on with.
+
+    Attributes:
+        row: The run's row at this start.
+        finished_before: The run had ended before this start.
+    """
+
+    store: Store
+    spool: Spool
+    models: ModelFolder
+    row: RunRow
+    finished_before: bool
+
+
+def open_state(
+    settings: Settings, now: float, opened: ExitStack, *, new_run: bool, restored: bool
+) -> OpenedState:
+    """Open the state folder, and begin a run if there is none to go on with.
+
+    Args:
+        settings: Of the federation.
+        now: The coordinator's time.
+        opened: Takes what closes it again, also if this fails half-way.
+        new_run: Begin another run even if the last is not finished.
+        restored: Go on in a new incarnation.
+
+    Raises:
+        CoordinatorError: If the folder or the run cannot be used.
+    """
+    folder = StateFolder(settings.coordinator.state_dir)
+    opened.callback(folder.close)
+    store = Store.create_or_open(folder.store, settings.federation.name, now)
+    opened.callback(store.close)
+    store.take_epoch()
+    spool = Spool(folder.spool)
+    opened.callback(spool.close)
+    models = ModelFolder(folder.models)
+    with store.reading() as work:
+        row = find_run(work, settings, new_run)
+    if restored:
+        store.take_incarnation(0, now)
+    finished_before = row is not None and row.state in ("draining", "ended")
+    if row is None or restored:
+        spool.forget_all_parts()  # of tasks that nobody waits for any more
+    if row is None:
+        row = begin_run(store, models, settings, now)
+    return OpenedState(store, spool, models, row, finished_before)
 
 
 def policy_of(settings: Settings) -> RoundPolicy:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from coordinator.evaluation import FAILURES_MAX, Evaluation, initial_of
+from coordinator.mailbox import Evaluated
 from coordinator.models import ModelFolder
-from coordinator.service import Evaluated
 from schemas.layout import Layout
 from schemas.tensors import unflatten
 from settings import Settings, load

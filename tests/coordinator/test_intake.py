@@ -22,6 +22,7 @@ from coordinator.intake import (
     missing_parts,
     receive,
 )
+from coordinator.store import Work
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode
@@ -231,7 +232,7 @@ def hostile(world: World) -> list[bytes]:
     """Messages that are well formed, with the run's own names and the largest numbers."""
     run, names = world.run_row(), ("0" * 32, "mallory")
     task = world.open_tasks()[0].task_id
-    incarnation = world.service._state.run.incarnation
+    incarnation = world.read(Work.incarnation)
     base = world.version_row(0).digest
     largest = 2**53
     bodies = []

@@ -102,7 +102,7 @@ def test_a_store_that_cannot_be_read_either_is_waited_for(
     reading = Store.reading
 
     def broken(store: Store) -> object:
-        if store is world.service._store:
+        if store is world.service._run._store:
             raise LOCKED
         return reading(store)
 

@@ -1,0 +1,44 @@
+"""What the coordinator's one thread is told, whoever tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.transport import Event as TransportEvent
+
+BATCH_MAX = 256  # events at a time: no delivery waits long for its ack
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A version was evaluated."""
+
+    version: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Someone asked the service to stop; the run goes on at the next start."""
+
+
+MailboxEvent = TransportEvent | Evaluated | StopRequested
+Mailbox = queue.SimpleQueue[MailboxEvent]
+
+
+def take_events(mailbox: Mailbox, timeout_s: float | None) -> list[MailboxEvent]:
+    """Wait for an event, then take what came with it; none if the time passes.
+
+    Args:
+        mailbox: Where they are.
+        timeout_s: How long to wait for the first, None for ever.
+    """
+    events: list[MailboxEvent] = []
+    with contextlib.suppress(queue.Empty):
+        events.append(mailbox.get(timeout=timeout_s))
+        while len(events) < BATCH_MAX:
+            events.append(mailbox.get_nowait())
+    return events

@@ -1,0 +1,118 @@
+"""Telling workers: answers to what they ask, again when the answer changes.
+
+Best effort: an answer that does not arrive is asked for again by the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.transport import AnswerTo, Transport
+from coordinator import answers
+from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
+from coordinator.present import PresentWorkers
+from coordinator.records import VersionRow
+from coordinator.run import Draining, Ended, State
+from schemas.messages import Message, encode
+
+WAITING_MAX = 10_000  # workers that wait until the model is on the stream
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a worker is told that stays the same in a run."""
+
+    layout_digest: str
+    part_bytes: int
+    run_seed: int
+
+
+class Telling:
+    """What workers are told.
+
+    Args:
+        state: The run's state, asked for when it is needed.
+        version: The current version's row.
+        offset: Where it lies on the stream, None while that is not known.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        facts: Facts,
+        now: Callable[[], float],
+        state: Callable[[], State],
+        version: Callable[[], VersionRow],
+        offset: Callable[[], int | None],
+    ) -> None:
+        self._transport = transport
+        self._facts = facts
+        self._now = now
+        self._state = state
+        self._version = version
+        self._offset = offset
+        self._present = PresentWorkers()
+        self._waiting: dict[tuple[str, str], AnswerStart] = {}
+
+    def online(self, within_s: float) -> int:
+        """How many workers were heard of within the last seconds."""
+        return self._present.count(self._now(), within_s)
+
+    def forget_addresses(self) -> None:
+        """After a reconnect nobody is where they were."""
+        self._waiting.clear()
+        self._present.forget_addresses()
+
+    def start(self, effect: AnswerStart) -> None:
+        """Tell a worker what to train on, as soon as the stream has it."""
+        run, offset = self._state().run, self._offset()
+        if effect.task_id not in run.tasks:  # it ended while the worker waited
+            reason = "the task is no longer open"
+            self.unwanted(AnswerUnwanted(effect.to, run.run_id, effect.task_id, reason))
+        elif offset is not None:
+            self._answer(effect.to, self._wanted(effect, offset))
+        elif len(self._waiting) < WAITING_MAX:  # who does not fit in asks again
+            self._waiting[effect.to.address, effect.task_id] = effect
+
+    def _wanted(self, effect: AnswerStart, offset: int) -> Message:
+        return answers.wanted(
+            effect.task_id,
+            effect.lease_end,
+            self._version(),
+            self._facts.layout_digest,
+            incarnation=self._state().run.incarnation,
+            offset=offset,
+            part_bytes=self._facts.part_bytes,
+            run_seed=self._facts.run_seed,
+            now=self._now(),
+        )
+
+    def model_ready(self) -> None:
+        """The stream has the current version: those who waited may start."""
+        waiting, self._waiting = self._waiting, {}
+        for effect in waiting.values():
+            self.start(effect)
+
+    def unwanted(self, effect: AnswerUnwanted) -> None:
+        """Tell a worker that the task it took is not wanted."""
+        incarnation = self._state().run.incarnation
+        self._answer(effect.to, answers.unwanted(effect, incarnation, self._now()))
+
+    def presence(self, effect: AnswerPresence) -> None:
+        """Tell a worker how things stand, and remember that it is there."""
+        standing = answers.standing(effect, self._state(), self._now())
+        self._present.see(effect.presence, effect.to, not standing.may_take, self._now())
+        if effect.to is not None and not effect.presence.leaving:
+            self._answer(effect.to, standing)
+
+    def changes(self) -> None:
+        """Tell those who wait that they may take a task; when the run is over, everyone."""
+        state = self._state()
+        over = isinstance(state, Draining | Ended)
+        for to, presence in self._present.everyone() if over else self._present.waiting():
+            asked = AnswerPresence(to, presence, {}, {}, ())
+            self._answer(to, answers.standing(asked, state, self._now()))
+
+    def _answer(self, to: AnswerTo, message: Message) -> None:
+        self._transport.answer(to, encode(message))
