@@ -9,36 +9,21 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from broker.transport import AnswerTo, Delivered
 from coordinator.effects import (
     Ack,
     AddToSum,
     AnswerPresence,
-    AnswerStart,
     AnswerUnwanted,
-    DropTasks,
     Effect,
     ForgetParts,
     LookAtModel,
     PublishRefused,
-    PublishTask,
 )
 from coordinator.errors import Restored
 from coordinator.events import (
-    Action,
-    CloseRound,
-    DenyTask,
-    DrainRun,
-    EndRun,
-    EndTask,
     Event,
-    ExtendRound,
-    GrantTask,
-    OfferTask,
-    OpenRound,
-    PauseRun,
     RecordVerdict,
     Refused,
     TaskDeclined,
@@ -61,6 +46,7 @@ from coordinator.intake import (
     receive,
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.rows import KIND, write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
 from coordinator.store import Work
@@ -84,7 +70,6 @@ _log = logging.getLogger(__name__)
 POISON_ATTEMPTS = 3
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 MODEL_GONE = "model gone"
-_KIND = "train"
 _SHARDS = 1
 
 
@@ -132,7 +117,9 @@ class Batch:
             if isinstance(action, RecordVerdict):
                 verdict = action
             else:
-                self._write(action, asking)
+                effect = write(action, self._work, self.state.run, self._desk.now, asking)
+                if effect is not None:
+                    self.effects.append(effect)
         if self.state.run.next_task != self._next_task:
             self._next_task = self.state.run.next_task
             self._work.update_run(self.state.run.run_id, next_task=self._next_task)
@@ -151,6 +138,8 @@ class Batch:
                 raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
                 self._record_stray(body, stray)
+            case Whole() as whole if self._is_copy(whole.update):
+                pass
             case Whole() as whole:
                 fault = fault_of(whole.update, whole.payload, self._desk.expected)
                 self._judge(_Arrived(whole.update, whole.payload, body, body), fault)
@@ -159,11 +148,15 @@ class Batch:
             case Part() as part:
                 self._keep_part(part, body)
 
+    def _is_copy(self, update: Update) -> bool:
+        """Whether an update has its verdict already; then this is noted as a copy of it."""
+        if self._work.ledger_row(update.update_id) is None:
+            return False
+        self._work.raise_copies(update.update_id)
+        return True
+
     def _judge(self, arrived: _Arrived, fault: Refused | None) -> None:
         update = arrived.update
-        if self._work.ledger_row(update.update_id) is not None:
-            self._work.raise_copies(update.update_id)
-            return
         task = self._task_of(update)
         event = UpdateArrived(
             update_id=update.update_id,
@@ -173,7 +166,7 @@ class Batch:
             num_examples=update.num_examples,
             task=TaskFacts(task.task_id, task.replaced) if task else None,
             counted_before=self._work.counted_before(
-                update.run_id, _KIND, update.base_version, update.worker_id
+                update.run_id, KIND, update.base_version, update.worker_id
             ),
             fault=fault,
         )
@@ -240,9 +233,11 @@ class Batch:
 
     def _close_upload(self, update: Update, body: bytes) -> None:
         """The end of an upload: its verdict if all parts are here, else the worker is told."""
+        if self._is_copy(update):
+            self.effects.append(ForgetParts(update.update_id))
+            return
         fault = header_fault(update, self._desk.expected)
-        seen = self._work.ledger_row(update.update_id) is not None
-        if seen or fault is not None or self._task_of(update) is None:
+        if fault is not None or self._task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self.effects.append(ForgetParts(update.update_id))
             self._judge(_Arrived(update, b"", body, body), fault)
@@ -313,7 +308,7 @@ class Batch:
                 reason = "it belongs to another run"
                 self.effects.append(AnswerUnwanted(asking, taken.run_id, taken.task_id, reason))
             return
-        counted = self._work.counted_before(run.run_id, _KIND, run.version, taken.worker_id)
+        counted = self._work.counted_before(run.run_id, KIND, run.version, taken.worker_id)
         self.advance(TaskTaken(taken.task_id, taken.worker_id, counted), asking)
 
     def _declined(self, declined: Declined) -> None:
@@ -373,99 +368,3 @@ class Batch:
                 self._receive_control(body, None)
             case _:
                 self._receive(body)
-
-    # what the machine says, as rows
-
-    def _write(self, action: Action, asking: AnswerTo | None) -> None:
-        work, run, now = self._work, self.state.run, self._desk.now
-        match action:
-            case OfferTask():
-                work.insert_task(_offered(action, run.run_id, now))
-                if action.replaces:
-                    work.update_task(action.replaces, replaced=True)
-                self.effects.append(PublishTask(action.task_id))
-            case GrantTask():
-                self._grant(action, asking)
-            case DenyTask():
-                if asking is not None:
-                    self.effects.append(
-                        AnswerUnwanted(asking, run.run_id, action.task_id, action.reason)
-                    )
-            case EndTask():
-                work.update_task(
-                    action.task_id, state=action.how, ended_at=now, reason=action.reason
-                )
-            case OpenRound():
-                work.update_run(
-                    run.run_id,
-                    state="collecting",
-                    version=action.version,
-                    rounds=run.policy.rounds,
-                    opened_at=action.opened_at,
-                    deadline_at=action.deadline_at,
-                    extensions=0,
-                    why="",
-                    ended_at=None,
-                )
-            case ExtendRound():
-                work.update_run(
-                    run.run_id,
-                    state="collecting",
-                    extensions=action.extensions,
-                    deadline_at=action.deadline_at,
-                )
-            case CloseRound():
-                work.update_run(run.run_id, state="closed", why=action.why)
-            case PauseRun():
-                work.update_run(run.run_id, state="paused")
-            case DrainRun():
-                work.update_run(
-                    run.run_id,
-                    state="draining",
-                    version=action.version,
-                    why=action.why,
-                    until=action.until,
-                    ended_at=now,
-                )
-                self.effects.append(DropTasks())
-            case EndRun():
-                work.update_run(run.run_id, state="ended")
-            case RecordVerdict():
-                raise AssertionError("a verdict is written with its update")
-            case _:
-                assert_never(action)
-
-    def _grant(self, action: GrantTask, asking: AnswerTo | None) -> None:
-        row = self._work.task(action.task_id)
-        if row is not None and row.state == "offered":
-            self._work.update_task(
-                action.task_id,
-                state="taken",
-                worker_id=action.worker_id,
-                base_version=action.base_version,
-                taken_at=self._desk.now,
-                lease_end=action.lease_end,
-            )
-        if asking is not None:
-            self.effects.append(AnswerStart(asking, action.task_id, action.lease_end))
-
-
-def _offered(action: OfferTask, run_id: str, now: float) -> TaskRow:
-    return TaskRow(
-        task_id=action.task_id,
-        run_id=run_id,
-        number=action.number,
-        kind=_KIND,
-        state="offered",
-        offered_version=action.version,
-        base_version=None,
-        worker_id="",
-        replaces=action.replaces,
-        replaced=False,
-        published=False,
-        offered_at=now,
-        taken_at=None,
-        lease_end=None,
-        ended_at=None,
-        reason="",
-    )
