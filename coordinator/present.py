@@ -36,11 +36,6 @@ class PresentWorkers:
         if len(self._workers) > REMEMBERED_MAX:
             del self._workers[next(iter(self._workers))]
 
-    def hear(self, worker_id: str, now: float) -> None:
-        """Any other sign of life."""
-        if worker_id in self._workers:
-            self._workers[worker_id].seen_at = now
-
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""
         for worker in self._workers.values():

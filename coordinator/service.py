@@ -17,7 +17,6 @@ import queue
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,25 +26,12 @@ from broker.transport import (
     Delivered,
     Disconnected,
     Failed,
-    Outgoing,
     Post,
     Transport,
 )
+from coordinator.carrying import Effects
 from coordinator.clock import Clock
 from coordinator.connection import Connection
-from coordinator.effects import (
-    Ack,
-    AddToSum,
-    AnswerPresence,
-    AnswerStart,
-    AnswerUnwanted,
-    DropTasks,
-    Effect,
-    ForgetParts,
-    LookAtModel,
-    PublishRefused,
-    PublishTask,
-)
 from coordinator.errors import BrokerRefused, CoordinatorError, StoreError
 from coordinator.evaluation import Evaluation
 from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
@@ -149,6 +135,9 @@ class CoordinatorService:
             lambda: self._run.state,
             self._run.current_row,
             lambda: self._connection.offset,
+        )
+        self._effects = Effects(
+            self._transport, self._names, self._spool, self._run, self._connection, self._telling
         )
 
     # from the outside
@@ -345,46 +334,18 @@ class CoordinatorService:
         effects = self._run.transact(arrivals, due, self._connection.notes())
         self._connection.noted()
         self._look_at, self._failures = None, 0
-        self._carry_out(effects)
+        self._effects.carry_out(effects)
 
     def _make_version(self) -> None:
         made = self._run.make_version()
         self._failures = 0
         self._connection.publish_version(self._run.as_streamed(made.row))
-        self._carry_out(made.effects)
+        self._effects.carry_out(made.effects)
         self._evaluate(made.row)
         if isinstance(self._run.state, Collecting):
             self._telling.changes()
         if made.new:
             self._run.prune()
-
-    def _carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Ack():
-                    self._transport.ack(effect.tag)
-                case AddToSum():
-                    self._run.versions.add(effect.payload, effect.weight)
-                case PublishTask():
-                    self._connection.publish_task(effect.task_id)
-                case PublishRefused():
-                    name = self._names.refused_queue.name
-                    self._transport.publish(Outgoing("", name, effect.body, effect.message_id))
-                case AnswerStart():
-                    self._telling.start(effect)
-                case AnswerUnwanted():
-                    self._telling.unwanted(effect)
-                case AnswerPresence():
-                    self._telling.presence(effect)
-                case ForgetParts():
-                    self._spool.forget_parts(effect.update_id)
-                case LookAtModel():
-                    self._connection.look_at_model()
-                case DropTasks():
-                    self._transport.purge(self._names.task_queue)
-                    self._telling.changes()
-                case _:
-                    assert_never(effect)
 
     # evaluation and the end
 

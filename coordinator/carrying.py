@@ -1,0 +1,77 @@
+"""Carrying out what a transaction asked for, once it has committed."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from broker.topology import Names
+from broker.transport import Outgoing, Transport
+from coordinator.connection import Connection
+from coordinator.effects import (
+    Ack,
+    AddToSum,
+    AnswerPresence,
+    AnswerStart,
+    AnswerUnwanted,
+    DropTasks,
+    Effect,
+    ForgetParts,
+    LookAtModel,
+    PublishRefused,
+    PublishTask,
+)
+from coordinator.spool import Spool
+from coordinator.telling import Telling
+from coordinator.writing import RunWriter
+
+
+class Effects:
+    """Those who do what effects say."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        names: Names,
+        spool: Spool,
+        run: RunWriter,
+        connection: Connection,
+        telling: Telling,
+    ) -> None:
+        self._transport = transport
+        self._names = names
+        self._spool = spool
+        self._run = run
+        self._connection = connection
+        self._telling = telling
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        """Carry out the effects of one transaction, in their order."""
+        for effect in effects:
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Ack():
+                self._transport.ack(effect.tag)
+            case AddToSum():
+                self._run.versions.add(effect.payload, effect.weight)
+            case PublishTask():
+                self._connection.publish_task(effect.task_id)
+            case PublishRefused():
+                name = self._names.refused_queue.name
+                self._transport.publish(Outgoing("", name, effect.body, effect.message_id))
+            case AnswerStart():
+                self._telling.start(effect)
+            case AnswerUnwanted():
+                self._telling.unwanted(effect)
+            case AnswerPresence():
+                self._telling.presence(effect)
+            case ForgetParts():
+                self._spool.forget_parts(effect.update_id)
+            case LookAtModel():
+                self._connection.look_at_model()
+            case DropTasks():
+                self._transport.purge(self._names.task_queue)
+                self._telling.changes()
+            case _:
+                assert_never(effect)
