@@ -52,7 +52,7 @@ from coordinator.spool import Spool
 from coordinator.store import Work
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of
-from schemas.errors import DecodeError
+from schemas.errors import DecodeError, UnsupportedVersion
 from schemas.messages import (
     NAMES_MAX,
     Declined,
@@ -279,6 +279,9 @@ class Batch:
     def _receive_control(self, body: bytes, asking: AnswerTo | None) -> None:
         try:
             message, _ = decode(body)
+        except UnsupportedVersion as error:
+            self._record_stray(body, Stray("unsupported version", str(error)))
+            return
         except DecodeError as error:
             self._record_stray(body, Stray("malformed", str(error)))
             return
@@ -321,8 +324,10 @@ class Batch:
 
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now)
+        run, worker_id = self.state.run, presence.worker_id
+        counted = self._work.counted_before(run.run_id, KIND, run.version, worker_id)
         if not presence.leaving:
-            self.advance(WorkerSeen(presence.worker_id))
+            self.advance(WorkerSeen(worker_id, counted))
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
@@ -335,7 +340,8 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
-        answer = AnswerPresence(asking, presence, verdicts, missing, tuple(unknown))
+        spent = counted or self._work.has_tried(run.run_id, KIND, run.version, worker_id)
+        answer = AnswerPresence(asking, presence, spent, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
 
     def _refuse_newer(self, incarnation: int) -> None:

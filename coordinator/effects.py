@@ -60,10 +60,15 @@ class AnswerUnwanted:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPresence:
-    """Tell a worker how things stand, and remember that it is there."""
+    """Tell a worker how things stand, and remember that it is there.
+
+    Attributes:
+        spent: It has had its try at the current version, see `coordinator.run.may_take`.
+    """
 
     to: AnswerTo | None
     presence: Presence
+    spent: bool
     verdicts: dict[str, str]
     missing: dict[str, tuple[int, ...]]
     unknown: tuple[str, ...]

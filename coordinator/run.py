@@ -133,11 +133,15 @@ def wake_at(state: State) -> float | None:
             assert_never(state)
 
 
-def may_take(state: State, run_id: str, last_version: int) -> bool:
-    """Whether a worker that last trained on `last_version` of `run_id` may take a task."""
+def may_take(state: State, run_id: str, last_version: int, spent: bool) -> bool:
+    """Whether a worker that last trained on `last_version` of `run_id` may take a task.
+
+    `spent` says that its one update of the current version has counted, is on its way, or was
+    refused for what another try would not change.
+    """
     match state:
         case Collecting() | Paused():
-            return run_id != state.run.run_id or last_version < state.run.version
+            return not spent or run_id != state.run.run_id or last_version < state.run.version
         case Closed() | Draining() | Ended():
             return False
         case _:

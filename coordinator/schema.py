@@ -104,6 +104,7 @@ tasks = Table(
     Column("reason", String, nullable=False),
     UniqueConstraint("run_id", "number"),
     Index("open_tasks", "run_id", "state"),
+    Index("tasks_of_worker", "worker_id", "run_id", "base_version"),
 )
 
 ledger = Table(
@@ -135,6 +136,7 @@ ledger = Table(
     Column("place", Integer, nullable=False),
     Column("length", Integer, nullable=False),
     Index("by_round", "run_id", "round_version", "verdict"),
+    Index("by_worker", "worker_id", "run_id", "base_version"),
     Index(
         "counts_once",
         "run_id",

@@ -346,6 +346,30 @@ class Work:
         )
         return self._connection.execute(query).first() is not None
 
+    def has_tried(self, run_id: str, kind: str, version: int, worker_id: str) -> bool:
+        """Whether a worker's update of a version is awaited, or was refused for good.
+
+        One refused as `replaced` was only too late for its task: another try may count.
+        """
+        ledger, tasks = schema.ledger, schema.tasks
+        of_worker = and_(
+            ledger.c.run_id == run_id,
+            ledger.c.kind == kind,
+            ledger.c.base_version == version,
+            ledger.c.worker_id == worker_id,
+        )
+        verdicts = self._connection.execute(select(ledger.c.verdict).where(of_worker)).scalars()
+        answered = list(verdicts)
+        if answered:
+            return any(verdict != "replaced" for verdict in answered)
+        awaited = select(tasks.c.task_id).where(
+            tasks.c.run_id == run_id,
+            tasks.c.worker_id == worker_id,
+            tasks.c.base_version == version,
+            tasks.c.state.in_(("taken", "lapsed")),
+        )
+        return self._connection.execute(awaited.limit(1)).first() is not None
+
     def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
         """The updates counted in the round of a version, in the order of arrival."""
         table = schema.ledger

@@ -111,7 +111,7 @@ class Telling:
         state = self._state()
         over = isinstance(state, Draining | Ended)
         for to, presence in self._present.everyone() if over else self._present.waiting():
-            asked = AnswerPresence(to, presence, {}, {}, ())
+            asked = AnswerPresence(to, presence, True, {}, {}, ())
             self._answer(to, answers.standing(asked, state, self._now()))
 
     def _answer(self, to: AnswerTo, message: Message) -> None:

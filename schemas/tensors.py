@@ -19,6 +19,8 @@ from schemas.layout import DTYPES, FLOATS, Entry, Layout, Rule, Segment
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """Marks an array of bfloat16: one field of its 16 bits."""
 
+_BFLOAT16_MAX = float(np.array(0x7F7F0000, "<u4").view("<f4"))
+
 _NUMPY = {
     name: BFLOAT16 if name == "bfloat16" else np.dtype(name).newbyteorder("<") for name in DTYPES
 }
@@ -122,13 +124,20 @@ def as_float32(numbers: Array) -> Floats:
 def add_to(numbers: Array, change: Floats) -> Array:
     """The sum of both, in the numbers' own dtype (bfloat16 rounds to nearest even).
 
-    What the dtype cannot hold becomes infinite.
+    What a dtype of 16 bits cannot hold becomes the largest it can: an infinite number would stay
+    in the model for good, and no verdict would say whose update did it.
     """
     if numbers.dtype == BFLOAT16:
-        return _to_bfloat16(as_float32(numbers) + change)
+        return _to_bfloat16(_within(as_float32(numbers) + change, _BFLOAT16_MAX))
     if numbers.dtype.itemsize < 4:
-        return np.asarray((numbers.astype("<f4") + change).astype(numbers.dtype))
+        largest = float(np.finfo(numbers.dtype).max)
+        total = _within(numbers.astype("<f4") + change, largest)
+        return np.asarray(total.astype(numbers.dtype))
     return np.asarray(numbers + change.astype(numbers.dtype, copy=False))
+
+
+def _within(numbers: Floats, largest: float) -> Floats:
+    return np.clip(numbers, -largest, largest)
 
 
 def _to_bfloat16(numbers: Floats) -> Array:

@@ -430,12 +430,10 @@ def _presence(session: Session, moment: Moment, leaving: bool) -> Say:
 def _wants_task(session: Session, moment: Moment) -> bool:
     """Whether the coordinator allows a task and one is of use."""
     asked, options = session.asking, session.options
-    run_id, version = session.trained
     return (
         asked.may_take
         and not asked.run_is_over
         and moment.now >= session.rest_until
-        and not (asked.run_id == run_id and asked.version <= version)
         and session.sat_out != (asked.run_id, asked.version)
         and not outbox_is_full(session)
         and not (isinstance(options.plan, Once) and session.tasks_done > 0)

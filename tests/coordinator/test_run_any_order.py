@@ -141,13 +141,13 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_takes_what_could_not_count(self) -> None:
         state, version = self.bench.state, self.bench.version
-        assert not may_take(state, state.run.run_id, version)
+        assert not may_take(state, state.run.run_id, version, spent=True)
 
     def teardown(self) -> None:
         """With workers that do what they are told the run comes to its end."""
         if not hasattr(self, "bench"):
             return
-        for _ in range(200):
+        for _ in range(3000):  # the longest lease, in the shortest deadlines
             if isinstance(self.bench.state, Ended):
                 return
             self.make_progress()

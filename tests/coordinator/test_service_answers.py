@@ -44,6 +44,22 @@ def test_who_trained_on_the_current_version_waits_and_is_told_of_the_next(
     assert len(worker.answers_of(token)) == told, "it asks again by itself"
 
 
+def test_who_came_too_late_for_its_task_may_try_the_version_again(make_world: MakeWorld) -> None:
+    world = make_world(rounds__late="refuse", rounds__lease="5s")
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    assert not asked(world, worker, last_version=0).may_take  # its update may be on its way
+    world.pass_time(5.0)
+    update = worker.update(task, start, world.layout, 1.0)
+    worker.send(update, worker.payload(world.layout, 1.0))
+    world.step()
+    assert world.ledger(update.update_id).verdict == "replaced"
+    assert asked(world, worker, last_version=0).may_take
+    counted = world.answer(worker)
+    assert world.ledger(counted).verdict == "counted"
+    assert not asked(world, worker, last_version=0).may_take
+
+
 def test_everyone_is_told_that_the_run_is_over(make_world: MakeWorld) -> None:
     world = make_world(run__rounds=1)
     waiting, free = world.worker("waiting"), world.worker("free")

@@ -126,11 +126,6 @@ def test_a_good_message_beside_a_newer_one_is_counted_after_the_restore(
     assert world.ready("update") == 2
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="may_take goes by what a worker trained on: after a restore to version 0 all workers "
-    "that had trained on 1 and 2 are told to wait, and nobody is left to make version 1",
-)
 def test_a_worker_that_was_ahead_of_the_restored_store_may_take_a_task(
     make_world: MakeWorld,
 ) -> None:

@@ -255,9 +255,12 @@ def test_an_update_of_float64_beyond_float32_is_infinite_without_a_warning() -> 
     assert np.isinf(update_floats(payload, layout)).all()
 
 
-def test_a_sum_beyond_float16_is_infinite_without_a_warning() -> None:
-    numbers = np.array([60_000], np.float16)
-    assert np.isinf(add_to(numbers, np.array([60_000], np.float32))).all()
+def test_a_sum_beyond_16_bits_is_the_largest_number_without_a_warning() -> None:
+    change = np.array([60_000, -200_000], np.float32)
+    half = add_to(np.array([60_000, 0], np.float16), change)
+    assert half.tolist() == [65_504, -65_504]
+    huge = np.array([3.4e38, -3.4e38], np.float32)
+    assert np.isfinite(as_float32(add_to(bfloat16(1.0, 1.0), huge))).all()
 
 
 def test_bfloat16_rounds_to_the_nearest_and_ties_to_even() -> None:
@@ -285,8 +288,9 @@ def test_bfloat16_widens_as_torch_does(numbers: Array) -> None:
 @given(arrays_of("float16", (10,)), arrays_of("float32", (10,)))
 def test_half_precision_is_summed_in_single(numbers: Array, change: Array) -> None:
     with np.errstate(all="ignore"):
-        expected = (numbers.astype(np.float32) + change).astype(np.float16)
-    assert np.array_equal(add_to(numbers, change), expected, equal_nan=True)
+        largest = np.finfo(np.float16).max
+        total = np.clip(numbers.astype(np.float32) + change, -largest, largest)
+    assert np.array_equal(add_to(numbers, change), total.astype(np.float16), equal_nan=True)
 
 
 def test_a_segment_is_seen_in_place() -> None:

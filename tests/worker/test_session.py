@@ -298,13 +298,13 @@ def test_a_pushed_answer_allows_a_task() -> None:
     assert world.consuming
 
 
-def test_one_update_of_a_version_is_enough() -> None:
+def test_whether_another_update_of_a_version_is_of_use_the_coordinator_says() -> None:
     world = training()
     world.finish_training()
     world.confirm(world.last("update"))
-    world.stand(a_standing(may_take=True, version=0))
+    world.stand(a_standing(may_take=False, version=0))
     assert not world.consuming
-    world.stand(a_standing(may_take=True, version=1))
+    world.stand(a_standing(may_take=True, version=0))  # the first try did not count
     assert world.consuming
 
 
