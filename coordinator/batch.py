@@ -44,6 +44,7 @@ from coordinator.intake import (
     incarnation_fault,
     missing_parts,
     receive,
+    sender_fault,
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
 from coordinator.rows import KIND, write
@@ -75,12 +76,17 @@ _SHARDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What a batch works with: the run's facts, and the spool."""
+    """What a batch works with: the run's facts, and the spool.
+
+    Attributes:
+        senders_are_users: A message must come from the broker's user of its worker's name.
+    """
 
     expected: Expected
     spool: Spool
     epoch: int
     now: float
+    senders_are_users: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +135,15 @@ class Batch:
 
     def take_update(self, delivery: Delivered) -> None:
         """A message from the updates queue."""
-        self._receive(delivery.body)
+        self._receive(delivery)
         self.effects.append(Ack(delivery.tag))
 
-    def _receive(self, body: bytes) -> None:
-        match receive(body, self._desk.expected):
+    def _sender(self, delivery: Delivered) -> str | None:
+        return delivery.user_id if self._desk.senders_are_users else None
+
+    def _receive(self, delivery: Delivered) -> None:
+        body = delivery.body
+        match receive(body, self._desk.expected, self._sender(delivery)):
             case Newer() as newer:
                 raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
@@ -273,10 +283,11 @@ class Batch:
 
     def take_control(self, delivery: Delivered) -> None:
         """A message from the control queue."""
-        self._receive_control(delivery.body, delivery.answer_to)
+        self._receive_control(delivery, delivery.answer_to)
         self.effects.append(Ack(delivery.tag))
 
-    def _receive_control(self, body: bytes, asking: AnswerTo | None) -> None:
+    def _receive_control(self, delivery: Delivered, asking: AnswerTo | None) -> None:
+        body = delivery.body
         try:
             message, _ = decode(body)
         except UnsupportedVersion as error:
@@ -285,6 +296,12 @@ class Batch:
         except DecodeError as error:
             self._record_stray(body, Stray("malformed", str(error)))
             return
+        if isinstance(message, Taken | Declined | Presence):
+            task_id = "" if isinstance(message, Presence) else message.task_id
+            stray = sender_fault(message.worker_id, task_id, self._sender(delivery))
+            if stray is not None:
+                self._record_stray(body, stray)
+                return
         match message:
             case Taken() | Declined() if incarnation_fault(message.incarnation):
                 reason = incarnation_fault(message.incarnation)
@@ -364,13 +381,13 @@ class Batch:
         try:
             message, _ = decode(body)
         except DecodeError:
-            self._receive(body)
+            self._receive(delivery)
             return
         match message:
             case Task():
                 reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
                 self.advance(TaskDeclined(message.task_id, "", reason))
             case Taken() | Declined() | Presence():
-                self._receive_control(body, None)
+                self._receive_control(delivery, None)
             case _:
-                self._receive(body)
+                self._receive(delivery)

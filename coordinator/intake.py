@@ -84,14 +84,24 @@ class Part:
 Received = Whole | Closing | Part | Stray | Newer
 
 
-def receive(body: Buffer, expected: Expected) -> Received:
-    """What a body from the updates queue is."""
+def receive(body: Buffer, expected: Expected, sender: str | None = None) -> Received:
+    """What a body from the updates queue is.
+
+    Args:
+        body: The message.
+        expected: What the run expects.
+        sender: The broker's user that published it, which must be the worker; None if anyone may.
+    """
     try:
         message, payload = decode(body)
     except UnsupportedVersion as error:
         return Stray("unsupported version", str(error))
     except DecodeError as error:
         return Stray("malformed", str(error))
+    if isinstance(message, Update | UpdatePart):
+        stray = sender_fault(message.worker_id, message.task_id, sender)
+        if stray is not None:
+            return stray
     match message:
         case Update():
             return _receive_update(message, payload, expected)
@@ -100,6 +110,14 @@ def receive(body: Buffer, expected: Expected) -> Received:
         case _:
             kind = type(message).__name__
             return Stray("malformed", f"expected an update, came a {kind} message")
+
+
+def sender_fault(worker_id: str, task_id: str, sender: str | None) -> Stray | None:
+    """What is wrong with who sent a message in a worker's name, None if nothing is."""
+    if sender is None or sender == worker_id:
+        return None
+    user = f"the broker's user {sender!r}" if sender else "nobody the broker knows"
+    return Stray("unauthenticated", f"{user} sent it as {worker_id!r}", worker_id, task_id)
 
 
 def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:

@@ -22,15 +22,20 @@ class _Present:
 
 
 class PresentWorkers:
-    """Workers heard of lately."""
+    """Workers heard of lately, and those that were and have gone."""
 
     def __init__(self) -> None:
         self._workers: dict[str, _Present] = {}
+        self._gone: dict[str, None] = {}
 
     def see(self, presence: Presence, to: AnswerTo | None, waiting: bool, now: float) -> None:
         """A worker said that it is there; `waiting` if it was told that it may not take a task."""
         self._workers.pop(presence.worker_id, None)
+        self._gone.pop(presence.worker_id, None)
         if presence.leaving:
+            self._gone[presence.worker_id] = None
+            if len(self._gone) > REMEMBERED_MAX:
+                del self._gone[next(iter(self._gone))]
             return
         self._workers[presence.worker_id] = _Present(to, presence, now, waiting)
         if len(self._workers) > REMEMBERED_MAX:
@@ -54,6 +59,11 @@ class PresentWorkers:
         """Those to tell that the run is over."""
         return [(w.to, w.presence) for w in self._workers.values() if w.to is not None]
 
-    def count(self, now: float, within_s: float) -> int:
+    def online(self, now: float, within_s: float) -> int:
         """How many were heard of within the last seconds."""
         return sum(now - worker.seen_at <= within_s for worker in self._workers.values())
+
+    def offline(self, now: float, within_s: float, most: int) -> tuple[str, ...]:
+        """The ids of those that left or were not heard of for so long, the first by name."""
+        silent = (n for n, worker in self._workers.items() if now - worker.seen_at > within_s)
+        return tuple(sorted([*silent, *self._gone])[:most])

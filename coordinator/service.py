@@ -46,6 +46,7 @@ from settings import Settings
 _log = logging.getLogger(__name__)
 
 HEADER_BYTES = 4096  # of an update, about
+PRESENCES_MISSED = 2  # then a worker counts as offline
 RECOVER_S = (1.0, 2.0, 5.0, 10.0, 30.0)  # after a write failed: the disk may be full for a while
 EVALUATION_LOOK_S = 0.1
 EVALUATION_LOOKS_MAX = 6000  # at the end of a run, for the last versions: ten minutes
@@ -185,7 +186,7 @@ class CoordinatorService:
 
     def look(self, state: str = "", note: str = "") -> Progress:
         """How the run stands."""
-        now = self._run.state
+        now, within_s = self._run.state, PRESENCES_MISSED * self._settings.worker.presence_s + 1
         return Progress(
             run_id=self.run_id,
             state=state or type(now).__name__.lower(),
@@ -194,7 +195,8 @@ class CoordinatorService:
             counted=now.counted if isinstance(now, Collecting | Paused) else 0,
             goal=self._policy.goal,
             open_tasks=len(now.run.tasks),
-            online=self._telling.online(2 * self._settings.worker.presence_s + 5),
+            online=self._telling.online(within_s),
+            offline=self._telling.offline(within_s),
             updates=dict(self._run.verdicts),
             evaluated=self._run.versions.evaluated,
             metrics=self._run.versions.metrics,

@@ -16,6 +16,7 @@ from coordinator.records import VersionRow
 from coordinator.run import Draining, Ended, State
 from schemas.messages import Message, encode
 
+OFFLINE_SHOWN = 20
 WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 
@@ -57,7 +58,11 @@ class Telling:
 
     def online(self, within_s: float) -> int:
         """How many workers were heard of within the last seconds."""
-        return self._present.count(self._now(), within_s)
+        return self._present.online(self._now(), within_s)
+
+    def offline(self, within_s: float) -> tuple[str, ...]:
+        """Workers that were there and are not now, the first by name."""
+        return self._present.offline(self._now(), within_s, OFFLINE_SHOWN)
 
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""

@@ -210,7 +210,13 @@ class RunWriter:
             digest_of_version=self.versions.digest_of,
         )
         assert self._store.epoch is not None
-        return Desk(expected, self._spool, self._store.epoch, self._now())
+        return Desk(
+            expected,
+            self._spool,
+            self._store.epoch,
+            self._now(),
+            self._settings.coordinator.senders == "users",
+        )
 
     # what may have ended a process before
 

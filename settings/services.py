@@ -1,7 +1,7 @@
 """The settings of the services: the coordinator and a worker."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import field
@@ -49,6 +49,15 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             free="it is about disk space",
         ),
     ] = 1
+    senders: Annotated[
+        Literal["any", "users"],
+        about(
+            'Who may speak for a worker. "users": only the broker\'s user of the same name as the '
+            "worker's id, which the broker checks; everything else is refused as unauthenticated. "
+            '"any": whoever may publish.',
+            free="it says whom to trust, not what to learn",
+        ),
+    ] = "any"
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

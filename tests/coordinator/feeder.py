@@ -37,10 +37,13 @@ class Feeder:
     federation: str
     worker_id: str
     events: list[Event] = field(default_factory=list)
+    user: str = "guest"
 
     def __post_init__(self) -> None:
         self.names = Names(self.federation)
-        self.transport = MemoryTransport(self.broker, self.events.append, self.worker_id)
+        self.transport = MemoryTransport(
+            self.broker, self.events.append, self.worker_id, user=self.user
+        )
         self.transport.start()
         assert isinstance(self.events.pop(0), Connected)
 
