@@ -98,6 +98,7 @@ def open_state(
     models = ModelFolder(folder.models)
     with store.reading() as work:
         row = find_run(work, settings, new_run)
+        _warn_of_few_workers(settings.rounds.goal, len(work.workers()))
     if restored:
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")
@@ -106,6 +107,16 @@ def open_state(
     if row is None:
         row = begin_run(store, models, settings, now)
     return OpenedState(store, spool, models, row, finished_before)
+
+
+def _warn_of_few_workers(goal: int, seen: int) -> None:
+    if 0 < seen < goal:  # where none was ever seen, there is nothing to compare with
+        _log.warning(
+            "rounds.goal is %d and only %d workers were ever seen: a worker counts once in a "
+            "version, so rounds close at their deadline until more come",
+            goal,
+            seen,
+        )
 
 
 def policy_of(settings: Settings) -> RoundPolicy:

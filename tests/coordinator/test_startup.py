@@ -72,6 +72,16 @@ def test_a_goal_above_the_tasks_in_flight_is_refused(make_world: MakeWorld) -> N
         make_world(rounds__goal=3, rounds__concurrency=2)
 
 
+def test_a_goal_above_the_workers_ever_seen_is_warned_of(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world()
+    assert not caplog.records
+    world.answer(world.somebody())
+    world.restart()
+    assert "only 1 workers were ever seen" in caplog.text
+
+
 def test_a_folder_that_cannot_be_made_is_one_error(make_world: MakeWorld) -> None:
     world = make_world(begin=False)
     (world.folder / "state").write_text("a file")
