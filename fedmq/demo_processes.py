@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 from coordinator.store import Store
 from settings import Settings
@@ -20,6 +24,7 @@ AWAY_S = (2.0, 6.0)
 LOOK_EVERY_S = 0.1
 LEAVE_S = 15.0  # for the workers to notice that the run is over
 
+_GUARD = ("/bin/sh", "-c", "read -r _; kill -9 0")
 _FEDMQ = "import sys; from fedmq.cli import main; sys.exit(main())"
 
 
@@ -28,22 +33,50 @@ def federate(settings: Settings, count: int, log_level: str) -> bool:
     folder = settings.coordinator.state_dir.parent
     config = folder / "federation.toml"
     config.write_text(_toml(settings), encoding="utf-8")
-    coordinator = _begin(["coordinator", "--config", str(config)], log_level)
-    crowd = Crowd(settings, config, count, log_level)
-    _stop_on_signals(coordinator)
-    try:
-        crowd.start()
-        return coordinator.wait() == 0
-    finally:
-        _end(coordinator)
-        crowd.close()
+    with Family(log_level) as family:
+        coordinator = family.begin(["coordinator", "--config", str(config)])
+        crowd = Crowd(settings, config, count, family)
+        _stop_on_signals(coordinator)
+        try:
+            crowd.start()
+            return coordinator.wait() == 0
+        finally:
+            _end(coordinator)
+            crowd.close()
+
+
+class Family:
+    """Processes that end with this one, however it ends: `kill -9` and a second Ctrl-C included.
+
+    They are in one group, which is not the terminal's, so Ctrl-C reaches only this process. A shell
+    in it waits for a pipe that only this process holds open, and kills the group when it closes.
+    """
+
+    def __init__(self, log_level: str) -> None:
+        self._log_level = log_level
+        lifeline, self._lifeline = os.pipe()
+        self._guard = subprocess.Popen(_GUARD, stdin=lifeline, process_group=0)
+        os.close(lifeline)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._guard.kill()
+        self._guard.wait()
+        os.close(self._lifeline)
+
+    def begin(self, words: list[str]) -> subprocess.Popen[bytes]:
+        """Start `fedmq` with some words."""
+        command = [sys.executable, "-P", "-c", _FEDMQ, *words, "--log-level", self._log_level]
+        return subprocess.Popen(command, process_group=self._guard.pid)
 
 
 class Crowd:
     """The demo's worker processes, and what befalls them."""
 
-    def __init__(self, settings: Settings, config: Path, count: int, log_level: str) -> None:
-        self._log_level = log_level
+    def __init__(self, settings: Settings, config: Path, count: int, family: Family) -> None:
+        self._family = family
         self._settings = settings
         self._config = config
         self._count = count
@@ -63,19 +96,19 @@ class Crowd:
         self._over.set()
         if self._fate.ident is not None:
             self._fate.join()
-        leaving = threading.Timer(LEAVE_S, self._terminate)
-        leaving.start()
+        began = time.monotonic()
+        for wait_s, end in ((LEAVE_S, _end), (2 * LEAVE_S, _kill)):
+            for worker in self._workers.values():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.wait(max(0.0, began + wait_s - time.monotonic()))
+            for worker in self._workers.values():
+                end(worker)
         for worker in self._workers.values():
             worker.wait()
-        leaving.cancel()
-
-    def _terminate(self) -> None:
-        for worker in self._workers.values():
-            _end(worker)
 
     def _begin(self, name: str) -> None:
         number = int(name.rpartition("-")[2])
-        self._workers[name] = _begin(
+        self._workers[name] = self._family.begin(
             [
                 "worker",
                 "--config",
@@ -87,8 +120,7 @@ class Crowd:
                 "--data",
                 f"{number}/{self._count}",
                 "--until-run-ends",
-            ],
-            self._log_level,
+            ]
         )
 
     def _befall(self) -> None:
@@ -125,15 +157,14 @@ def _with_a_task(path: Path) -> list[str]:
         store.close()
 
 
-def _begin(words: list[str], log_level: str) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches only the demo, which ends the others in good order.
-    command = [sys.executable, "-P", "-c", _FEDMQ, *words, "--log-level", log_level]
-    return subprocess.Popen(command, start_new_session=True)
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.kill()
 
 
 def _stop_on_signals(coordinator: subprocess.Popen[bytes]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.services import wait_until
 from tests.learning.optional import needs
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,28 @@ def test_ctrl_c_ends_the_demo_and_all_it_started(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert out.splitlines()[-1].startswith("accuracy per round: ")
     assert _marked(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_however_the_demo_over_rabbitmq_ends_nothing_is_left(
+    number: signal.Signals, tmp_path: Path, amqp_url: str
+) -> None:
+    process = subprocess.Popen(
+        [*FEDMQ, "demo", "--broker", amqp_url],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "FEDMQ_DEMO_MARK": str(tmp_path), "TMPDIR": str(tmp_path)},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "collecting" in line:
+            break
+    assert len(_marked(str(tmp_path))) > 10
+    process.send_signal(number)
+    process.wait(timeout=60)
+    process.stdout.close()
+    wait_until(lambda: not _marked(str(tmp_path)), "all processes to end")
 
 
 def _marked(mark: str) -> list[int]:
