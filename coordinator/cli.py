@@ -1,4 +1,4 @@
-"""`fedmq-coordinator`, and `fedmq coordinator`."""
+"""`fedmq coordinator`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from types import FrameType
 from typing import Any
 
 from broker.connect import open_transport
-from broker.errors import BrokerError
 from coordinator.display import display_for
-from coordinator.errors import CoordinatorError
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import Settings, load, require
-from settings.command import run_command
 from settings.logging import LEVELS, configure_logging
 
 DESCRIPTION = (
@@ -121,15 +118,3 @@ def stop_on_signals(service: CoordinatorService) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-
-
-def main() -> int:
-    """The console script."""
-    parser = argparse.ArgumentParser(prog="fedmq-coordinator", description=DESCRIPTION)
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    return run_command(lambda: run(arguments), (CoordinatorError, BrokerError))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

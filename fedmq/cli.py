@@ -71,8 +71,22 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The console script."""
+    """The console script `fedmq`."""
     words = sys.argv[1:] if argv is None else argv
+    return run_command(lambda: _run(words))  # says first whether this system will do
+
+
+def coordinator() -> int:
+    """The console script `fedmq-coordinator`."""
+    return main(["coordinator", *sys.argv[1:]])
+
+
+def worker() -> int:
+    """The console script `fedmq-worker`."""
+    return main(["worker", *sys.argv[1:]])
+
+
+def _run(words: list[str]) -> int:
     parser = _parser()
     name = next((word for word in words if not word.startswith("-")), "")
     if name not in COMMANDS:

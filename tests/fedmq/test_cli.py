@@ -81,6 +81,19 @@ def test_where_no_coordinator_ran_it_is_said_in_one_line(command: str, tmp_path:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_windows_is_refused_in_one_line_before_anything_is_imported() -> None:
+    script = (
+        "import sys; sys.platform = 'win32'; sys.modules['fcntl'] = None\n"
+        "from fedmq.cli import main; sys.exit(main(['coordinator', '--config', 'x.toml']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "Windows is not supported" in done.stderr
+
+
 def test_a_users_own_worker_file_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text("raise SystemExit('the wrong one')")
     assert run("worker", "--help", folder=tmp_path).returncode == 0
