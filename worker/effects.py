@@ -123,8 +123,7 @@ class Effects:
             case events.KeepStart(start):
                 self._tidy(self._store.keep_start, start)
             case events.DropTask(task_id):
-                self._tidy(self._store.drop_task, task_id)
-                self.tally.declined += 1
+                return self._drop(task_id)
             case events.Release(update_id):
                 self._tidy(self._store.release, update_id)
                 self._is_sent(update_id)
@@ -237,6 +236,12 @@ class Effects:
             return (events.TaskNotKept(task.task_id, str(error)),)
         return (events.TaskKept(task.task_id),)
 
+    def _drop(self, task_id: str) -> Events:
+        self.tally.declined += 1
+        self._tidy(self._store.drop_task, task_id)
+        # Given up, and finished all the same: it goes where finished updates go.
+        return tuple(e for e in self._trained(task_id) if isinstance(e, events.TrainingDone))
+
     def _fetch(self, start: Start) -> Events:
         assert start.model_digest is not None, "only a wanted start is fetched"
         if self._cache.has(start.model_digest, start.model_bytes):
@@ -258,6 +263,10 @@ class Effects:
 
     def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
         try:
+            # A training process that outlived another agent may have finished it since.
+            finished = self._finished(task.task_id)
+            if finished:
+                return finished
             self._store.count_attempt(task.task_id)
         except StoreError as error:
             return (events.TrainingFailed(task.task_id, "crash", str(error)),)
@@ -380,11 +389,35 @@ class Effects:
         match report:
             case Moved(task_id):
                 return (events.TrainingMoved(task_id),)
-            case Finished(task_id, update_id):
+            case Finished(task_id):
                 self.tally.trained += 1
-                parcel = self._store.parcel(update_id)
-                return () if parcel is None else (events.TrainingDone(task_id, parcel),)
+                return self._trained(task_id) or (
+                    events.TrainingFailed(task_id, "crash", "its update is not in the outbox"),
+                )
             case Broken(task_id, kind, reason):
-                return (events.TrainingFailed(task_id, kind, reason),)
+                # Its process may have died, or been killed, after the commit and before the word.
+                return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _trained(self, task_id: str) -> Events:
+        try:
+            return self._finished(task_id)
+        except StoreError as error:
+            self._log(logging.WARNING, f"it is not known whether {task_id:.8} is done: {error}")
+            return ()  # looked at again before it is trained again
+
+    def _finished(self, task_id: str) -> Events:
+        """What the store knows of a training's end; nothing if it has not ended with an update."""
+        match self._store.known(task_id):
+            case "open":
+                parcel = self._store.parcel_of(task_id)
+                return () if parcel is None else (events.TrainingDone(task_id, parcel),)
+            case "done":
+                self._store.drop_task(task_id)
+                reason = "its update was in safe hands before"
+                return (events.TrainingFailed(task_id, "unfit", reason),)
+            case "held" | "new":
+                return ()
             case unreachable:
                 assert_never(unreachable)

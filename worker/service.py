@@ -339,17 +339,17 @@ class WorkerService:
 
 def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) -> Session:
     """A session that goes on where the state folder left off."""
-    held = store.held()
+    # A training process that outlived its agent for a moment may finish the task meanwhile.
+    with store.snapshot():
+        held = store.held()
+        parcels = store.parcels()
+        unheard = store.unheard(session.UNHEARD_MAX)
+        trained = store.last_trained()
     in_hand = None
     if held is not None:
         start = held.start
         has_model = start is not None and cache.has(start.model_digest, start.model_bytes)
         in_hand = (held.task, start, held.attempts, has_model)
     return session.begin(
-        config.options,
-        now,
-        held=in_hand,
-        parcels=store.parcels(),
-        unheard=store.unheard(session.UNHEARD_MAX),
-        trained=store.last_trained(),
+        config.options, now, held=in_hand, parcels=parcels, unheard=unheard, trained=trained
     )

@@ -105,6 +105,16 @@ class Store:
         """Close the database."""
         self._db.close()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within is of one moment, whatever another process writes meanwhile."""
+        with _failures():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
+
     def claim(self, worker_id: str) -> None:
         """Make the folder this worker's, or check that it is.
 
@@ -189,15 +199,26 @@ class Store:
             part_bytes: The largest payload of one message.
             payload: What the update carries.
 
+        Returns:
+            What is in the outbox, or was: an update that was put there before stays as it is. So
+            this may be tried again after a commit of which nobody knows whether it was made.
+
         Raises:
             TaskGoneError: The task was given up meanwhile.
         """
         update = _described(update, part_bytes, payload)
         file = self._payloads / f"{update.update_id}-{update.payload_digest[:16]}"
-        with _failures():
-            replace_durably(file, (payload,))
+        before = self._finished_before(update)
+        if before is None:
+            if self.known(update.task_id) != "held":
+                raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
+            with _failures():
+                replace_durably(file, (payload,))
         with self._transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
+            before = before or self._finished_before(update)
+            if before is not None:
+                return before
             if gone.rowcount != 1 or not file.exists():
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             self._db.execute(
@@ -210,6 +231,16 @@ class Store:
             )
         return _parcel(update, sent=False)
 
+    def _finished_before(self, update: Update) -> Parcel | None:
+        mark = self._row(
+            "SELECT update_id FROM marks WHERE update_id = ? OR task_id = ?",
+            update.update_id,
+            update.task_id,
+        )
+        if mark is None:
+            return None
+        return self.parcel(mark[0]) or _parcel(replace(update, update_id=mark[0]), sent=True)
+
     # The outbox.
 
     def parcels(self) -> tuple[Parcel, ...]:
@@ -219,7 +250,13 @@ class Store:
 
     def parcel(self, update_id: str) -> Parcel | None:
         """One update of the outbox."""
-        return next((p for p in self.parcels() if p.update_id == update_id), None)
+        found = self._row("SELECT header, sent FROM outbox WHERE update_id = ?", update_id)
+        return None if found is None else _parcel(_decoded(Update, found[0]), bool(found[1]))
+
+    def parcel_of(self, task_id: str) -> Parcel | None:
+        """The update of a task, if it is in the outbox."""
+        mark = self._row("SELECT update_id FROM marks WHERE task_id = ?", task_id)
+        return None if mark is None else self.parcel(mark[0])
 
     def update(self, update_id: str) -> tuple[Update, int]:
         """The header of an update in the outbox, and the size of its parts.

@@ -17,6 +17,7 @@ import pytest
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.transport import Outgoing, Post, Transport
 from schemas.digest import update_id_of
+from tests.worker.examples import an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
@@ -26,7 +27,7 @@ from worker.options import Once, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
-from worker.trainer import Job, Moved, Notify, ProcessTrainer
+from worker.trainer import Broken, Failure, Finished, Job, Moved, Notify, ProcessTrainer, Report
 
 
 class HeldTrainer(InlineTrainer):
@@ -51,6 +52,23 @@ class HeldTrainer(InlineTrainer):
     def kill(self, key: str) -> None:
         self.killed.append(key)
         self.jobs = [(job, notify) for job, notify in self.jobs if job.key != key]
+
+
+class Unheard(InlineTrainer):
+    """Its process dies between the commit of the update and the word that it is there."""
+
+    def __init__(self, kind: Failure = "crash") -> None:
+        self.kind = kind
+        self.trainings = 0
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        def hear(report: Report) -> None:
+            if isinstance(report, Finished):
+                report = Broken(job.task_id, self.kind, "the training process was killed")
+            notify(report)
+
+        self.trainings += 1
+        super().submit(job, hear)
 
 
 class Federation:
@@ -83,6 +101,7 @@ class Federation:
         worker_id: str = "w1",
         minute: Callable[[], float] = lambda: 720.0,
         observe: Callable[[WorkerReport], None] | None = None,
+        runs: bool = True,
         **config: Any,
     ) -> WorkerService:
         service = WorkerService(
@@ -96,7 +115,8 @@ class Federation:
         service.open()
         self.workers.append(service)
         self.opened.append(service)
-        self.run()
+        if runs:
+            self.run()
         return service
 
     def connect(self, post: Post) -> Transport:
@@ -243,6 +263,72 @@ def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
     federation.run(1.0)
     assert [u.task_id for u, _ in federation.coordinator.updates] == [task.task_id]
     assert len(federation.coordinator.taken) == 1, "its start and its model were on disk"
+
+
+@pytest.mark.parametrize("kind", ["crash", "cancelled"])
+def test_a_training_that_dies_after_its_commit_is_not_done_again(
+    federation: Federation, kind: Failure
+) -> None:
+    trainer = Unheard(kind)
+    service = federation.worker(trainer=trainer)
+    for version in range(3):
+        federation.coordinator.offer()
+        federation.coordinator.publish_version(version)
+        federation.run(60.0)
+    assert [update.base_version for update, _ in federation.coordinator.updates] == [0, 1, 2]
+    assert trainer.trainings == 3
+    assert federation.coordinator.declined == []
+    assert service.report.open_updates == 0
+
+
+def finish_as_an_orphan(folder: Path, store: Store) -> None:
+    held = store.held()
+    assert held is not None
+    orphan = Store(folder)
+    orphan.finish(an_update(held.task), held.task.part_bytes, bytes(16))
+    orphan.close()
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_an_orphan_that_finishes_after_the_new_agent_looked_is_found(
+    federation: Federation, attempts: int
+) -> None:
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer)
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    federation.workers.pop().kill()
+    store = Store(federation.folder / "w1")
+    for _ in range(attempts - 1):
+        store.count_attempt(task.task_id)
+    service = federation.worker(trainer=trainer, runs=False)
+    finish_as_an_orphan(federation.folder / "w1", store)
+    federation.run(600.0)
+    assert len(federation.coordinator.updates) == 1
+    assert trainer.jobs == []
+    assert service.report.open_updates == 0
+    store.close()
+
+
+def test_a_task_that_is_in_safe_hands_already_is_not_trained_again(
+    federation: Federation,
+) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    store = Store(federation.folder / "w1")
+    finish_as_an_orphan(federation.folder / "w1", store)
+    store.release(update_id_of(1, task.task_id, "w1"))
+    store.keep_task(task)
+    trainer.release()
+    federation.run(60.0)
+    assert federation.coordinator.updates == []
+    assert service.report.doing == "idle"
+    assert store.held() is None
+    store.close()
 
 
 def test_a_worker_killed_before_the_start_asks_again(federation: Federation) -> None:

@@ -106,11 +106,54 @@ def test_a_task_given_up_cannot_be_finished(opened: Store) -> None:
     assert opened.parcels() == ()
 
 
-def test_a_task_cannot_be_finished_twice(opened: Store) -> None:
+def test_a_task_finished_twice_is_finished_as_it_was_first(opened: Store) -> None:
     update_id = finished(opened)
-    with pytest.raises(TaskGoneError):
-        opened.finish(UPDATE, 64, b"other bytes")
+    again = opened.finish(UPDATE, 64, b"other bytes")
+    assert opened.parcels() == (again,)
     assert opened.payload(update_id, 0, len(SMALL)) == SMALL
+    assert len(payload_files(opened)) == 1
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_task_kept_again_after_it_was_done_leaves_the_inbox(
+    opened: Store, released: bool
+) -> None:
+    update_id = finished(opened)
+    if released:
+        opened.release(update_id)
+    opened.keep_task(TASK)
+    again = opened.finish(UPDATE, 64, b"other bytes")
+    assert (again.update_id, again.sent) == (update_id, released)
+    assert opened.held() is None
+    assert len(opened.parcels()) == len(payload_files(opened)) == (not released)
+
+
+def test_a_task_given_up_leaves_no_file(opened: Store) -> None:
+    with pytest.raises(TaskGoneError):
+        opened.finish(UPDATE, 64, SMALL)
+    assert payload_files(opened) == []
+
+
+def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
+    agent, training = Store(tmp_path), Store(tmp_path)
+    agent.keep_task(TASK)
+    with agent.snapshot():
+        assert agent.held() is not None
+        training.finish(UPDATE, 64, SMALL)
+        assert agent.parcels() == ()
+    assert len(agent.parcels()) == 1
+    agent.close()
+    training.close()
+
+
+def test_the_update_of_a_task_is_found(opened: Store) -> None:
+    update_id = finished(opened)
+    parcel = opened.parcel_of(TASK.task_id)
+    assert parcel is not None
+    assert parcel == opened.parcel(update_id)
+    assert opened.parcel_of(a_task(1).task_id) is None
+    opened.release(update_id)
+    assert opened.parcel_of(TASK.task_id) is None
 
 
 def test_a_released_update_leaves_its_mark(opened: Store) -> None:
