@@ -20,6 +20,7 @@ from tests.learning.optional import needs
 from tests.support.rabbitmq_node import RabbitmqNode
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+AGENT_KIB_MAX = 60 * 1024  # beside its training process
 LINEAR = f"{EXAMPLES / 'linear_numpy.py'}:learner"
 
 SLEEPER = """
@@ -124,6 +125,7 @@ def test_a_killed_agent_leaves_no_orphan_and_its_successor_finishes(
     agent = federation.worker("a", "--data", str(mark))
     wait_until(lambda: mark.exists() and mark.read_text() != "", "training to begin")
     child = int(mark.read_text())
+    assert _memory_kib(agent.pid) < AGENT_KIB_MAX
     agent.kill()
     agent.wait()
     wait_until(lambda: not _lives(child), "the training process to end")
@@ -200,6 +202,11 @@ def test_a_wrong_password_is_one_line_and_not_shown(
 def _status(federation: Federation) -> dict[str, Any]:
     done = federation.run("status", "--config", str(federation.config), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _memory_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _lives(pid: int) -> bool:
