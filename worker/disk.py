@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from schemas.buffer import Buffer
-from worker.errors import StateInUseError
+from worker.errors import StateInUseError, StoreError
 
 TEMPORARY = ".partial-"
 """What the names of unfinished files begin with; at start they are removed."""
@@ -29,11 +29,34 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> Path:
-    """A folder only its owner reads, there after a power cut."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sync_folder(folder.parent)
+    """A folder that only its owner reads, as each that had to be made above it.
+
+    All of them are there after a power cut.
+
+    Raises:
+        StoreError: Saying in a line what stands in the way.
+    """
+    try:
+        _make(folder)
+    except OSError as error:
+        raise _unusable(folder, error) from error
     return folder
+
+
+def _make(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    if folder.parent != folder:
+        _make(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def _unusable(folder: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{folder}: expected a folder that can be written, came: {error.strerror or error}; "
+        "choose another with --state-dir"
+    )
 
 
 def replace_durably(path: Path, chunks: Iterable[Buffer]) -> None:
@@ -61,14 +84,21 @@ class FolderLock:
 
     Raises:
         StateInUseError: Another process has it.
+        StoreError: The folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = open(make_folder(folder) / "lock", "ab")  # noqa: SIM115 (held for long)
+        make_folder(folder)
+        try:
+            self._file = open(folder / "lock", "ab")  # noqa: SIM115 (held for long)
+        except OSError as error:
+            raise _unusable(folder, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
+            if not isinstance(error, BlockingIOError):  # a file system without locks, say
+                raise _unusable(folder, error) from error
             raise StateInUseError(
                 f"{folder} is in use by another worker: stop it, or give this one a folder of "
                 "its own with --state-dir"

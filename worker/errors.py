@@ -3,10 +3,9 @@
 WorkerError
 ├── StateInUseError        another worker runs on this state folder (stop: choose another folder)
 ├── WrongStateError        the state folder is another worker's, or of a newer version (stop)
-├── StoreError       the disk did not take it (go offline, wait for room, go on)
+├── StoreError             the disk did not take it, or does not give it (wait, try again)
 ├── PayloadLostError       an update's payload is not what was written (give the update up)
 ├── TaskGoneError          the task was given up while it was trained (throw the result away)
-├── BrokerRefusedError     the broker refuses us (stop: mend user, password or vhost)
 └── TrainingError
     ├── UnfitError         learner and task do not fit: trying again cannot help (decline)
     ├── BadResultError     training gave something that is no result (counts as a crash)
@@ -28,19 +27,15 @@ class WrongStateError(WorkerError):
 
 
 class StoreError(WorkerError):
-    """The disk did not take what was written; nothing is acknowledged until it does."""
+    """The disk did not take or give it; nothing is acknowledged until it does."""
 
 
 class PayloadLostError(WorkerError):
-    """An update's payload is missing or has another size: the disk lost it."""
+    """An update's payload or header is missing or damaged: the disk lost it."""
 
 
 class TaskGoneError(WorkerError):
     """The task is not in the inbox any more: its result is of no use."""
-
-
-class BrokerRefusedError(WorkerError):
-    """The broker refuses us in a way that trying again cannot mend."""
 
 
 class TrainingError(WorkerError):

@@ -16,6 +16,7 @@ Rules of the file:
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from typing import Any, Literal, TypeVar
 
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
+from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
 from worker.disk import make_folder, replace_durably, sync_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
@@ -32,6 +34,7 @@ from worker.parcel import Parcel
 
 FORMAT = 1
 MARKS_KEPT = 10_000
+DAMAGED_KEPT = 8
 _BUSY_S = 60.0  # a payload's row waits for the other process's commit
 
 _SCHEMA = """
@@ -272,14 +275,16 @@ class Store:
 
         Raises:
             PayloadLostError: The file is missing or shorter.
+            StoreError: It cannot be read now (too many open files, say): it may be later.
         """
         file = self._payloads / self._open_row(update_id)[1]
-        try:
-            with open(file, "rb") as opened:
-                opened.seek(start)
-                found = opened.read(end - start)
-        except OSError as error:
-            raise PayloadLostError(f"cannot read {file}: {error.strerror}") from error
+        with _failures():
+            try:
+                with open(file, "rb") as opened:
+                    opened.seek(start)
+                    found = opened.read(end - start)
+            except FileNotFoundError as error:
+                raise PayloadLostError(f"{file} is missing") from error
         if len(found) != end - start:
             raise PayloadLostError(
                 f"{file}: expected {end - start} bytes at {start}, came {len(found)}"
@@ -295,11 +300,11 @@ class Store:
 
     def release(self, update_id: str) -> None:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
-        found = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
         with self._transaction():
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
-        if found:
-            (self._payloads / found[0]).unlink(missing_ok=True)
+        with _failures():
+            for file in self._payloads.glob(f"{update_id}-*"):
+                file.unlink(missing_ok=True)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
@@ -312,10 +317,20 @@ class Store:
         return noted.rowcount == 1
 
     def forget(self, update_id: str) -> None:
-        """Give up an update whose payload is lost, mark and all: its task may be trained again."""
+        """Give up an update whose payload is lost, mark and all: its task may be trained again.
+
+        What is left of the payload is put aside, for people.
+        """
         with self._transaction():
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
-        self.release(update_id)
+            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+        aside = make_folder(self.path / "damaged")
+        with _failures():
+            for file in self._payloads.glob(f"{update_id}-*"):
+                os.replace(file, aside / file.name)
+            kept = sorted(aside.iterdir(), key=lambda f: f.stat().st_ctime_ns, reverse=True)
+            for file in kept[DAMAGED_KEPT:]:
+                file.unlink(missing_ok=True)
 
     # The marks.
 
@@ -336,21 +351,22 @@ class Store:
         )
         return tuple(update_id for (update_id,) in rows)
 
-    def verdicts(self) -> dict[str, int]:
-        """How often each verdict was heard, among the marks kept."""
-        rows = self._rows(
-            "SELECT verdict, count(*) FROM marks WHERE verdict IS NOT NULL GROUP BY verdict"
-        )
-        return dict(rows)
-
-    def sweep(self) -> None:
-        """Remove leftovers of a crash, and the oldest marks. Called at start."""
+    def trim_marks(self) -> None:
+        """Remove the oldest marks, as far as nothing in the outbox needs them."""
         with self._transaction():
             self._db.execute(
                 "DELETE FROM marks WHERE number <= (SELECT max(number) FROM marks) - ? "
                 "AND update_id NOT IN (SELECT update_id FROM outbox)",
                 (MARKS_KEPT,),
             )
+
+    def sweep(self) -> None:
+        """Remove leftovers of a crash, and the oldest marks. Called at start.
+
+        Not later: what a training process is about to give a row would go too.
+        """
+        self.trim_marks()
+        with self._transaction():
             named = {file for (file,) in self._rows("SELECT file FROM outbox")}
             for file in self._payloads.iterdir():
                 if file.name not in named:
@@ -363,7 +379,10 @@ class Store:
         if found is None:
             raise PayloadLostError(f"update {update_id} is not in the outbox")
         header, file, part_bytes = found
-        return _decoded(Update, header), file, part_bytes
+        try:
+            return _decoded(Update, header), file, part_bytes
+        except StoreError as error:  # bytes on disk do not mend themselves
+            raise PayloadLostError(f"the header of update {update_id} is damaged") from error
 
     def _row(self, query: str, *values: object) -> tuple[Any, ...] | None:
         return next(iter(self._rows(query, *values)), None)
@@ -416,6 +435,9 @@ def _parcel(update: Update, sent: bool) -> Parcel:
 
 
 def _decoded(kind: type[_MessageT], body: bytes) -> _MessageT:
-    message, _ = decode(body)
+    try:
+        message, _ = decode(body)
+    except DecodeError as error:
+        raise StoreError(f"the state folder holds a damaged {kind.__name__}: {error}") from error
     assert isinstance(message, kind), "the store holds what it was given"
     return message

@@ -217,6 +217,15 @@ def test_a_folder_in_use_exits_2(nowhere: Command) -> None:
     assert nowhere.end(first)[0] == 0
 
 
+def test_a_state_folder_that_cannot_be_made_exits_2_with_one_line(nowhere: Command) -> None:
+    nowhere.folder = nowhere.folder / "file"
+    nowhere.folder.touch()
+    code, _, err = nowhere.run("--once")
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert "expected a folder that can be written" in line
+
+
 def test_outside_of_its_hours_once_has_nothing_to_do(nowhere: Command) -> None:
     now = time.localtime()
     hour = (now.tm_hour + 12) % 24

@@ -504,6 +504,26 @@ def test_a_full_disk_loses_no_task_and_work_goes_on_when_there_is_room(
     assert len(federation.coordinator.updates) == 1
 
 
+def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    with monkeypatch.context() as patched:
+        patched.setattr("worker.store.open", fail, raising=False)
+        trainer.release()
+        federation.run(5.0)
+        assert service.report.open_updates == 1
+    federation.run(60.0)
+    assert len(federation.coordinator.updates) == 1
+
+
 def test_stopping_declines_what_was_not_begun_and_leaves(federation: Federation) -> None:
     service = federation.worker()
     federation.coordinator.offer()

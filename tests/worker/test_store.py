@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -204,7 +205,7 @@ def test_old_marks_are_swept_and_those_of_the_outbox_are_not(
     made = [finished(opened, number=number) for number in range(5)]
     for update_id in made[1:]:
         opened.release(update_id)
-    opened.sweep()
+    opened.trim_marks()
     assert opened.unheard(10) == (made[4], made[3])
     assert opened.known(a_task(0).task_id) == "open"
     assert opened.known(a_task(1).task_id) == "new"
@@ -227,6 +228,55 @@ def test_a_payload_that_the_disk_lost_is_said_so(
     damage(payload_files(opened)[0])
     with pytest.raises(PayloadLostError):
         opened.payload(update_id, 0, 64)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ENOMEM])
+def test_a_payload_that_cannot_be_read_now_is_not_lost(
+    opened: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(code, os.strerror(code))
+
+    update_id = finished(opened)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "open", fail, raising=False)
+        with pytest.raises(StoreError, match=os.strerror(code)):
+            opened.payload(update_id, 0, 64)
+    assert opened.payload(update_id, 0, 64) == SMALL
+
+
+def test_what_is_left_of_a_lost_payload_is_put_aside(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "DAMAGED_KEPT", 2)
+    for number in range(4):
+        update_id = finished(opened, number=number)
+        payload_files(opened)[0].write_bytes(b"short")
+        opened.forget(update_id)
+    assert payload_files(opened) == []
+    assert [f.read_bytes() for f in (opened.path / "damaged").iterdir()] == [b"short"] * 2
+
+
+def test_a_file_that_could_not_be_removed_is_removed_when_it_is_tried_again(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    update_id = finished(opened)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fail)
+        with pytest.raises(StoreError):
+            opened.release(update_id)
+    opened.release(update_id)
+    assert payload_files(opened) == []
+
+
+def test_a_damaged_header_is_a_lost_update(opened: Store) -> None:
+    update_id = finished(opened)
+    opened._db.execute("UPDATE outbox SET header = x'00'")
+    with pytest.raises(PayloadLostError, match="header"):
+        opened.update(update_id)
 
 
 def test_the_folder_is_one_workers(opened: Store) -> None:
