@@ -35,6 +35,7 @@ from worker.events import (
     ModelGone,
     ModelInterrupted,
     ModelMoved,
+    ModelNotKept,
     ModelReady,
     Published,
     Ref,
@@ -66,6 +67,19 @@ _REASON_CHARS = 400
 
 NO_DELIVERY = -1
 KEEP_TRIES_MAX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SitOut:
+    """A version that this worker had better not try again.
+
+    Attributes:
+        for_good: Nothing but another version changes that; else it may be tried after a while.
+    """
+
+    run_id: str
+    version: int
+    for_good: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +144,18 @@ class Fetching:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is at hand; training begins at `at`."""
+    """The model is at hand; training begins at `at`.
+
+    Attributes:
+        waits: How often in a row the disk did not take that an attempt begins.
+    """
 
     task: Task
     start: Start
     attempts: int
     at: float
     since: float | None
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +165,7 @@ class Training:
     Attributes:
         attempts: Including this one.
         alive_at: Its last sign of life; infinite before it has begun.
+        waits: As in `Ready`.
     """
 
     task: Task
@@ -153,6 +173,7 @@ class Training:
     attempts: int
     alive_at: float
     since: float | None
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +182,7 @@ class Declining:
 
     Attributes:
         say_at: When to say `Declined` (again).
-        sit_out: Run and version that this worker had better not try again, None if it may.
+        sit_out: What is not to be tried again, None if anything may.
     """
 
     task: Task
@@ -169,7 +190,7 @@ class Declining:
     reason: str
     say_at: float
     tries: int = 0
-    sit_out: tuple[str, int] | None = None
+    sit_out: SitOut | None = None
 
 
 Work = Idle | Waiting | Keeping | Taking | Fetching | Ready | Training | Declining
@@ -205,7 +226,7 @@ def resume(
     """Where to go on with what the inbox holds at start."""
     if attempts >= ATTEMPTS_MAX:
         reason = f"crashed {attempts} times on it"
-        sit_out = (task.run_id, start.base_version) if start else None
+        sit_out = SitOut(task.run_id, start.base_version, for_good=False) if start else None
         return Declining(task, NO_DELIVERY, reason, math.inf, sit_out=sit_out)
     if start is not None and has_model:
         return Ready(task, start, attempts, now, None)
@@ -229,7 +250,7 @@ def _holds(work: Work, task_id: str) -> bool:
 
 
 def give_up(
-    work: Work, reason: str, options: Options, moment: Moment, sit_out: tuple[str, int] | None
+    work: Work, reason: str, options: Options, moment: Moment, sit_out: SitOut | None
 ) -> Step:
     """Decline the task in hand, whatever state it is in."""
     match work:
@@ -292,6 +313,7 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -332,6 +354,7 @@ def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) 
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -402,6 +425,7 @@ def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) ->
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -431,7 +455,7 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_bytes > options.max_model_bytes:
         reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
-        sit_out = (task.run_id, start.base_version)
+        sit_out = SitOut(task.run_id, start.base_version, for_good=True)
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
     now = moment.now
     fetching = Fetching(task, start, work.attempts, now, math.inf, now)
@@ -470,6 +494,7 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             | TaskNotKept()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -503,6 +528,7 @@ def _ready(work: Ready, event: WorkEvent, options: Options, moment: Moment) -> S
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -517,7 +543,9 @@ def _begin(work: Ready, moment: Moment) -> Step:
     deadline_s = None
     if work.since is not None:
         deadline_s = max(0.0, work.start.lease_s - (moment.now - work.since))
-    training = Training(work.task, work.start, work.attempts + 1, math.inf, work.since)
+    training = Training(
+        work.task, work.start, work.attempts + 1, math.inf, work.since, work.waits
+    )
     return training, (Train(work.task, work.start, deadline_s),)
 
 
@@ -525,7 +553,7 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
     this = work.task.task_id
     match event:
         case TrainingMoved(about) if about == this:
-            return replace(work, alive_at=moment.now), ()
+            return replace(work, alive_at=moment.now, waits=0), ()
         case TrainingFailed(about) if about == this:
             return _failed(work, event, options, moment)
         case Tick() if _hangs(work, options, moment.now):
@@ -549,6 +577,7 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -565,8 +594,12 @@ def _hangs(work: Training, options: Options, now: float) -> bool:
 
 def _failed(work: Training, event: TrainingFailed, options: Options, moment: Moment) -> Step:
     task, start, attempts = work.task, work.start, work.attempts
-    sit_out = (task.run_id, start.base_version)
+    sit_out = SitOut(task.run_id, start.base_version, for_good=event.kind == "unfit")
     match event.kind:
+        case "disk":
+            # Not begun, so no attempt: the disk may have room again, the learner did no wrong.
+            at = moment.after(work.waits, _RETRY_S, _RETRY_MOST_S)
+            return Ready(task, start, attempts - 1, at, work.since, work.waits + 1), ()
         case "unfit":
             return _decline(task, NO_DELIVERY, event.reason, options, moment, sit_out)
         case "crash" | "model" | "cancelled" if attempts >= ATTEMPTS_MAX:
@@ -611,6 +644,7 @@ def _declining(work: Declining, event: WorkEvent, options: Options, moment: Mome
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingDone()
             | TrainingFailed()
@@ -628,7 +662,7 @@ def _decline(
     reason: str,
     options: Options,
     moment: Moment,
-    sit_out: tuple[str, int] | None,
+    sit_out: SitOut | None,
 ) -> Step:
     reason = reason[:_REASON_CHARS]
     declining = Declining(task, tag, reason, math.inf, sit_out=sit_out)

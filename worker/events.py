@@ -155,6 +155,14 @@ class ModelGone:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelNotKept:
+    """The disk did not take the model; its stream was left and may be read again."""
+
+    model_digest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingMoved:
     """Training has begun, or made progress."""
 
@@ -176,10 +184,11 @@ class TrainingFailed:
     Attributes:
         kind: "crash": the learner raised, or its process died; may be tried again. "unfit": it can
             never work here. "model": the cached model is damaged. "cancelled": as was asked.
+            "disk": the attempt could not be counted, so it was not begun and is none.
     """
 
     task_id: str
-    kind: Literal["crash", "unfit", "model", "cancelled"]
+    kind: Literal["crash", "unfit", "model", "cancelled", "disk"]
     reason: str
 
 
@@ -217,6 +226,7 @@ WorkEvent = (
     | ModelInterrupted
     | ModelReady
     | ModelGone
+    | ModelNotKept
     | TrainingMoved
     | TrainingDone
     | TrainingFailed
@@ -304,7 +314,7 @@ class DropTask:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Have the model in the cache; `ModelReady` or `ModelGone` follows, if the stream speaks."""
+    """Have the model in the cache; `ModelReady`, `ModelGone` or `ModelNotKept` follows."""
 
     start: Start
 

@@ -25,6 +25,7 @@ from worker.assignment import (
     Idle,
     Keeping,
     Ready,
+    SitOut,
     Taking,
     Training,
     Waiting,
@@ -39,6 +40,7 @@ from worker.events import (
     ModelGone,
     ModelInterrupted,
     ModelMoved,
+    ModelNotKept,
     ModelReady,
     NonsenseCame,
     PayloadGone,
@@ -70,6 +72,7 @@ from worker.parcel import Parcel
 from worker.sending import Sending
 
 _REST_S, _REST_MOST_S = 1.0, 60.0
+_SIT_OUT_S, _SIT_OUT_MOST_S = 60.0, 3600.0
 _LAST_VERDICTS_S = 10.0  # how long to wait for them once the run is over
 UNHEARD_MAX = 32
 """Updates out of the outbox of which the verdict is still asked for."""
@@ -108,7 +111,8 @@ class Session:
         events: How many there were.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
         trained: Run and newest version trained on in it.
-        sat_out: Run and version that training failed on; not tried again.
+        sat_out: Run and version that training failed on; not tried again before `sat_out_until`.
+        sat_outs: Versions that were sat out since the last training that was done.
         rest_until: No task is taken before.
         rests: Tasks given up, or consumers lost, in a row.
         patience_until: For `Once`: when to stop waiting for broker or task.
@@ -128,7 +132,9 @@ class Session:
     events: int = 0
     unheard: tuple[str, ...] = ()
     trained: tuple[str, int] = ("", -1)
-    sat_out: tuple[str, int] | None = None
+    sat_out: SitOut | None = None
+    sat_out_until: float = math.inf
+    sat_outs: int = 0
     rest_until: float = 0.0
     rests: int = 0
     tasks_done: int = 0
@@ -189,7 +195,12 @@ def wake_at(session: Session) -> float | None:
     match session.phase:
         case Staying():
             # What these allow was looked at with every event since: only the future counts.
-            edges = (session.rest_until, session.patience_until, session.last_call)
+            edges = (
+                session.rest_until,
+                session.sat_out_until,
+                session.patience_until,
+                session.last_call,
+            )
             times += [edge for edge in edges if edge > session.seen_at]
         case Leaving(until):
             times.append(until)
@@ -264,6 +275,7 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             | ModelInterrupted()
             | ModelReady()
             | ModelGone()
+            | ModelNotKept()
             | TrainingMoved()
             | TrainingFailed()
             | Tick()
@@ -291,9 +303,12 @@ def _declined(session: Session, given_up: Declining, moment: Moment) -> Session:
     session = replace(session, asking=asking.ask_again(session.asking, session.rest_until))
     if given_up.sit_out is None:
         return _patient(session, moment)
+    again_at = moment.after(session.sat_outs, _SIT_OUT_S, _SIT_OUT_MOST_S)
     return replace(
         session,
         sat_out=given_up.sit_out,
+        sat_out_until=math.inf if given_up.sit_out.for_good else again_at,
+        sat_outs=session.sat_outs + 1,
         tasks_done=session.tasks_done + 1,
         failure=given_up.reason,
     )
@@ -327,6 +342,7 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
         tasks_done=session.tasks_done + 1,
         failure="",
         rests=0,
+        sat_outs=0,
     )
 
 
@@ -434,9 +450,19 @@ def _wants_task(session: Session, moment: Moment) -> bool:
         asked.may_take
         and not asked.run_is_over
         and moment.now >= session.rest_until
-        and session.sat_out != (asked.run_id, asked.version)
+        and not _sits_out(session, moment)
         and not outbox_is_full(session)
         and not (isinstance(options.plan, Once) and session.tasks_done > 0)
+    )
+
+
+def _sits_out(session: Session, moment: Moment) -> bool:
+    """Whether the current version is one that training failed on a short while ago."""
+    failed, asked = session.sat_out, session.asking
+    return (
+        failed is not None
+        and (failed.run_id, failed.version) == (asked.run_id, asked.version)
+        and moment.now < session.sat_out_until
     )
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas.messages import Declined, Presence, Task
 from tests.worker.examples import a_standing, a_task
 from tests.worker.world import OPTIONS, World
-from worker import assignment, events
+from worker import assignment, events, session
 from worker.options import Once, UntilRunEnds
 from worker.session import Staying
 
@@ -438,20 +438,89 @@ def test_after_a_crash_of_the_agent_training_begins_without_the_broker() -> None
     assert world.trainings == [a_task().task_id] * 2
 
 
-def test_three_crashes_and_the_task_is_declined_and_its_version_not_tried_again() -> None:
-    world = training()
+def crash(world: World) -> None:
+    """Three times, so that the task is declined; the broker knows."""
     for _ in range(3):
         assert world.training is not None
         failed, world.training = world.training, None
         world.happens(events.TrainingFailed(failed, "crash", "it died"))
-        world.tick(60.0)
-    assert declines(world) == ["crashed 3 times on it: it died"]
+        world.tick(2.0)
     world.confirm(world.last("declined"))
-    world.tick(60.0)
+
+
+def test_three_crashes_and_the_task_is_declined_and_its_version_sat_out() -> None:
+    world = training()
+    crash(world)
+    assert declines(world) == ["crashed 3 times on it: it died"]
+    world.tick(20.0)
     world.stand(a_standing(may_take=True, version=0))
     assert not world.consuming
     world.stand(a_standing(may_take=True, version=1))
     assert world.consuming
+
+
+def test_a_version_that_training_crashed_on_is_tried_again_after_a_while() -> None:
+    world = training()
+    crash(world)
+    world.tick(20.0)
+    world.stand(a_standing(may_take=True, version=0))
+    wake_at = session.wake_at(world.session)
+    assert wake_at is not None
+    assert wake_at <= world.now + 60.0
+    world.tick(60.0)
+    assert world.consuming
+
+
+def test_a_version_that_training_crashes_on_is_sat_out_longer_each_time_up_to_an_hour() -> None:
+    world, sat_out = training(), []
+    for number in range(1, 10):
+        crash(world)
+        since = world.now
+        world.tick(30.0)
+        while not world.consuming:
+            world.stand(a_standing(may_take=True, version=0))
+            world.tick(10.0)
+        sat_out.append(world.now - since)
+        world.deliver(a_task(number), number + 1)
+        world.start(a_task(number))
+    assert sat_out[0] <= 70.0
+    assert 1800.0 <= sat_out[-1] <= 3610.0
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_version_that_the_learner_does_not_fit_is_never_tried_again(version: int) -> None:
+    world = training()
+    world.training = None
+    world.happens(events.TrainingFailed(a_task().task_id, "unfit", "layout differs"))
+    world.confirm(world.last("declined"))
+    world.tick(24 * 3600.0)
+    world.stand(a_standing(may_take=True, version=version))
+    assert world.consuming == (version == 1)
+
+
+def test_an_attempt_that_the_disk_does_not_take_is_none_and_is_waited_for() -> None:
+    world = taking()
+    world.start(a_task())
+    world.disk_is_full = True
+    world.has_model()
+    for _ in range(20):
+        world.tick(60.0)
+    assert world.counts["Train"] >= 10
+    assert (world.trainings, declines(world)) == ([], [])
+    world.disk_is_full = False
+    world.tick(60.0)
+    assert world.trainings == [a_task().task_id]
+    assert world.inbox[a_task().task_id][2] == 1
+
+
+def test_a_disk_that_takes_no_attempt_is_asked_ever_less_often() -> None:
+    world = taking()
+    world.start(a_task())
+    world.disk_is_full = True
+    world.has_model()
+    for _ in range(600):
+        world.tick(1.0)
+    assert 10 <= world.counts["Train"] <= 30
 
 
 def test_three_crashes_count_though_the_machine_went_down_with_them() -> None:

@@ -135,6 +135,8 @@ class World:
             case events.Train(task, start):
                 assert self.training is None, "two trainings at once"
                 assert start.model_digest in self.cache
+                if self.disk_is_full:
+                    return [events.TrainingFailed(task.task_id, "disk", "no space left")]
                 kept, kept_start, attempts = self.inbox[task.task_id]
                 assert attempts < ATTEMPTS_MAX
                 self.inbox[task.task_id] = (kept, kept_start, attempts + 1)
