@@ -157,6 +157,7 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
         _stop_on_signals(service)
         while not service.join(3600.0):
             pass
+        trainer.join(config.options.leave_s)  # an update that is just being written is kept
     finally:
         trainer.close()
     return service.report

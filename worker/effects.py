@@ -269,7 +269,7 @@ class Effects:
                 return finished
             self._store.count_attempt(task.task_id)
         except StoreError as error:
-            return (events.TrainingFailed(task.task_id, "crash", str(error)),)
+            return (events.TrainingFailed(task.task_id, "disk", str(error)),)
         config = self._config
         self._log(logging.INFO, f"trains task {task.task_id:.8} on version {start.base_version}")
         job = Job(
@@ -395,6 +395,8 @@ class Effects:
                     events.TrainingFailed(task_id, "crash", "its update is not in the outbox"),
                 )
             case Broken(task_id, kind, reason):
+                if kind == "disk":
+                    self._tidy(self._store.forgive_attempt, task_id)
                 # Its process may have died, or been killed, after the commit and before the word.
                 return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
             case unreachable:
@@ -403,9 +405,8 @@ class Effects:
     def _trained(self, task_id: str) -> Events:
         try:
             return self._finished(task_id)
-        except StoreError as error:
-            self._log(logging.WARNING, f"it is not known whether {task_id:.8} is done: {error}")
-            return ()  # looked at again before it is trained again
+        except StoreError as error:  # looked at again before it is trained again
+            return (events.TrainingFailed(task_id, "disk", str(error)),)
 
     def _finished(self, task_id: str) -> Events:
         """What the store knows of a training's end; nothing if it has not ended with an update."""

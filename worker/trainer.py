@@ -25,7 +25,8 @@ from learning.process import ChildProcess
 CANCEL_S = 5.0
 """How long a learner may take to notice that it was cancelled."""
 
-Failure = Literal["crash", "unfit", "model", "cancelled"]
+Failure = Literal["crash", "unfit", "model", "cancelled", "disk"]
+"""As in `worker.events.TrainingFailed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ class ProcessTrainer:
     def __init__(self, processes: int = 1, cancel_s: float = CANCEL_S) -> None:
         self._cancel_s = cancel_s
         self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)  # some work has ended
         self._queue: deque[_Work] = deque()
         self._seats = [_Seat() for _ in range(processes)]
         self._closed = False
@@ -181,6 +183,14 @@ class ProcessTrainer:
         if waiting is not None:
             waiting.notify(Broken(waiting.job.task_id, "cancelled", "killed before it began"))
 
+    def join(self, timeout_s: float) -> bool:
+        """Wait until every job has ended by itself; False if it takes longer.
+
+        What is cancelled and being written to the outbox is kept so.
+        """
+        with self._quiet:
+            return self._quiet.wait_for(self._is_quiet, timeout_s)
+
     def close(self) -> None:
         """See `Trainer.close`."""
         with self._lock:
@@ -196,10 +206,14 @@ class ProcessTrainer:
         for child in children:
             child.close()
 
+    def _is_quiet(self) -> bool:
+        return not self._queue and all(seat.work is None for seat in self._seats)
+
     def _unqueue(self, key: str) -> _Work | None:
         found = next((work for work in self._queue if work.job.key == key), None)
         if found is not None:
             self._queue.remove(found)
+            self._quiet.notify_all()
         return found
 
     def _seat_of(self, key: str) -> _Seat | None:
@@ -238,6 +252,7 @@ class ProcessTrainer:
             if not isinstance(report, Moved):
                 seat.work = None
                 self._fill_seats()
+                self._quiet.notify_all()
         work.notify(report)
 
     def _ended(self, seat: _Seat, how: str) -> None:
@@ -245,6 +260,7 @@ class ProcessTrainer:
             work, seat.work, seat.child = seat.work, None, None
             if not self._closed:
                 self._fill_seats()
+            self._quiet.notify_all()
         if work is not None:
             kind: Failure = "cancelled" if work.cancelled else "crash"
             work.notify(Broken(work.job.task_id, kind, f"the training process {how}"))

@@ -50,6 +50,7 @@ from worker.trainer import Broken, Finished, Job, Moved, Report
 METRICS_MAX = 64
 _REASON_CHARS = 300
 _DISK_RETRY_S = 5.0
+_SIGN_S = 0.25  # between signs of life; well below any timeout that lets a learner train
 _MOVED_EVERY_S = 0.2
 
 Wait = Callable[[float], bool]
@@ -109,7 +110,7 @@ def run_job(
         job: What to do.
         cancelled: Whether it is still wanted.
         moved: Takes the fraction done.
-        wait: How to wait for room on the disk; None: a full disk is a failure.
+        wait: How to wait for room on the disk; None: what was trained is thrown away.
     """
     try:
         return Finished(job.task_id, _train(job, cancelled, moved, wait))
@@ -117,6 +118,8 @@ def run_job(
         return Broken(job.task_id, "cancelled", _reason(error))
     except ModelDamagedError as error:
         return Broken(job.task_id, "model", _reason(error))
+    except StoreError as error:
+        return Broken(job.task_id, "disk", _reason(error))
     except (UnfitError, LearnerLoadError, LearnerSettingError, MissingExtraError) as error:
         traceback.print_exc()
         return Broken(job.task_id, "unfit", _reason(error))
@@ -134,7 +137,7 @@ def _train(
     assert isinstance(task, Task)
     assert isinstance(start, Start)
     loaded = _load(job.learner)
-    layout = loaded.layout
+    layout = _layout(loaded)
     if layout.digest != start.layout_digest:
         raise UnfitError(
             f"layout differs: the run's is {start.layout_digest or 'none':.12}…, this learner's "
@@ -155,7 +158,7 @@ def _train(
             "the trained parameters are not all finite; is the learning rate high?"
         )
     update = _update(job, task, start, num_examples, metrics, train_s)
-    _finish(job, update, task.part_bytes, payload, wait)
+    _finish(job, update, payload, task.part_bytes, moved, wait)
     return update.update_id
 
 
@@ -163,6 +166,13 @@ def _load(spec: str) -> Loaded:
     if spec not in _loaded:
         _loaded[spec] = Loaded(load_learner(spec, neighbours=True))
     return _loaded[spec]
+
+
+def _layout(loaded: Loaded) -> Layout:
+    try:
+        return loaded.layout
+    except LayoutError as error:
+        raise UnfitError(f"the learner's parameters cannot be a model: {error}") from error
 
 
 def _read_model(job: Job, start: Start, layout: Layout) -> bytes:
@@ -268,11 +278,17 @@ def _update(
 
 
 def _finish(
-    job: Job, update: Update, part_bytes: int, payload: bytearray, wait: Wait | None
+    job: Job,
+    update: Update,
+    payload: bytearray,
+    part_bytes: int,
+    moved: Callable[[float], None],
+    wait: Wait | None,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
     while True:
         try:
+            moved(1.0)
             store = Store(Path(job.folder))
             try:
                 store.finish(update, part_bytes, payload)
@@ -280,11 +296,13 @@ def _finish(
             finally:
                 store.close()
         except StoreError as error:
-            print(f"finished, but {error}; trying again in {_DISK_RETRY_S:.0f} s", file=sys.stderr)
             if wait is None:
                 raise
-            if wait(_DISK_RETRY_S):
-                raise CancelledError("cancelled while the disk had no room") from error
+            print(f"finished, but {error}; trying again in {_DISK_RETRY_S:.0f} s", file=sys.stderr)
+            for _ in range(round(_DISK_RETRY_S / _SIGN_S)):
+                moved(1.0)  # or it would be taken for a training that hangs, and killed
+                if wait(_SIGN_S):
+                    raise CancelledError("cancelled while the disk had no room") from error
 
 
 def _reason(error: BaseException) -> str:

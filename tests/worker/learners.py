@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning.learner import TrainRequest, TrainResult
+from worker import store
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -33,6 +34,31 @@ class Large(Adder):
     """Its update needs several parts of 64 bytes."""
 
     size = 64
+
+
+class Shapeless(Adder):
+    """Its parameters are no numbers."""
+
+    def initial_parameters(self) -> Arrays:
+        return {"w": np.array(["a word"])}
+
+
+class Lingering(Adder):
+    """Has a cancelled training's update written all the same, after a while."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        Path(str(request.config["says"])).write_text(str(os.getpid()))
+        real = store.replace_durably  # type: ignore[attr-defined]
+
+        def slow(path: Path, chunks: Any) -> None:
+            Path(str(request.config["writes"])).write_text("now")
+            while not request.cancelled():
+                time.sleep(0.01)
+            time.sleep(0.3)
+            real(path, chunks)
+
+        store.replace_durably = slow  # type: ignore[attr-defined]
+        return TrainResult({"w": parameters["w"] + 1}, 1)
 
 
 class Raising(Adder):

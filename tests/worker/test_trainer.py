@@ -213,6 +213,22 @@ def test_closing_ends_every_job_and_further_ones_at_once(
     assert [isinstance(r, Broken) and r.kind for r in reports] == ["cancelled"] * 2
 
 
+def test_joining_waits_for_what_a_cancelled_job_is_writing(bench: Bench, tmp_path: Path) -> None:
+    trainer = ProcessTrainer(cancel_s=DEADLINE_S)
+    desk = Desk(trainer)
+    says = {"says": str(tmp_path / "pid"), "writes": str(tmp_path / "writes")}
+    job = bench.job("Lingering", config=says)
+    desk.submit(job)
+    wait_for(tmp_path / "writes")
+    assert not trainer.join(0.0)
+    trainer.cancel(job.key)
+    assert trainer.join(DEADLINE_S)
+    trainer.close()
+    assert isinstance(desk.end(), Finished)
+    assert len(bench.store.parcels()) == 1
+    assert trainer.join(0.0)
+
+
 def test_unknown_jobs_are_ignored(desk: Desk) -> None:
     desk.trainer.cancel("w1/nothing")
     desk.trainer.kill("w1/nothing")

@@ -110,7 +110,7 @@ def test_the_same_task_is_the_same_update_whoever_trains_it_again(bench: Bench) 
 def test_progress_is_told(bench: Bench) -> None:
     told: list[float] = []
     run_job(bench.job(), lambda: False, told.append)
-    assert told == [0.5]
+    assert told == [0.5, 1.0]
 
 
 def test_chance_is_seeded_by_the_start(bench: Bench) -> None:
@@ -210,20 +210,54 @@ def test_a_task_given_up_meanwhile_makes_no_update(bench: Bench) -> None:
     assert bench.store.parcels() == ()
 
 
-def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
+def test_a_full_disk_is_waited_for_with_signs_of_life(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
     real = os.fsync
 
     def full(descriptor: int) -> None:
-        if len(waits) < 3:
+        if len(told) < 50:
             raise OSError(28, "No space left on device")
         real(descriptor)
 
+    waits: list[float] = []
+
     def wait(seconds: float) -> bool:
+        assert len(told) > len(waits), "a sign with each turn"
         waits.append(seconds)
         return False
 
     monkeypatch.setattr(os, "fsync", full)
-    report = run_job(bench.job(), lambda: False, lambda fraction: None, wait)
+    report = run_job(bench.job(), lambda: False, told.append, wait)
     assert isinstance(report, Finished)
-    assert len(waits) == 3
+    assert max(waits) < 1.0
+    assert sum(waits) > 5.0
+
+
+def test_what_waits_for_room_may_be_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    report = run_job(bench.job(), lambda: False, lambda fraction: None, lambda seconds: True)
+    assert isinstance(report, Broken)
+    assert report.kind == "cancelled"
+
+
+def test_a_state_folder_that_cannot_be_used_is_not_the_learners_fault(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    report = bench.run(folder=str(tmp_path / "file"))
+    assert isinstance(report, Broken)
+    assert report.kind == "disk"
+
+
+def test_parameters_that_cannot_be_a_model_do_not_fit(bench: Bench) -> None:
+    report = bench.run("Shapeless")
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+    assert "parameters cannot be a model" in report.reason
