@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
@@ -52,22 +53,36 @@ class ModelCache:
 
     def touch(self, digest: str) -> None:
         """Count a model as the newest."""
-        os.utime(self.path_of(digest))
+        with suppress(OSError):  # it only orders what is trimmed
+            os.utime(self.path_of(digest))
 
     def discard(self, digest: str) -> None:
         """Forget a model that turned out damaged."""
-        self.path_of(digest).unlink(missing_ok=True)
+        with suppress(OSError):  # its digest is looked at before each training
+            self.path_of(digest).unlink(missing_ok=True)
 
-    def trim(self, keep: int = MODELS_KEPT) -> None:
-        """Remove all but the newest models."""
-        files = [file for file in self.folder.iterdir() if not file.name.startswith(TEMPORARY)]
-        for file in sorted(files, key=lambda f: f.stat().st_mtime_ns, reverse=True)[keep:]:
-            file.unlink(missing_ok=True)
+    def trim(self, spare: str, keep: int = MODELS_KEPT) -> None:
+        """Remove all but the newest models.
+
+        Args:
+            spare: The digest of one that is kept even if a clock that was wrong, now or before,
+                makes it the oldest.
+            keep: How many are kept, that one included.
+        """
+        with suppress(OSError):  # tried again with the next model
+            aged = [
+                (file.stat().st_mtime_ns, file)
+                for file in self.folder.iterdir()
+                if not file.name.startswith(TEMPORARY) and file.name != spare
+            ]
+            for _, file in sorted(aged, reverse=True)[keep - 1 :]:
+                file.unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what a crash left unfinished. Called at start."""
-        for file in self.folder.glob(f"{TEMPORARY}*"):
-            file.unlink(missing_ok=True)
+        with suppress(OSError):  # the next start tries again
+            for file in self.folder.glob(f"{TEMPORARY}*"):
+                file.unlink(missing_ok=True)
 
 
 @dataclass
@@ -109,11 +124,13 @@ class ModelReader:
         return "whole"
 
     def close(self) -> None:
-        """Drop what is unfinished. Safe to call twice, and after the end."""
+        """Drop what is unfinished. Safe to call twice, and after the end; raises nothing."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._temporary.unlink(missing_ok=True)
+            file, self._file = self._file, None
+            with suppress(OSError):  # what is buffered may find no room
+                file.close()
+            with suppress(OSError):  # swept at the next start
+                self._temporary.unlink(missing_ok=True)
 
     @property
     def _digest(self) -> str:
@@ -152,4 +169,4 @@ class ModelReader:
         self._file = None
         os.replace(self._temporary, self.cache.path_of(self._digest))
         sync_folder(self.cache.folder)
-        self.cache.trim()
+        self.cache.trim(spare=self._digest)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,9 +123,50 @@ def test_the_newest_models_are_kept(cache: ModelCache) -> None:
         path.write_bytes(b"m")
         os.utime(path, (1000 - age, 1000 - age))
     cache.touch("4")
-    cache.trim()
+    cache.trim(spare="4")
     assert MODELS_KEPT == 2
     assert sorted(file.name for file in cache.folder.iterdir()) == ["0", "4"]
+
+
+def test_the_model_that_just_came_is_kept_whatever_the_clock_says(
+    cache: ModelCache, reader: ModelReader
+) -> None:
+    for age in range(3):
+        path = cache.path_of(str(age))
+        path.write_bytes(b"m")
+        os.utime(path, (4e9 + age, 4e9 + age))
+    for index in range(PARTS):
+        reader.take(part(index), span(index), 10 + index)
+    assert sorted(file.name for file in cache.folder.iterdir()) == ["2", DIGEST]
+
+
+def test_a_disk_that_fails_while_tidying_up_is_no_failure(
+    cache: ModelCache, reader: ModelReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    reader.take(part(0), span(0), 10)
+    monkeypatch.setattr(Path, "unlink", fail)
+    cache.discard(DIGEST)
+    cache.touch(DIGEST)
+    cache.sweep()
+    reader.close()
+    reader.close()
+
+
+def test_what_is_buffered_when_the_disk_is_full_does_not_keep_a_reader_open(
+    reader: ModelReader,
+) -> None:
+    class Full(io.BytesIO):
+        def close(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    reader.take(part(0), span(0), 10)
+    assert reader._file is not None
+    reader._file.close()
+    reader._file = Full()
+    reader.close()
 
 
 def test_a_model_of_another_size_is_not_at_hand(cache: ModelCache) -> None:
