@@ -7,8 +7,10 @@
 
 Rules of the file:
 
-- The child never imports the owner's `__main__`, has no terminal, ignores Ctrl-C, and prints to
-  the owner's stderr. It is not daemonic: it may start processes of its own (a DataLoader's).
+- The child never imports the owner's `__main__`, has no terminal, and prints to the owner's
+  stderr. It is not daemonic: it may start processes of its own (a DataLoader's).
+- The child is deaf to SIGINT and SIGTERM, which a service manager sends to all of a service at
+  once: when it ends is the owner's to say. What the child starts is not deaf.
 - However the owner ends, `kill -9` included, the child and all it started in its group end: the
   guard is a shell that waits for the lifeline to close. It needs nothing of the child, so it also
   works while a C call of the child holds the interpreter lock.
@@ -55,6 +57,7 @@ _BOOT = (
     "importlib.import_module(sys.argv[1]).main(int(sys.argv[3]), int(sys.argv[4]))"
 )
 _GUARD = ("/bin/sh", "-c", "read -r _; kill -9 0")
+_NOT_HEARD = (signal.SIGINT, signal.SIGTERM)
 _LAST_WORDS_S = 1.0  # for messages still in the socket when the child has ended
 
 
@@ -201,15 +204,46 @@ class Link:
         self._cancelled.set()
 
 
+def _begin_guard(lifeline_fd: int) -> subprocess.Popen[bytes]:
+    """Start what outlives a signal to the whole group; call before `_turn_deaf`."""
+    for number in _NOT_HEARD:
+        signal.signal(number, signal.SIG_IGN)  # the guard inherits this
+    guard = subprocess.Popen(_GUARD, stdin=lifeline_fd, stdout=subprocess.DEVNULL)
+    os.close(lifeline_fd)
+    return guard
+
+
+def _turn_deaf() -> None:
+    """Hear no signal to end, and see that processes started from here do.
+
+    A handler that does nothing, since what is ignored stays ignored in a program that is started.
+    """
+
+    def hold() -> None:  # or a signal between fork and `listen` would be lost
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_HEARD)
+
+    def release() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_HEARD)
+
+    def listen() -> None:
+        for number in _NOT_HEARD:
+            signal.signal(number, signal.SIG_DFL)
+        release()
+
+    for number in _NOT_HEARD:
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)  # a learner's own system calls go on
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=listen)
+
+
 def serve(link_fd: int, lifeline_fd: int, handle: Callable[[dict[str, Any], Link], None]) -> None:
     """Be a child: hand each message to `handle`, on this thread, until the owner is gone.
 
     Never returns: the process ends with its group when the owner closes the link, and alone if
     `handle` raises.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    guard = subprocess.Popen(_GUARD, stdin=lifeline_fd, stdout=subprocess.DEVNULL)
-    os.close(lifeline_fd)
+    guard = _begin_guard(lifeline_fd)
+    _turn_deaf()
     connection, lock = Connection(link_fd), threading.Lock()
     work: queue.SimpleQueue[tuple[dict[str, Any], Link]] = queue.SimpleQueue()
 

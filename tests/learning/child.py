@@ -6,6 +6,7 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -35,6 +36,12 @@ def handle(message: dict[str, Any], link: Link) -> None:
             link.send({"cancelled": link.wait_cancelled(60)})
         case {"spawn": True}:
             link.send({"spawned": _grandchild()})
+        case {"spawn on a thread": True}:
+            thread = threading.Thread(target=lambda: link.send({"spawned": _grandchild()}))
+            thread.start()
+            thread.join()
+        case {"run": command}:
+            link.send({"spawned": subprocess.Popen(command).pid})
         case {"hold the interpreter lock": True}:
             link.send({"spawned": _grandchild(), "pid": os.getpid()})
             # A C call that does not let go of the lock: no thread of this process runs.
@@ -55,7 +62,6 @@ def _grandchild() -> int:
 def _description() -> dict[str, Any]:
     return {
         "session": os.getsid(0) == os.getpid(),
-        "ignores_interrupt": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
         "daemonic": multiprocessing.current_process().daemon,
         "stdin_is_empty": sys.stdin.read() == "",
         "stdout_is_stderr": os.path.sameopenfile(1, 2),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,20 +62,29 @@ def is_gone(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
+def children_of(pid: int) -> list[int]:
+    """Those of a process that there are."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
 def test_messages_come_back_in_order_from_one_process() -> None:
     with owning() as owner:
         answers = [owner.ask({"echo": number})["echo"] for number in range(5)]
     assert answers == [0, 1, 2, 3, 4]
 
 
-def test_a_child_is_its_own_session_without_terminal_and_deaf_to_interrupts() -> None:
+def test_a_child_is_its_own_session_without_terminal() -> None:
     with owning() as owner:
         described = owner.ask({"describe": True})
     threads = described.pop("threads")
     assert threads == os.environ.get("OMP_NUM_THREADS", "1")
     assert described == {
         "session": True,
-        "ignores_interrupt": True,
         "daemonic": False,
         "stdin_is_empty": True,
         "stdout_is_stderr": True,
@@ -166,6 +175,38 @@ def test_killing_the_owner_leaves_no_orphan_even_while_the_child_holds_its_lock(
         owner.kill()
         owner.wait(DEADLINE_S)
     wait_until(lambda: is_gone(child) and is_gone(grandchild))
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_to_the_whole_group_ends_neither_child_nor_guard(number: int) -> None:
+    with owning() as owner:
+        described = owner.ask({"describe": True})
+        os.killpg(owner.child.pid, number)
+        assert owner.ask({"describe": True}) == described
+        (guard,) = children_of(owner.child.pid)
+        assert not is_gone(guard)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "message", [{"spawn": True}, {"spawn on a thread": True}, {"run": ["sleep", "600"]}]
+)
+def test_a_signal_ends_what_a_child_started(message: dict[str, Any], number: int) -> None:
+    with owning() as owner:
+        grandchild = owner.ask(message)["spawned"]
+        os.kill(grandchild, number)
+        wait_until(lambda: is_gone(grandchild))
+
+
+def test_a_signal_does_not_cut_short_what_a_child_does() -> None:
+    with owning() as owner:
+        assert owner.ask({"wait": True}) == {"waits": True}
+        os.kill(owner.child.pid, signal.SIGTERM)
+        owner.child.cancel()
+        assert owner.messages.get(timeout=DEADLINE_S) == {"cancelled": True}
 
 
 def test_a_file_of_the_working_directory_hides_no_module(
