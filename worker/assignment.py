@@ -293,15 +293,13 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
     match event:
         case TaskCame(tag, task, "open" | "done"):
             # Its update is in the outbox or was in safe hands: that is the answer.
-            return work, (Ack(tag),)
+            return Idle(), (*_no_more(work), Ack(tag))
         case TaskCame(tag, task):
-            stop = (StopConsuming(),) if isinstance(work, Waiting) else ()
-            return Keeping(task, tag), (*stop, KeepTask(task))
+            return Keeping(task, tag), (*_no_more(work), KeepTask(task))
         case ConsumerEnded() | WentOffline():
             return Idle(), ()
         case Stop():
-            stop = (StopConsuming(),) if isinstance(work, Waiting) else ()
-            return Idle(), stop
+            return Idle(), _no_more(work)
         case (
             WentOnline()
             | Published()
@@ -322,6 +320,11 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
             return work, ()
         case unreachable:
             assert_never(unreachable)
+
+
+def _no_more(work: Idle | Waiting) -> Actions:
+    """End the consumer; before a delivery is settled, or the next would be on its way."""
+    return (StopConsuming(),) if isinstance(work, Waiting) else ()
 
 
 def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) -> Step:
@@ -511,9 +514,10 @@ def _ready(work: Ready, event: WorkEvent, options: Options, moment: Moment) -> S
             return _begin(work, moment)
         case TaskCame(tag):
             return work, (Reject(tag, requeue=True),)
-        case Stop() if moment.online:
+        case Stop() if moment.online and work.attempts == 0:
             return give_up(work, "shutting down", options, moment, None)
         case Stop():
+            # Begun once, it is kept: what ended the training may have been the shutdown itself.
             return replace(work, at=math.inf), ()
         case (
             WentOnline()
@@ -543,9 +547,7 @@ def _begin(work: Ready, moment: Moment) -> Step:
     deadline_s = None
     if work.since is not None:
         deadline_s = max(0.0, work.start.lease_s - (moment.now - work.since))
-    training = Training(
-        work.task, work.start, work.attempts + 1, math.inf, work.since, work.waits
-    )
+    training = Training(work.task, work.start, work.attempts + 1, math.inf, work.since, work.waits)
     return training, (Train(work.task, work.start, deadline_s),)
 
 

@@ -248,11 +248,12 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
         case StartCame(start):
             heard = asking.heard_time(session.asking, start, moment.now)
             return _work(replace(session, asking=heard), event, moment)
-        case TaskCame(tag):
+        case TaskCame(tag, _, known):
             if not isinstance(session.phase, Staying):
                 return session, (Reject(tag, requeue=True),)
-            # One task for each word of the coordinator.
-            heard = replace(session.asking, may_take=False)
+            # One task for each word of the coordinator; a copy of a done one is none.
+            is_copy = known in ("open", "done")
+            heard = replace(session.asking, may_take=session.asking.may_take and is_copy)
             return _work(replace(session, asking=heard), event, moment)
         case NonsenseCame(tag, reason):
             return _refuse(session, tag, reason, moment)
@@ -349,8 +350,11 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
 def _refuse(session: Session, tag: int, reason: str, moment: Moment) -> Step:
     """What cannot be read goes to the dead letters, where the coordinator finds it."""
     session = _rest(session, moment)
+    stop: Actions = ()
+    if isinstance(session.work, Waiting):  # before it is settled, or the next would be on its way
+        session, stop = replace(session, work=Idle()), (StopConsuming(),)
     remark = Remark("error", f"a task that cannot be read was put aside: {reason}")
-    return session, (Reject(tag, requeue=False), remark)
+    return session, (*stop, Reject(tag, requeue=False), remark)
 
 
 def _settled(session: Session, event: Published | Unpublished, moment: Moment) -> Step:

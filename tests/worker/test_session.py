@@ -369,6 +369,19 @@ def test_a_task_that_was_done_is_acked_and_not_trained_again() -> None:
     assert world.trainings == [a_task().task_id]
 
 
+def test_a_copy_of_a_task_that_was_done_takes_nobodys_place() -> None:
+    world = training()
+    world.finish_training()
+    world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, version=1))
+    assert world.consuming
+    world.deliver(a_task(), 2)
+    assert world.tags == {}
+    assert world.consuming
+    world.deliver(a_task(1), 3)
+    assert not world.consuming
+
+
 @pytest.mark.parametrize(
     ("task", "why"),
     [
@@ -633,6 +646,25 @@ def test_stopping_while_training_keeps_the_task_and_forgives_the_attempt() -> No
     assert world.training is None
     assert world.inbox[a_task().task_id][2] == 0
     assert declines(world) == []
+
+
+def test_stopping_after_a_training_was_cut_short_keeps_the_task() -> None:
+    """A service manager ends a service's processes all at once: the training's may go first."""
+    world = training()
+    world.training = None
+    world.happens(events.TrainingFailed(a_task().task_id, "crash", "killed by SIGTERM"))
+    world.happens(events.Stop())
+    assert declines(world) == []
+    assert a_task().task_id in world.inbox
+
+
+def test_stopping_before_a_first_attempt_began_declines_the_task() -> None:
+    world = taking()
+    world.start(a_task())
+    world.disk_is_full = True
+    world.has_model()
+    world.happens(events.Stop())
+    assert declines(world) == ["shutting down"]
 
 
 def test_a_goodbye_that_nobody_hears_does_not_keep_the_worker() -> None:

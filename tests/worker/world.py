@@ -107,11 +107,13 @@ class World:
             case events.StopConsuming():
                 self.consuming = False
             case events.Ack(tag):
+                assert not self.consuming, "the next would be on its way"
                 task_id = self.tags.pop(tag).task_id
                 assert task_id in self.done or (
                     task_id in self.taken_known | self.declined_known
                 ), "acked before it was stored and known"
             case events.Reject(tag):
+                assert not self.consuming, "the next would be on its way"
                 del self.tags[tag]
             case events.KeepTask(task) if self.disk_is_full:
                 return [events.TaskNotKept(task.task_id, "no space left")]
