@@ -7,6 +7,7 @@ transport or a report of the trainer means. Both give the session's next events.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import assert_never
@@ -29,6 +30,7 @@ from schemas.messages import (
     part_span,
 )
 from worker import events
+from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
 from worker.events import Action, Ref, SessionEvent
@@ -41,6 +43,8 @@ _log = logging.getLogger("worker")
 
 POOL_PREFETCH = 1
 STREAM_PREFETCH = 2
+_CONSUMERS_KEPT = 8
+_MARKS_TRIMMED_EVERY = 256  # trainings
 _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 
 Events = tuple[SessionEvent, ...]
@@ -78,7 +82,11 @@ class Effects:
         self.tally = Tally()
         self._refs: dict[int, Ref] = {}  # by the transport's token, until it is settled
         self._questions: dict[int, Ref] = {}
-        self._pool: list[int] = []  # consumers of this connection, the current one last
+        # Consumers of this connection, the current one last. What was delivered to one before it
+        # was cancelled may still be in the mailbox.
+        self._pool: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
+        self._declined = ""  # the last task given up
+        self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
 
@@ -117,24 +125,24 @@ class Effects:
             case events.CancelTraining(task_id, forgive):
                 self._trainer.cancel(self._key(task_id))
                 if forgive:
-                    self._tidy(self._store.forgive_attempt, task_id)
+                    self._tidy("forgive", task_id, self._store.forgive_attempt)
             case events.KillTraining(task_id):
                 self._trainer.kill(self._key(task_id))
             case events.KeepStart(start):
-                self._tidy(self._store.keep_start, start)
+                self._tidy("start", start.task_id, lambda _: self._store.keep_start(start))
             case events.DropTask(task_id):
                 return self._drop(task_id)
             case events.Release(update_id):
-                self._tidy(self._store.release, update_id)
+                self._tidy("release", update_id, self._store.release)
                 self._is_sent(update_id)
             case events.Settle(update_id, verdict):
-                self._settle(update_id, verdict)
+                self._tidy("settle", update_id, partial(self._settle, verdict=verdict))
             case events.MarkSent(update_id, sent):
-                self._tidy(self._store.mark_sent, update_id, sent)
+                self._tidy("sent", update_id, partial(self._store.mark_sent, sent=sent))
                 if sent:
                     self._is_sent(update_id)
             case events.Forget(update_id):
-                self._tidy(self._store.forget, update_id)
+                self._tidy("forget", update_id, self._store.forget)
             case events.Remark(level, text):
                 self._log(getattr(logging, level.upper()), text)
             case events.Leave():
@@ -143,20 +151,23 @@ class Effects:
                 assert_never(unreachable)
         return ()
 
-    def _tidy(self, do: Callable[..., object], *args: object) -> None:
-        """Change what the store remembers; nothing is lost if that fails, it is only done again."""
-        try:
-            do(*args)
-        except StoreError as error:
-            self._log(logging.WARNING, f"{error}; it is done again after a restart")
+    @property
+    def has_chores(self) -> bool:
+        """Whether the disk did not take something, which `tidy_again` tries again."""
+        return len(self._chores) > 0
+
+    def tidy_again(self) -> None:
+        """Try what the disk did not take."""
+        self._chores.try_again()
+
+    def _tidy(self, what: str, subject: str, do: Callable[[str], object]) -> None:
+        """Change what the store remembers; nothing is lost if that fails, it is only done later."""
+        self._chores.do((what, subject), lambda: do(subject))
 
     def _settle(self, update_id: str, verdict: str) -> None:
-        try:
-            if self._store.settle(update_id, verdict):
-                self.tally.verdicts[verdict] += 1
-                self._log(logging.INFO, f"update {update_id:.8}: {verdict}")
-        except StoreError as error:
-            self._log(logging.WARNING, f"{error}; it is done again after a restart")
+        if self._store.settle(update_id, verdict):
+            self.tally.verdicts[verdict] += 1
+            self._log(logging.INFO, f"update {update_id:.8}: {verdict}")
 
     def _is_sent(self, update_id: str) -> None:
         self.tally.sent += 1
@@ -171,6 +182,7 @@ class Effects:
     def _say(self, ref: Ref, message: Presence | Taken | Declined) -> None:
         asks = isinstance(message, Taken) or (isinstance(message, Presence) and not message.leaving)
         if isinstance(message, Declined):
+            self._declined = message.task_id
             self._log(logging.WARNING, f"task {message.task_id:.8} is given up: {message.reason}")
         token = self._transport.publish(
             Outgoing(
@@ -229,6 +241,7 @@ class Effects:
         return encode(part, self._store.payload(update_id, *span))
 
     def _keep(self, task: Task) -> Events:
+        self._chores.drop(("drop", task.task_id))
         try:
             self._store.keep_task(task)
         except StoreError as error:
@@ -237,8 +250,9 @@ class Effects:
         return (events.TaskKept(task.task_id),)
 
     def _drop(self, task_id: str) -> Events:
-        self.tally.declined += 1
-        self._tidy(self._store.drop_task, task_id)
+        if task_id == self._declined:  # or the coordinator did not want it
+            self.tally.declined += 1
+        self._tidy("drop", task_id, self._store.drop_task)
         # Given up, and finished all the same: it goes where finished updates go.
         return tuple(e for e in self._trained(task_id) if isinstance(e, events.TrainingDone))
 
@@ -366,9 +380,12 @@ class Effects:
             if not isinstance(part, ModelPart):
                 raise StreamBrokenError(f"expected a model part, came {type(part).__name__}")
             whole = reader.take(part, payload, delivery.offset) == "whole"
-        except (StreamBrokenError, DecodeError, OSError) as error:
+        except (StreamBrokenError, DecodeError) as error:
             self._stop_fetching()
             return (events.ModelGone(digest, str(error)),)
+        except OSError as error:
+            self._stop_fetching()
+            return (events.ModelNotKept(digest, str(error)),)
         self._transport.ack(delivery.tag)
         if not whole:
             return (events.ModelMoved(),)
@@ -391,12 +408,14 @@ class Effects:
                 return (events.TrainingMoved(task_id),)
             case Finished(task_id):
                 self.tally.trained += 1
+                if self.tally.trained % _MARKS_TRIMMED_EVERY == 0:
+                    self._tidy("trim", "marks", lambda _: self._store.trim_marks())
                 return self._trained(task_id) or (
                     events.TrainingFailed(task_id, "crash", "its update is not in the outbox"),
                 )
             case Broken(task_id, kind, reason):
                 if kind == "disk":
-                    self._tidy(self._store.forgive_attempt, task_id)
+                    self._tidy("forgive", task_id, self._store.forgive_attempt)
                 # Its process may have died, or been killed, after the commit and before the word.
                 return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
             case unreachable:

@@ -15,12 +15,14 @@ Rules of the file:
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from broker import transport as wire
@@ -40,6 +42,7 @@ from worker.trainer import Trainer
 
 _log = logging.getLogger("worker")
 _WAIT_MOST_S = 3600.0
+_TIDY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class WorkerService:
         self._lock: FolderLock | None = None
         self._allowed = True  # by the owner
         self._connecting = False  # the transport was started
+        self._tidy_at = math.inf  # when to try again what the disk did not take
 
     @property
     def report(self) -> WorkerReport:
@@ -176,11 +180,15 @@ class WorkerService:
         self._lock = FolderLock(config.folder)
         try:
             self._store = Store(config.folder)
-            self._store.claim(config.worker_id)
-            self._store.sweep()
-            cache = ModelCache(config.folder / "models")
-            cache.sweep()
-            self._session = _begin(config, self._store, cache, now)
+            try:
+                self._store.claim(config.worker_id)
+                self._store.sweep()
+                cache = ModelCache(config.folder / "models")
+                cache.sweep()
+                self._session = _begin(config, self._store, cache, now)
+            except BaseException:
+                self._store.close()
+                raise
         except BaseException:
             self._lock.release()
             raise
@@ -226,7 +234,7 @@ class WorkerService:
         """When to call `drain` at the latest though nothing came; None if that may be never."""
         if self._ended.is_set():
             return None
-        times = [self._spell.until, self._look_again_at]
+        times = [self._spell.until, self._look_again_at, self._tidy_at]
         asked = session.wake_at(self._session)
         earliest = min(times if asked is None else [asked, *times])
         return None if earliest == float("inf") else earliest
@@ -257,6 +265,9 @@ class WorkerService:
 
     def _tick(self) -> None:
         self._connect_or_not()
+        if self._tidy_at <= self._clock():
+            self._tidy_at = math.inf
+            self._effects.tidy_again()
         self._advance(events.Tick())
         self._settle_down()
 
@@ -295,6 +306,8 @@ class WorkerService:
 
     def _settle_down(self) -> None:
         """Tell what is new, after each event."""
+        if self._effects.has_chores and self._tidy_at == math.inf:
+            self._tidy_at = self._clock() + _TIDY_S
         report = self._look()
         if report != self._report:
             self._report = report
@@ -324,17 +337,25 @@ class WorkerService:
     def _end(self, code: int | None, reason: str) -> None:
         """Let go of everything; what is on disk stays."""
         self._exit_code, self._reason = code, reason
+        try:
+            with ExitStack() as last:  # each of them, whatever the others raise
+                last.callback(self._settle_down)
+                if self._lock is not None:
+                    last.callback(self._lock.release)
+                last.callback(self._store.close)
+                last.callback(self._transport.stop)
+                last.callback(self._effects.close)
+                last.callback(self._end_training, at_once=code is None)
+        except Exception:
+            _log.exception("%s: a bug while it ended; nothing is lost", self.config.worker_id)
+        finally:
+            self._ended.set()
+
+    def _end_training(self, *, at_once: bool) -> None:
         held = assignment.task(self._session.work)
         if held is not None:
-            end_training = self._trainer.kill if code is None else self._trainer.cancel
-            end_training(f"{self.config.worker_id}/{held.task_id}")
-        self._effects.close()
-        self._transport.stop()
-        self._store.close()
-        if self._lock is not None:
-            self._lock.release()
-        self._settle_down()
-        self._ended.set()
+            end = self._trainer.kill if at_once else self._trainer.cancel
+            end(f"{self.config.worker_id}/{held.task_id}")
 
 
 def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) -> Session:

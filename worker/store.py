@@ -302,9 +302,7 @@ class Store:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
         with self._transaction():
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
-        with _failures():
-            for file in self._payloads.glob(f"{update_id}-*"):
-                file.unlink(missing_ok=True)
+        self._remove_payload(update_id)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
@@ -313,7 +311,8 @@ class Store:
                 "UPDATE marks SET verdict = ? WHERE update_id = ? AND verdict IS NULL",
                 (verdict, update_id),
             )
-        self.release(update_id)
+            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+        self._remove_payload(update_id)
         return noted.rowcount == 1
 
     def forget(self, update_id: str) -> None:
@@ -371,6 +370,11 @@ class Store:
             for file in self._payloads.iterdir():
                 if file.name not in named:
                     file.unlink(missing_ok=True)
+
+    def _remove_payload(self, update_id: str) -> None:
+        with _failures():
+            for file in self._payloads.glob(f"{update_id}-*"):
+                file.unlink(missing_ok=True)
 
     def _open_row(self, update_id: str) -> tuple[Update, str, int]:
         found = self._row(

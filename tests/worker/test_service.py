@@ -21,7 +21,7 @@ from tests.worker.examples import an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
-from worker.errors import StateInUseError, WrongStateError
+from worker.errors import StateInUseError, StoreError, WrongStateError
 from worker.inline import InlineTrainer
 from worker.options import Once, UntilRunEnds
 from worker.report import WorkerReport
@@ -427,10 +427,11 @@ def test_a_restart_asks_for_the_verdict_of_an_upload_and_sends_what_is_missing(
 def test_a_task_no_longer_wanted_is_forgotten(federation: Federation) -> None:
     task = federation.coordinator.offer()
     federation.coordinator.unwanted.add(task.task_id)
-    federation.worker()
+    service = federation.worker()
     federation.coordinator.publish_version(0)
     federation.run(1.0)
     assert federation.coordinator.declined == []
+    assert service.report.declined == 0
     assert federation.pool_size() == 0
     assert Store(federation.folder / "w1").held() is None
 
@@ -522,6 +523,95 @@ def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
         assert service.report.open_updates == 1
     federation.run(60.0)
     assert len(federation.coordinator.updates) == 1
+
+
+def test_what_a_full_disk_did_not_let_go_is_let_go_when_there_is_room(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, is_full = Store.release, True
+
+    def release(store: Store, update_id: str) -> None:
+        if is_full:
+            raise StoreError(os.strerror(errno.ENOSPC))
+        real(store, update_id)
+
+    monkeypatch.setattr(Store, "release", release)
+    federation.worker()
+    federation.coordinator.gives_verdicts = False
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(60.0)
+    outbox = federation.folder / "w1" / "outbox"
+    assert len(list(outbox.iterdir())) == 1
+    is_full = False
+    federation.run(6.0)
+    assert list(outbox.iterdir()) == []
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_a_disk_that_fails_when_a_training_ends_delays_its_update(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(store: Store, task_id: str) -> None:
+        raise StoreError(os.strerror(errno.EIO))
+
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "parcel_of", fail)
+        trainer.release()
+        federation.run(600.0)
+        assert federation.coordinator.updates == []
+    federation.run(120.0)
+    assert len(federation.coordinator.updates) == 1
+    assert federation.coordinator.declined == []
+    assert trainer.jobs == []
+
+
+def test_the_consumers_of_a_long_connection_are_not_all_remembered(
+    federation: Federation,
+) -> None:
+    service = federation.worker()
+    for version in range(20):
+        federation.coordinator.offer()
+        federation.coordinator.publish_version(version)
+        federation.run(1.0)
+    assert len(federation.coordinator.updates) == 20
+    assert len(service._effects._pool) <= 8
+    assert service._effects._refs == {}
+
+
+def test_old_marks_go_while_the_worker_runs(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.effects._MARKS_TRIMMED_EVERY", 4)
+    monkeypatch.setattr("worker.store.MARKS_KEPT", 2)
+    service = federation.worker()
+    for version in range(4):
+        federation.coordinator.offer()
+        federation.coordinator.publish_version(version)
+        federation.run(1.0)
+    known = [service._store.known(task.task_id) for task in federation.coordinator.tasks]
+    assert known[:2] == ["new"] * 2
+    assert known[-1] == "done"
+
+
+def test_a_worker_that_cannot_end_in_order_ends_all_the_same(
+    federation: Federation, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("the socket is gone")
+
+    service = federation.worker()
+    with monkeypatch.context() as patched:
+        patched.setattr(service._transport, "stop", fail)
+        service.kill()
+    assert service.join(0.0)
+    assert "the socket is gone" in caplog.text
+    federation.worker()  # the folder is free
 
 
 def test_stopping_declines_what_was_not_begun_and_leaves(federation: Federation) -> None:
