@@ -10,6 +10,8 @@ Rules of the file:
 
 - A delivery is acked only when the task is in the inbox *and* the broker or the coordinator has
   our `Taken`, or when the broker has our `Declined`, or when the task was done before.
+- A task that the disk does not take is given back once (`Full`); no other is asked for before the
+  disk takes one.
 - The inbox row of a declined task goes only after the decline is confirmed.
 - At most one training is under way, and it is never begun a fourth time.
 - Without a connection everything after `Ready` goes on; everything before waits.
@@ -66,7 +68,10 @@ _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _REASON_CHARS = 400
 
 NO_DELIVERY = -1
-KEEP_TRIES_MAX = 5
+KEEP_S = 600.0
+"""How long a delivery is held that the disk does not take."""
+_PROBE_S, _PROBE_MOST_S = 30.0, 600.0
+_FETCH_S = 600.0  # how long a model is tried to be kept if the lease is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +102,30 @@ class Keeping:
     """A task is being written to the inbox.
 
     Attributes:
+        until: When to give the delivery back if the disk has not taken it by then.
         keep_at: When to try again after the disk did not take it; infinite while it is written.
         tries: How often it did not.
     """
 
     task: Task
     tag: int
+    until: float
     keep_at: float = math.inf
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The disk takes no task, so none is asked for until it takes this one again.
+
+    Attributes:
+        task: The one it did not take. The broker has it; here it is written only to be dropped.
+        keep_at: When to try again; infinite while it is written.
+        tries: How often the disk did not take it since it was given back.
+    """
+
+    task: Task
+    keep_at: float
     tries: int = 0
 
 
@@ -130,8 +152,11 @@ class Fetching:
 
     Attributes:
         heard_at: When its stream last said something.
+            Infinite while nothing is read.
         fetch_at: When to begin to read again after an interruption.
         since: When the lease began, None if unknown.
+        until: When to give up if the disk does not take the model.
+        tries: How often it did not.
     """
 
     task: Task
@@ -140,6 +165,8 @@ class Fetching:
     heard_at: float
     fetch_at: float
     since: float | None
+    until: float
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +220,7 @@ class Declining:
     sit_out: SitOut | None = None
 
 
-Work = Idle | Waiting | Keeping | Taking | Fetching | Ready | Training | Declining
+Work = Idle | Waiting | Keeping | Full | Taking | Fetching | Ready | Training | Declining
 Step = tuple[Work, Actions]
 
 
@@ -206,6 +233,8 @@ def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> S
             return _free(work, event, moment)
         case Keeping():
             return _keeping(work, event, options, moment)
+        case Full():
+            return _full(work, event, moment)
         case Taking():
             return _taking(work, event, options, moment)
         case Fetching():
@@ -236,7 +265,7 @@ def resume(
 def task(work: Work) -> Task | None:
     """The task in hand."""
     match work:
-        case Idle() | Waiting():
+        case Idle() | Waiting() | Full():
             return None
         case Keeping() | Taking() | Fetching() | Ready() | Training() | Declining():
             return work.task
@@ -254,7 +283,7 @@ def give_up(
 ) -> Step:
     """Decline the task in hand, whatever state it is in."""
     match work:
-        case Idle() | Waiting() | Declining():
+        case Idle() | Waiting() | Full() | Declining():
             return work, ()
         case Keeping() | Taking():
             return _decline(work.task, work.tag, reason, options, moment, sit_out)
@@ -275,7 +304,7 @@ def wake_at(work: Work, options: Options, online: bool) -> float:
     match work:
         case Idle() | Waiting():
             return math.inf
-        case Keeping():
+        case Keeping() | Full():
             return work.keep_at
         case Taking() | Declining():
             return work.say_at if online else math.inf
@@ -295,7 +324,7 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
             # Its update is in the outbox or was in safe hands: that is the answer.
             return Idle(), (*_no_more(work), Ack(tag))
         case TaskCame(tag, task):
-            return Keeping(task, tag), (*_no_more(work), KeepTask(task))
+            return Keeping(task, tag, moment.now + KEEP_S), (*_no_more(work), KeepTask(task))
         case ConsumerEnded() | WentOffline():
             return Idle(), ()
         case Stop():
@@ -341,8 +370,10 @@ def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) 
             return replace(work, keep_at=math.inf), (KeepTask(work.task),)
         case TaskCame(tag):
             return work, (Reject(tag, requeue=True),)
-        case WentOffline() | Stop() if work.keep_at < math.inf:
+        case Stop() if work.keep_at < math.inf:
             return Idle(), ()  # the broker still has it
+        case WentOffline() if work.keep_at < math.inf:
+            return Full(work.task, work.keep_at), ()  # likewise
         case WentOffline():
             return replace(work, tag=NO_DELIVERY), ()
         case (
@@ -370,13 +401,53 @@ def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) 
 
 
 def _not_kept(work: Keeping, moment: Moment) -> Step:
-    """Hold the delivery and try again; after some tries somebody else may have it."""
-    if work.tag == NO_DELIVERY:
-        return Idle(), ()
-    if work.tries + 1 >= KEEP_TRIES_MAX:
-        return Idle(), (Reject(work.tag, requeue=True),)
+    """Hold the delivery and try again; somebody else may have it in the end.
+
+    It is given back once: no other is taken before the disk takes one, or a worker without room
+    would bring each task to its delivery limit.
+    """
+    if work.tag == NO_DELIVERY or work.until <= moment.now:
+        given_back = () if work.tag == NO_DELIVERY else (Reject(work.tag, requeue=True),)
+        return Full(work.task, moment.after(0, _PROBE_S, _PROBE_MOST_S), 1), given_back
     keep_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
     return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
+
+
+def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
+    match event:
+        case TaskKept(kept) if kept == work.task.task_id:
+            return Idle(), (DropTask(kept),)
+        case TaskNotKept(kept) if kept == work.task.task_id:
+            keep_at = moment.after(work.tries, _PROBE_S, _PROBE_MOST_S)
+            return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
+        case Tick() if work.keep_at <= moment.now:
+            return replace(work, keep_at=math.inf), (KeepTask(work.task),)
+        case TaskCame(tag):
+            return work, (Reject(tag, requeue=True),)
+        case Stop():
+            return Idle(), ()
+        case (
+            WentOnline()
+            | WentOffline()
+            | ConsumerEnded()
+            | Published()
+            | Unpublished()
+            | StartCame()
+            | TaskKept()
+            | TaskNotKept()
+            | ModelMoved()
+            | ModelInterrupted()
+            | ModelReady()
+            | ModelGone()
+            | ModelNotKept()
+            | TrainingMoved()
+            | TrainingDone()
+            | TrainingFailed()
+            | Tick()
+        ):
+            return work, ()
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _unfit(task: Task, moment: Moment) -> str:
@@ -453,6 +524,12 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
     task = work.task
     if not start.wanted:
         return Idle(), (DropTask(task.task_id),)
+    if (start.run_id, start.incarnation) != (task.run_id, task.incarnation):
+        reason = (
+            f"start for another run: expected {task.run_id:.8} incarnation {task.incarnation}, "
+            f"came {start.run_id:.8} incarnation {start.incarnation}"
+        )
+        return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
         reason = "expected a start that names a model, came one without"
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
@@ -460,9 +537,14 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
         sit_out = SitOut(task.run_id, start.base_version, for_good=True)
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
-    now = moment.now
-    fetching = Fetching(task, start, work.attempts, now, math.inf, now)
-    return fetching, (KeepStart(start), Fetch(start))
+    fetching, fetch = _fetch(task, start, work.attempts, moment.now, moment)
+    return fetching, (KeepStart(start), *fetch)
+
+
+def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment: Moment) -> Step:
+    until = moment.now + _FETCH_S if since is None else since + start.lease_s
+    fetching = Fetching(task, start, attempts, moment.now, math.inf, since, until)
+    return fetching, (Fetch(start),)
 
 
 def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment) -> Step:
@@ -476,11 +558,17 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             return _begin(ready, moment)
         case ModelGone(digest, reason) if digest == work.start.model_digest:
             return give_up(work, f"model gone: {reason}", options, moment, None)
+        case ModelNotKept(digest, reason) if digest == work.start.model_digest:
+            if work.until <= moment.now:
+                return give_up(work, f"model not kept: {reason}", options, moment, None)
+            fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+            return replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1), ()
         case Tick() if work.heard_at + SILENCE_S <= moment.now:
             reason = f"model gone: silence of {SILENCE_S:.0f} s"
             return give_up(work, reason, options, moment, None)
         case Tick() if work.fetch_at <= moment.now:
-            return replace(work, fetch_at=math.inf), (Fetch(work.start),)
+            heard_at = min(work.heard_at, moment.now)
+            return replace(work, heard_at=heard_at, fetch_at=math.inf), (Fetch(work.start),)
         case WentOffline():
             return Taking(work.task, NO_DELIVERY, work.attempts, math.inf), (StopFetching(),)
         case TaskCame(tag):
@@ -611,8 +699,7 @@ def _failed(work: Training, event: TrainingFailed, options: Options, moment: Mom
             at = moment.after(attempts - 1, _RETRY_S, _RETRY_MOST_S)
             return Ready(task, start, attempts, at, work.since), ()
         case "model" if moment.online:
-            fetching = Fetching(task, start, attempts, moment.now, math.inf, work.since)
-            return fetching, (Fetch(start),)
+            return _fetch(task, start, attempts, work.since, moment)
         case "model":
             return Taking(task, NO_DELIVERY, attempts, math.inf), ()
         case unreachable:

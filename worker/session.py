@@ -22,6 +22,7 @@ from worker.asking import Asking
 from worker.assignment import (
     Declining,
     Fetching,
+    Full,
     Idle,
     Keeping,
     Ready,
@@ -292,9 +293,7 @@ def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
     session = replace(session, work=work)
     if isinstance(before, Declining) and isinstance(event, Published) and work == Idle():
         session = _declined(session, before, moment)
-    if isinstance(before, Keeping) and work == Idle():
-        session = _rest(session, moment)
-    if isinstance(before, Taking) and work == Idle():  # not wanted any more
+    if isinstance(before, Taking | Full) and work == Idle():  # not wanted any more, or room again
         session = replace(session, asking=asking.ask_again(session.asking, moment.now))
     return session, actions
 
@@ -525,7 +524,8 @@ def _over(session: Session, moment: Moment) -> tuple[int, str] | None:
 
 def _run_over(session: Session, moment: Moment) -> tuple[int, str] | None:
     held = session.sending
-    if not session.asking.run_is_over or session.work != Idle() or held.has_unsent:
+    idle = isinstance(session.work, Idle | Full)
+    if not session.asking.run_is_over or not idle or held.has_unsent:
         return None
     if held.shipments and moment.now < session.last_call:
         return None
@@ -544,6 +544,8 @@ def _once_over(session: Session, moment: Moment) -> tuple[int, str] | None:
         return 1, "there was no answer in time; nothing is lost, try later"
     if session.sending.shipments and patient:
         return None
+    if isinstance(work, Full):
+        return None if patient else (1, "the disk takes no task; make room in the state folder")
     if session.tasks_done:
         return int(bool(session.failure)), session.failure or "the task is done"
     if session.asking.run_is_over:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.messages import Declined, Presence, Task
-from tests.worker.examples import a_standing, a_task
+from tests.worker.examples import a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session
 from worker.options import Once, UntilRunEnds
@@ -65,6 +65,7 @@ class AnyOrder:
             (self.model, 30 if world.fetching else 0),
             (self.train, 20 if world.training else 0),
             (self.lose_payload, 1 if world.outbox else 0),
+            (self.fill_disk, 5 if world.disk_is_full else 1),
         ]
 
     def _asked(self) -> list[Any]:
@@ -95,6 +96,10 @@ class AnyOrder:
         task_id = self.rng.choice([*self.world.done, *self.world.inbox])
         self.tag += 1
         self.world.deliver(known[task_id], self.tag)
+
+    def fill_disk(self) -> None:
+        """Or make room."""
+        self.world.disk_is_full = not self.world.disk_is_full
 
     def confirm(self) -> None:
         self.world.confirm(self.rng.choice(self.world.flying))
@@ -180,6 +185,7 @@ class AnyOrder:
         """With a broker and a coordinator that answer, everything comes to an end."""
         world = self.world
         world.options = OPTIONS
+        world.disk_is_full = False
         world.restart()
         world.connect()
         for _ in range(400):
@@ -753,16 +759,111 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_worker_rests() -> 
     assert not world.consuming
 
 
-def test_a_disk_that_does_not_take_a_task_gives_it_back_in_the_end() -> None:
+def without_room() -> World:
     world = allowed()
     world.disk_is_full = True
     world.deliver(a_task(), 1)
-    tries = 0
-    while world.tags:
-        tries += 1
+    return world
+
+
+def test_a_task_that_the_disk_does_not_take_is_held_and_tried_again() -> None:
+    world = without_room()
+    for _ in range(9):
         world.tick(60.0)
-    assert tries == 4
-    assert (world.inbox, world.consuming) == ({}, False)
+    assert 1 in world.tags
+    world.disk_is_full = False
+    world.tick(60.0)
+    assert a_task().task_id in world.inbox
+    assert world.last("taken").subject == a_task().task_id
+
+
+def test_a_worker_without_room_gives_one_task_back_once_and_takes_no_other() -> None:
+    world = without_room()
+    for _ in range(24 * 60):
+        world.tick(60.0)
+        world.stand(a_standing(may_take=True))
+        assert not world.consuming
+    assert world.counts["Reject"] == 1
+    assert (world.tags, world.inbox) == ({}, {})
+
+
+def test_a_connection_that_flaps_makes_no_difference_to_a_worker_without_room() -> None:
+    world = without_room()
+    for _ in range(60):
+        world.disconnect()
+        world.connect()
+        world.stand(a_standing(may_take=True))
+        assert not world.consuming
+        world.tick(60.0)
+
+
+def test_a_worker_that_has_room_again_asks_and_takes_a_task_within_ten_minutes() -> None:
+    world = without_room()
+    for _ in range(24 * 60):
+        world.tick(60.0)
+    world.disk_is_full = False
+    for _ in range(10):
+        world.tick(60.0)
+    assert world.inbox == {}, "what was given back is another's"
+    world.stand(a_standing(may_take=True))
+    world.deliver(a_task(1), 2)
+    assert a_task(1).task_id in world.inbox
+
+
+def test_a_worker_without_room_leaves_when_it_is_told_to() -> None:
+    world = without_room()
+    for _ in range(20):
+        world.tick(60.0)
+    world.happens(events.Stop())
+    world.tick(OPTIONS.leave_s)
+    assert world.left == 0
+
+
+def test_once_leaves_with_an_error_if_the_disk_has_no_room() -> None:
+    world = allowed(plan=Once(30.0))
+    world.disk_is_full = True
+    world.deliver(a_task(), 1)
+    for _ in range(20):
+        world.tick(60.0)
+    assert world.left == 1
+
+
+def test_a_model_that_the_disk_does_not_take_is_read_again_within_its_lease() -> None:
+    world = taking()
+    world.disk_is_full = True
+    world.start(a_task())
+    for _ in range(9):  # the lease is ten minutes
+        world.tick(60.0)
+    assert declines(world) == []
+    world.disk_is_full = False
+    world.tick(60.0)
+    assert world.fetching is not None
+
+
+def test_a_model_that_the_disk_does_not_take_is_given_up_in_the_end_with_the_true_reason() -> None:
+    world = taking()
+    world.disk_is_full = True
+    world.start(a_task())
+    for _ in range(12):
+        world.tick(60.0)
+    assert declines(world) == ["model not kept: no space left"]
+
+
+@pytest.mark.parametrize("other", [{"run_id": "0" * 32}, {"incarnation": 2}])
+def test_a_start_for_another_run_is_not_followed(other: dict[str, Any]) -> None:
+    world = taking()
+    world.confirm(world.last("taken"))
+    world.happens(events.StartCame(a_start(a_task(), **other)))
+    assert "start for another run" in declines(world)[0]
+    assert world.fetching is None
+
+
+def test_a_task_of_an_earlier_incarnation_can_still_be_called_unwanted() -> None:
+    world = taking()
+    world.unwanted.add(a_task().task_id)
+    world.taken_known.add(a_task().task_id)
+    world.happens(events.StartCame(a_start(a_task(), wanted=False, incarnation=2)))
+    assert (world.inbox, declines(world)) == ({}, [])
 
 
 def test_the_session_is_a_value_and_its_past_does_not_change() -> None:

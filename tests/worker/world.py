@@ -41,6 +41,7 @@ class World:
     taken_known: set[str] = field(default_factory=set)
     declined_known: set[str] = field(default_factory=set)
     unwanted: set[str] = field(default_factory=set)
+    given_back: set[str] = field(default_factory=set)
     update_confirmed: set[str] = field(default_factory=set)
     parts_confirmed: dict[str, set[int]] = field(default_factory=dict)
     verdicts_told: set[str] = field(default_factory=set)
@@ -71,6 +72,7 @@ class World:
     def cut(self) -> None:
         """The connection is gone, and with it what belongs to it."""
         self.online = self.consuming = False
+        self.given_back |= {task.task_id for task in self.tags.values()}
         self.tags.clear()
         self.flying.clear()
         self.fetching = None
@@ -114,7 +116,7 @@ class World:
                 ), "acked before it was stored and known"
             case events.Reject(tag):
                 assert not self.consuming, "the next would be on its way"
-                del self.tags[tag]
+                self.given_back.add(self.tags.pop(tag).task_id)
             case events.KeepTask(task) if self.disk_is_full:
                 return [events.TaskNotKept(task.task_id, "no space left")]
             case events.KeepTask(task):
@@ -125,12 +127,14 @@ class World:
                 task, _, attempts = self.inbox[start.task_id]
                 self.inbox[start.task_id] = (task, start, attempts)
             case events.DropTask(task_id):
-                assert task_id in self.declined_known | self.unwanted
+                assert task_id in self.declined_known | self.unwanted | self.given_back
                 self.inbox.pop(task_id, None)
             case events.Fetch(start):
                 if start.model_digest in self.cache:
                     return [events.ModelReady(str(start.model_digest))]
                 assert self.online
+                if self.disk_is_full:
+                    return [events.ModelNotKept(str(start.model_digest), "no space left")]
                 self.fetching = start
             case events.StopFetching():
                 self.fetching = None
