@@ -45,6 +45,30 @@ _DOUBT_S, _DOUBT_MOST_S = 10.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Parts:
+    """Parts to be sent before the closing message: some out of turn, then a range.
+
+    A range, since an upload may have so many that they cannot be listed at each confirm.
+    """
+
+    again: tuple[int, ...] = ()
+    rest: range = range(0)
+
+    def __bool__(self) -> bool:
+        return bool(self.again) or bool(self.rest)
+
+    def take(self, room: int) -> tuple[tuple[int, ...], Parts]:
+        """The next of them, and what is then left."""
+        first = self.again[:room]
+        more = self.rest[: room - len(first)]
+        return (*first, *more), Parts(self.again[room:], self.rest[len(more) :])
+
+    def first(self, *indices: int) -> Parts:
+        """The same with others before them."""
+        return Parts((*indices, *self.again), self.rest)
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """To be sent from `at` on.
 
@@ -53,7 +77,7 @@ class Due:
     """
 
     at: float
-    parts: tuple[int, ...] | None = None
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +90,7 @@ class OnWay:
         not_before: Nothing more is published before: the last attempt failed.
     """
 
-    left: tuple[int, ...]
+    left: Parts
     flying: frozenset[Ref] = frozenset()
     not_before: float = -math.inf
 
@@ -203,10 +227,10 @@ def pump(sending: Sending, moment: Moment) -> Step:
 def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Actions]:
     phase, parcel = shipment.phase, shipment.parcel
     if isinstance(phase, Due) and phase.at <= moment.now:
-        phase = OnWay(tuple(range(parcel.parts)) if phase.parts is None else phase.parts)
+        phase = OnWay(Parts(rest=range(parcel.parts)) if phase.parts is None else phase.parts)
     if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
-    now_sent = phase.left[:room]
+    now_sent, left = phase.left.take(room)
     actions: list[Action] = []
     flying = set(phase.flying)
     for index in now_sent:
@@ -217,8 +241,7 @@ def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Acti
         ref = Ref("update", parcel.update_id, 0, moment.serial)
         flying.add(ref)
         actions.append(SendUpdate(ref, parcel.update_id))
-    phase = OnWay(phase.left[len(now_sent) :], frozenset(flying))
-    return replace(shipment, phase=phase), tuple(actions)
+    return replace(shipment, phase=OnWay(left, frozenset(flying))), tuple(actions)
 
 
 def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
@@ -249,8 +272,8 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
         at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
-        again = (ref.index,) if ref.about == "part" else ()
-        phase = OnWay((*again, *phase.left), phase.flying - {ref}, at)
+        left = phase.left.first(ref.index) if ref.about == "part" else phase.left
+        phase = OnWay(left, phase.flying - {ref}, at)
         return replace(shipment, phase=phase, failures=shipment.failures + 1), ()
 
     return _each(sending, ref.subject, failed)
@@ -278,7 +301,7 @@ def _wanted(
     shipment: Shipment, missing: tuple[int, ...], moment: Moment
 ) -> tuple[Shipment, Actions]:
     parcel = shipment.parcel
-    parts = tuple(sorted({index for index in missing if index < parcel.parts}))
+    parts = Parts(tuple(sorted({index for index in missing if index < parcel.parts})))
     match shipment.phase:
         case OnWay():
             return shipment, ()
@@ -324,9 +347,8 @@ def wake_at(sending: Sending) -> float:
     return min(times, default=math.inf)
 
 
-def _remaining(phase: OnWay) -> tuple[int, ...]:
-    flying = {ref.index for ref in phase.flying if ref.about == "part"}
-    return tuple(sorted(flying | set(phase.left)))
+def _remaining(phase: OnWay) -> Parts:
+    return phase.left.first(*sorted(ref.index for ref in phase.flying if ref.about == "part"))
 
 
 def _each(

@@ -1,0 +1,68 @@
+"""What only shows with many parts; the rest of sending is tried in `test_session`."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.events import SendPart, SendUpdate
+from worker.options import Moment
+from worker.parcel import Parcel
+from worker.sending import Parts, Sending, add, published, pump, went_offline, went_online
+
+
+def moment(serial: int) -> Moment:
+    return Moment(0.0, serial, random.Random(0), online=True)
+
+
+def an_upload(parts: int) -> Sending:
+    return add(Sending(), Parcel("u", "t", "r", 0, parts, parts), moment(0))
+
+
+def test_an_upload_of_very_many_parts_needs_no_memory_for_them() -> None:
+    sending = an_upload(10_000_000)
+    tracemalloc.start()
+    for serial in range(1, 1000):
+        sending, _ = pump(sending, moment(serial))
+        (shipment,) = sending.shipments
+        sending, _ = published(sending, min(shipment.phase.flying, key=str), moment(serial))  # type: ignore[union-attr]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+def test_parts_in_flight_when_the_connection_goes_are_sent_again_and_each_other_once() -> None:
+    sending, sent = an_upload(9), []
+    for serial in range(1, 100):
+        sending, actions = pump(sending, moment(serial))
+        sent += [action.index for action in actions if isinstance(action, SendPart)]
+        if any(isinstance(action, SendUpdate) for action in actions):
+            break
+        if serial == 3:
+            sending = went_online(went_offline(sending), 0.0)
+            continue
+        (shipment,) = sending.shipments
+        oldest = min(shipment.phase.flying, key=lambda ref: ref.serial)  # type: ignore[union-attr]
+        sending, _ = published(sending, oldest, moment(serial))
+    again = sorted(index for index in range(9) if sent.count(index) == 2)
+    assert set(sent) == set(range(9))
+    assert len(again) == 4, "what was in flight, and nothing else"
+
+
+indices = st.lists(st.integers(0, 50), max_size=8).map(tuple)
+
+
+@given(indices, st.integers(0, 20), st.integers(1, 6))
+def test_parts_are_taken_in_order_and_each_once(
+    again: tuple[int, ...], count: int, room: int
+) -> None:
+    left = Parts(again, range(count))
+    taken: list[int] = []
+    while left:
+        some, left = left.take(room)
+        assert 0 < len(some) <= room
+        taken += some
+    assert taken == [*again, *range(count)]
