@@ -75,6 +75,7 @@ from worker.sending import Sending
 _REST_S, _REST_MOST_S = 1.0, 60.0
 _SIT_OUT_S, _SIT_OUT_MOST_S = 60.0, 3600.0
 _LAST_VERDICTS_S = 10.0  # how long to wait for them once the run is over
+_LAST_CONNECTION_S = 60.0  # how long, then, to wait for a broker that is gone
 UNHEARD_MAX = 32
 """Updates out of the outbox of which the verdict is still asked for."""
 
@@ -120,6 +121,7 @@ class Session:
         tasks_done: Tasks of this session that were seen through.
         failure: Why the last task could not be done, "" if it could.
         last_call: Until when verdicts are waited for once the run is over.
+        offline_at: When the connection was last lost.
         seen_at: When the last event was.
     """
 
@@ -141,6 +143,7 @@ class Session:
     tasks_done: int = 0
     failure: str = ""
     last_call: float = math.inf
+    offline_at: float = -math.inf
     seen_at: float = -math.inf
 
 
@@ -201,6 +204,7 @@ def wake_at(session: Session) -> float | None:
                 session.sat_out_until,
                 session.patience_until,
                 session.last_call,
+                session.offline_at + _LAST_CONNECTION_S,
             )
             times += [edge for edge in edges if edge > session.seen_at]
         case Leaving(until):
@@ -238,6 +242,7 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             session = replace(
                 session,
                 online=False,
+                offline_at=moment.now,
                 asking=asking.went_offline(session.asking),
                 sending=sending.went_offline(session.sending),
             )
@@ -523,13 +528,17 @@ def _over(session: Session, moment: Moment) -> tuple[int, str] | None:
 
 
 def _run_over(session: Session, moment: Moment) -> tuple[int, str] | None:
-    held = session.sending
-    idle = isinstance(session.work, Idle | Full)
-    if not session.asking.run_is_over or not idle or held.has_unsent:
+    held, work, state = session.sending, session.work, session.asking.state
+    if not session.asking.run_is_over or isinstance(work, Ready | Training):
         return None
-    if held.shipments and moment.now < session.last_call:
+    code, reason = int(state == "failed"), f"the run is over ({state})"
+    if isinstance(work, Idle | Full) and not held.has_unsent:
+        waits = held.shipments and moment.now < session.last_call
+        return None if waits else (code, reason)
+    if moment.online or moment.now < session.offline_at + _LAST_CONNECTION_S:
         return None
-    return int(session.asking.state == "failed"), f"the run is over ({session.asking.state})"
+    kept = len(held.shipments)
+    return code, f"{reason}; the broker was not reached, updates kept for the next start: {kept}"
 
 
 def _once_over(session: Session, moment: Moment) -> tuple[int, str] | None:

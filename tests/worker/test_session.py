@@ -751,6 +751,30 @@ def test_until_the_run_ends_leaves_when_its_outbox_is_empty() -> None:
     assert world.left == 0
 
 
+def test_until_the_run_ends_leaves_though_the_broker_is_gone_and_keeps_its_outbox() -> None:
+    world = training(plan=UntilRunEnds())
+    parcel = world.finish_training()
+    world.stand(a_standing(state="ended"))
+    world.disconnect()
+    world.tick(59.0)
+    assert world.left is None, "it may come back"
+    wake_at = session.wake_at(world.session)
+    assert wake_at is not None
+    world.tick(wake_at - world.now)
+    assert world.left == 0
+    assert "updates kept for the next start: 1" in world.reason
+    assert parcel.update_id in world.outbox
+
+
+def test_until_the_run_ends_leaves_though_a_decline_cannot_be_said() -> None:
+    world = training(plan=UntilRunEnds())
+    world.stand(a_standing(state="ended"))
+    world.disconnect()
+    world.tick(60.0)
+    assert world.left == 0
+    assert a_task().task_id in world.inbox
+
+
 def test_what_cannot_be_read_goes_to_the_dead_letters_and_the_worker_rests() -> None:
     world = allowed()
     world.tags[1] = a_task()

@@ -48,6 +48,7 @@ class World:
     trainings: list[str] = field(default_factory=list)
     updates_sent: list[str] = field(default_factory=list)
     left: int | None = None
+    reason: str = ""
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -170,8 +171,8 @@ class World:
                 self.outbox[update_id] = replace(self.outbox[update_id], sent=sent)
             case events.Forget(update_id):
                 del self.outbox[update_id]
-            case events.Leave(code):
-                self.left = code
+            case events.Leave(code, reason):
+                self.left, self.reason = code, reason
             case events.Remark():
                 pass
         return []
