@@ -257,6 +257,23 @@ def test_a_worker_started_before_its_coordinator_and_stopped_by_a_signal(command
         wait_until(lambda: coordinator.presences[-1].leaving)
 
 
+def test_a_signal_does_not_throw_away_an_update_that_is_being_written(command: Command) -> None:
+    says, writes = command.folder / "pid", command.folder / "writes"
+    config = json.dumps({"says": str(says), "writes": str(writes)})
+    with coordinating(command) as coordinator:
+        coordinator.offer()
+        coordinator.publish_version(0)
+        process = command.start(learner="Lingering", FEDMQ_LEARNER_CONFIG=config)
+        wait_until(writes.exists)
+        process.send_signal(signal.SIGTERM)
+        code, _, err = command.end(process)
+        assert code == 0, err
+    store = Store(command.folder / "w1")
+    assert len(store.parcels()) == 1
+    assert store.held() is None
+    store.close()
+
+
 def test_kill_minus_9_leaves_no_orphan_and_the_next_start_goes_on(command: Command) -> None:
     pid_file = command.folder / "pid"
     config = json.dumps({"says": str(pid_file)})
