@@ -84,6 +84,22 @@ def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
     )
 
 
+def ask_again(state: State, in_s: float, now: float) -> Standing:
+    """Ask how things stand, in so many seconds: what was said before may not hold any more."""
+    return Standing(
+        run_id=state.run.run_id,
+        state=_run_state(state),
+        incarnation=state.run.incarnation,
+        version=state.run.version,
+        may_take=False,
+        come_back_s=in_s,
+        verdicts={},
+        missing={},
+        unknown=(),
+        time_s=now,
+    )
+
+
 def _run_state(state: State) -> RunState:
     match state:
         case Collecting() | Closed():

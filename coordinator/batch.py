@@ -335,12 +335,18 @@ class Batch:
         run = self.state.run
         self._refuse_newer(declined.incarnation)
         if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
+            _log.warning(
+                "worker %s gives task %s up: %s",
+                declined.worker_id,
+                declined.task_id[:8],
+                declined.reason,
+            )
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             if declined.reason.startswith(MODEL_GONE):
                 self.effects.append(LookAtModel())
 
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
-        self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now)
+        self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now, asking)
         run, worker_id = self.state.run, presence.worker_id
         counted = self._work.counted_before(run.run_id, KIND, run.version, worker_id)
         if not presence.leaving:

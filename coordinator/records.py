@@ -131,9 +131,15 @@ class TaskRow:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker that was seen; the fields are those of table `workers`."""
+    """A worker that was seen; the fields are those of table `workers`.
+
+    Attributes:
+        address: Where its last question was to be answered, with `correlation_id`; "" if nowhere.
+    """
 
     worker_id: str
     first_seen: float
     last_seen: float
     leaving: bool
+    address: str
+    correlation_id: str

@@ -42,14 +42,19 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     finally:
         store.close()
     if model is None:
-        raise RunError(f"expected a version 0 to {row.version} of run {row.run_id[:8]}")
+        raise RunError(
+            f"expected a version 0 to {row.version} of run {row.run_id[:8]}, came {version}"
+        )
     source = settings.coordinator.state_dir / "models" / model.file
     if not source.exists():
         raise RunError(
             f"version {model.version} is not kept any more (coordinator.keep_versions is "
             f"{settings.coordinator.keep_versions})"
         )
-    shutil.copyfile(source, output)
+    try:
+        shutil.copyfile(source, output)
+    except OSError as error:
+        raise RunError(f"{output} cannot be written: {error.strerror}") from error
     return model
 
 
@@ -78,6 +83,7 @@ def _status(work: Work, row: RunRow) -> dict[str, Any]:
         "updates": work.count_by_verdict(row.run_id),
         "copies": work.count_copies(row.run_id),
         "strays": work.count_strays(),
+        "declined": work.count_declined(row.run_id),
         "workers": [worker.worker_id for worker in work.workers()],
         "metrics": dict(last.metrics) if last else {},
         "evaluated": last.version if last else None,

@@ -176,4 +176,6 @@ workers = Table(
     Column("first_seen", Float, nullable=False),
     Column("last_seen", Float, nullable=False),
     Column("leaving", Boolean, nullable=False),
+    Column("address", String, nullable=False),
+    Column("correlation_id", String, nullable=False),
 )

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker.topology import Names
 from broker.transport import (
+    Connected,
     Declared,
     Delivered,
     Disconnected,
@@ -89,6 +90,8 @@ class CoordinatorService:
         self._mend_at: float | None = None
         self._kept: list[MailboxEvent] = []
         self._failures = 0
+        self._reminded = False
+        self._trouble = "not connected yet"
         with contextlib.ExitStack() as opened:
             try:
                 self._open(opened, open_transport, new_run, restored)
@@ -174,7 +177,7 @@ class CoordinatorService:
         self._guarded(self._evaluate_newest)
         if self._mend_at is None:
             self._transport.start()
-            self._progress("connecting")
+            self._progress()
 
     def stop(self) -> None:
         """Ask the service to stop; from any thread or a signal handler."""
@@ -184,12 +187,12 @@ class CoordinatorService:
         """Let go of everything. Safe to call twice."""
         self._opened.close()
 
-    def look(self, state: str = "", note: str = "") -> Progress:
+    def look(self) -> Progress:
         """How the run stands."""
         now, within_s = self._run.state, PRESENCES_MISSED * self._settings.worker.presence_s + 1
         return Progress(
             run_id=self.run_id,
-            state=state or type(now).__name__.lower(),
+            state=self._state_name(),
             version=max(now.run.version, 0),
             rounds=self._policy.rounds,
             counted=now.counted if isinstance(now, Collecting | Paused) else 0,
@@ -200,8 +203,15 @@ class CoordinatorService:
             updates=dict(self._run.verdicts),
             evaluated=self._run.versions.evaluated,
             metrics=self._run.versions.metrics,
-            note=note,
+            note=self._trouble,
         )
+
+    def _state_name(self) -> str:
+        """Where the broker matters and is not reached, that is what there is to say."""
+        state = self._run.state
+        if self._trouble and not isinstance(state, Ended):
+            return "connecting"
+        return type(state).__name__.lower()
 
     # the loop
 
@@ -267,10 +277,19 @@ class CoordinatorService:
             case Failed():
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
             case Disconnected():
+                if not self._trouble:
+                    _log.warning("the connection is lost: %s", event.reason)
+                self._trouble = event.reason
                 self._forget_connection()
-                self._progress("connecting", event.reason)
+                self._progress()
+            case Connected():
+                self._trouble = ""
+                self._connection.handle(event)
             case Declared():
                 self._connection.handle(event)
+                if not self._reminded:
+                    self._reminded = True
+                    self._telling.remind(self._run.workers())
                 self._progress()
             case _:
                 self._connection.handle(event)
@@ -297,7 +316,8 @@ class CoordinatorService:
         self._spool.close()
         self._transport.disconnect()
         self._forget_connection()
-        self._progress("connecting", f"could not write: {_in_short(error)}")
+        self._trouble = f"could not write: {_in_short(error)}"
+        self._progress()
 
     def _wait_to_mend(self, events: list[MailboxEvent]) -> list[MailboxEvent]:
         """Until it is time, nothing is written, or a full disk would make a busy loop.
@@ -379,8 +399,8 @@ class CoordinatorService:
             if idle or self._stopping:
                 return
 
-    def _progress(self, state: str = "", note: str = "") -> None:
-        self._observer(self.look(state, note))
+    def _progress(self) -> None:
+        self._observer(self.look())
 
 
 def _in_short(error: Exception) -> str:

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
+from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow, WorkerRow
@@ -478,15 +479,28 @@ class Work:
 
     # workers
 
-    def see_worker(self, worker_id: str, leaving: bool, now: float) -> None:
-        """Note that a worker was there."""
-        first = insert(schema.workers).values(
-            worker_id=worker_id, first_seen=now, last_seen=now, leaving=leaving
-        )
-        query = first.on_conflict_do_update(
-            index_elements=["worker_id"], set_={"last_seen": now, "leaving": leaving}
-        )
+    def see_worker(
+        self, worker_id: str, leaving: bool, now: float, question: AnswerTo | None = None
+    ) -> None:
+        """Note that a worker was there, and where it waits for the answer to its last question."""
+        said: dict[str, Any] = {"last_seen": now, "leaving": leaving}
+        if question is not None:
+            said |= {"address": question.address, "correlation_id": question.correlation_id}
+        unknown = {"first_seen": now, "address": "", "correlation_id": ""}
+        first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
+        query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
         self._connection.execute(query)
+
+    def count_declined(self, run_id: str) -> dict[str, int]:
+        """How often tasks of a run were given up, by reason."""
+        table = schema.tasks
+        query = (
+            select(table.c.reason, func.count())
+            .where(table.c.run_id == run_id, table.c.state == "declined")
+            .group_by(table.c.reason)
+            .order_by(func.count().desc(), table.c.reason)
+        )
+        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""

@@ -5,18 +5,20 @@ Best effort: an answer that does not arrive is asked for again by the worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo, Transport
 from coordinator import answers
 from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
 from coordinator.present import PresentWorkers
-from coordinator.records import VersionRow
+from coordinator.records import VersionRow, WorkerRow
 from coordinator.run import Draining, Ended, State
 from schemas.messages import Message, encode
 
 OFFLINE_SHOWN = 20
+REMINDED_S = 3600.0  # who was silent for longer asks by itself, or is gone
+REMINDED_PER_S = 500
 WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 
@@ -110,6 +112,19 @@ class Telling:
         self._present.see(effect.presence, effect.to, not standing.may_take, self._now())
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
+
+    def remind(self, workers: Sequence[WorkerRow]) -> None:
+        """After a start: workers that waited for word from the last process ask again.
+
+        Where their questions were to be answered still holds if they have not lost their
+        connection. They are asked one after another, so that not all come at once.
+        """
+        since = self._now() - REMINDED_S
+        waiting = [row for row in workers if row.address and row.last_seen >= since]
+        for place, row in enumerate(waiting[:WAITING_MAX]):
+            to = AnswerTo(row.address, row.correlation_id)
+            reminder = answers.ask_again(self._state(), place / REMINDED_PER_S, self._now())
+            self._answer(to, reminder)
 
     def changes(self) -> None:
         """Tell those who wait that they may take a task; when the run is over, everyone."""

@@ -23,7 +23,7 @@ from coordinator.events import TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
-from coordinator.records import RunRow, VersionRow
+from coordinator.records import RunRow, VersionRow, WorkerRow
 from coordinator.run import Closed, State
 from coordinator.startup import OpenedState, restore_state
 from coordinator.versions import Versions
@@ -111,6 +111,11 @@ class RunWriter:
     def current(self) -> VersionRow | None:
         """The current version, None before the first."""
         return self.versions.row(self.state.run.version)
+
+    def workers(self) -> list[WorkerRow]:
+        """All workers that were ever seen."""
+        with self._store.reading() as work:
+            return work.workers()
 
     def current_row(self) -> VersionRow:
         """The current version; there is one since the first task was offered."""

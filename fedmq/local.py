@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.transport import Post, Transport
+from coordinator.errors import RunError
 from coordinator.models import from_safetensors, to_safetensors
 from coordinator.progress import Observer, ignore
 from coordinator.reports import export_model, status_of
@@ -68,6 +69,12 @@ class LocalFederation:
         worker.start()
         self.workers[name] = worker
 
+    def stop_if_hopeless(self) -> None:
+        """Stop the run if every worker has given a task up and none has ever trained."""
+        reports = [worker.report for worker in self.workers.values()]
+        if reports and all(report.declined and not report.trained for report in reports):
+            self.coordinator.stop()
+
     def close(self) -> None:
         """End everything; the folders stay."""
         for worker in self.workers.values():
@@ -111,7 +118,7 @@ def run_local(
 
     Raises:
         SettingsError: If a setting is wrong.
-        CoordinatorError: If the run cannot begin.
+        CoordinatorError: If the run cannot begin, or every worker gives up and none has trained.
     """
     with tempfile.TemporaryDirectory(prefix="fedmq-local-") as name:
         folder = Path(name)
@@ -121,6 +128,7 @@ def run_local(
             "rounds.goal": len(data),
             "rounds.concurrency": len(data),
             "rounds.drain": "1ms",
+            "worker.presence": "1s",
             "coordinator.state_dir": str(folder / "coordinator"),
             "worker.state_dir": str(folder / "workers"),
             **(settings or {}),
@@ -128,9 +136,12 @@ def run_local(
         if initial is not None:
             overrides["run.initial"] = str(_write_initial(folder, initial))
         chosen = load(None, {}, overrides)
-        with LocalFederation(chosen, data) as federation:
+        with LocalFederation(chosen, data, lambda _: federation.stop_if_hopeless()) as federation:
             federation.coordinator.run()
         status = status_of(chosen)
+        if status["state"] != "ended":
+            reasons = "; ".join(status["declined"]) or "stopped"
+            raise RunError(f"no worker can train: {reasons}")
         export_model(chosen, folder / "final.safetensors")
         parameters = from_safetensors((folder / "final.safetensors").read_bytes())
         return LocalResult(parameters, status["updates"], status["metrics"])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from coordinator.display import metrics_of, updates_of
+from coordinator.display import updates_of
 from coordinator.reports import status_of
 from settings import load
 
@@ -47,20 +47,30 @@ def lines_of(status: dict[str, Any]) -> list[str]:
     lines = [
         f"run      {status['run']}: {status['state']}{why}",
         f"version  {status['version']} of {status['rounds']}",
-        f"round    {status['counted']} of {status['goal']} updates, "
-        f"{status['open_tasks']} tasks in flight",
+        *_round_of(status),
         f"workers  {len(status['workers'])} seen",
         updates_of(status["updates"]),
     ]
     if status["copies"]:
         lines.append(f"copies   {status['copies']} deliveries were copies; none was counted twice")
+    for reason, count in status["declined"].items():
+        lines.append(f"given up {count} tasks: {reason}")
     if status["strays"]:
         lines.append(f"refused without an id: {status['strays']}")
     for version in status["versions"][-ROUNDS_SHOWN:]:
         made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        about = metrics_of(version["metrics"], version["version"])
+        about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items())
         lines.append(
             f"  version {version['version']:>4}  {made}  {version['counted']} updates, "
-            f"{version['why']}  {' '.join(about)}"
+            f"{version['why']}  {about}"
         )
     return lines
+
+
+def _round_of(status: dict[str, Any]) -> list[str]:
+    if status["state"] in ("draining", "ended"):
+        return []
+    return [
+        f"round    {status['counted']} of {status['goal']} updates, "
+        f"{status['open_tasks']} tasks in flight"
+    ]

@@ -60,6 +60,24 @@ def test_who_came_too_late_for_its_task_may_try_the_version_again(make_world: Ma
     assert not asked(world, worker, last_version=0).may_take
 
 
+def test_who_waited_for_a_coordinator_that_died_is_asked_to_ask_again(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    world.answer(worker)
+    token = worker.say_present(run_id=world.run_row().run_id, last_version=0)
+    world.step()
+    told = len(worker.answers_of(token))
+    world.kill()
+    world.begin()
+    assert len(worker.answers_of(token)) == told + 1
+    reminder = worker.standing_of(token)
+    assert (reminder.may_take, reminder.come_back_s) == (False, 0.0)
+    world.cut()
+    assert len(worker.answers_of(token)) == told + 1, "once for a start is enough"
+
+
 def test_everyone_is_told_that_the_run_is_over(make_world: MakeWorld) -> None:
     world = make_world(run__rounds=1)
     waiting, free = world.worker("waiting"), world.worker("free")

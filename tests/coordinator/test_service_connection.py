@@ -253,3 +253,16 @@ def test_a_new_run_that_is_killed_while_it_tidies_up_tidies_up_again(
     run_ids = {world.begin_task(world.somebody())[0].run_id for _ in range(2)}
     assert run_ids == {world.run_row().run_id}
     assert world.broker.ready(stream) == 0
+
+
+def test_while_the_broker_is_not_reached_that_is_what_is_said(make_world: MakeWorld) -> None:
+    world = make_world()
+    assert world.service.look().state == "collecting"
+    world.broker.down()
+    world.step()
+    assert world.service.look().state == "connecting"
+    assert world.service.look().note
+    world.broker.up()
+    world.step()
+    assert world.service.look().state == "collecting"
+    assert not world.service.look().note
