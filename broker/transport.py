@@ -25,7 +25,7 @@ from typing import Protocol
 
 from broker.topology import Queue, Topology
 
-RETRY_MAX_S = 60.0  # the longest wait between two attempts to connect
+RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
 CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
 
 
