@@ -63,8 +63,10 @@ class AnyOrder:
             (self.stand, 20 if online and asked else 0),
             (self.start, 20 if online and self._taken() else 0),
             (self.model, 30 if world.fetching else 0),
-            (self.train, 20 if world.training else 0),
-            (self.lose_payload, 1 if world.outbox else 0),
+            (self.train, 20 if world.training and not world.committed else 0),
+            (self.commit, 2 if world.training and not world.committed else 0),
+            (world.die_after_commit, 5 if world.committed else 0),
+            (self.lose_payload, 1 if self._lossable() else 0),
             (self.fill_disk, 5 if world.disk_is_full else 1),
         ]
 
@@ -76,6 +78,14 @@ class AnyOrder:
         task = assignment.task(work)
         return task is not None and any(
             ref.about == "taken" and ref.subject == task.task_id for ref in self.world.said
+        )
+
+    def _lossable(self) -> list[str]:
+        """Updates that the session knows."""
+        return sorted(
+            update_id
+            for update_id, parcel in self.world.outbox.items()
+            if parcel != self.world.committed
         )
 
     def stop(self) -> None:
@@ -114,7 +124,10 @@ class AnyOrder:
     def stand(self) -> None:
         """An answer to one of the last questions, about some of the updates."""
         says: dict[str, Any] = {"verdicts": {}, "missing": {}, "unknown": []}
+        committed = self.world.committed  # nobody outside can know of it
         for update_id in self.world.done.values():
+            if committed is not None and update_id == committed.update_id:
+                continue
             match self.rng.choice(["", "", "verdict", "missing", "missing", "unknown"]):
                 case "verdict":
                     says["verdicts"][update_id] = "counted"
@@ -171,15 +184,18 @@ class AnyOrder:
                     world.cache.clear()
                 world.happens(events.TrainingFailed(failed, outcome, "it failed"))
 
+    def commit(self) -> None:
+        self.world.commit_training()
+
     def lose_payload(self) -> None:
-        update_id = self.rng.choice(sorted(self.world.outbox))
+        update_id = self.rng.choice(self._lossable())
         self.world.happens(events.PayloadGone(update_id))
 
     def _check(self) -> None:
         self.world.settle_time()
         if self.world.left is None:
             known = {s.parcel.update_id for s in self.world.session.sending.shipments}
-            assert known == self.world.outbox.keys()
+            assert known == set(self._lossable())
 
     def _end_well(self) -> None:
         """With a broker and a coordinator that answer, everything comes to an end."""
@@ -215,6 +231,7 @@ def test_the_random_walk_gets_everywhere() -> None:
     for what in (
         "Ack", "Reject", "Train", "CancelTraining", "KillTraining", "DropTask", "SendPart",
         "Release", "Settle", "MarkSent", "Forget", "Leave", "Fetch", "StopFetching",
+        "die_after_commit", "fill_disk",
     ):  # fmt: skip
         assert counts[what] >= 2, what
     assert counts["trained a third time"] >= 2
@@ -557,6 +574,35 @@ def test_a_learner_that_does_not_fit_is_declined_at_once() -> None:
     world.training = None
     world.happens(events.TrainingFailed(a_task().task_id, "unfit", "layout differs"))
     assert declines(world) == ["layout differs"]
+
+
+def test_a_training_process_that_dies_after_its_commit_has_done_its_task() -> None:
+    world = training()
+    parcel = world.commit_training()
+    world.die_after_commit()
+    world.confirm(world.last("update"))
+    assert world.updates_sent == [parcel.update_id]
+    assert world.trainings == [a_task().task_id]
+    assert declines(world) == []
+
+
+def test_a_training_killed_for_its_silence_after_its_commit_has_done_its_task() -> None:
+    world = training()
+    world.happens(events.TrainingMoved(a_task().task_id))
+    parcel = world.commit_training()
+    world.tick(100.0)
+    assert world.counts["KillTraining"] == 1
+    assert world.last("update").subject == parcel.update_id
+    assert world.session.work == assignment.Idle()
+
+
+def test_a_training_given_up_after_its_commit_sends_its_update_all_the_same() -> None:
+    world = training()
+    parcel = world.commit_training()
+    world.stand(a_standing(state="ended"))
+    world.confirm(world.last("declined"))
+    world.die_after_commit()
+    assert world.last("update").subject == parcel.update_id
 
 
 def test_a_training_that_says_nothing_for_too_long_is_killed() -> None:

@@ -36,6 +36,7 @@ class World:
     done: dict[str, str] = field(default_factory=dict)  # task to update
     cache: set[str] = field(default_factory=set)
     training: str | None = None
+    committed: Parcel | None = None  # by the training process, which has not said so yet
     fetching: Start | None = None
     # What makes it right to ack, to drop, and to let an update go.
     taken_known: set[str] = field(default_factory=set)
@@ -66,7 +67,7 @@ class World:
     def restart(self) -> None:
         """The worker's process is killed and started again: only the disk stays."""
         self.cut()
-        self.training = self.fetching = None
+        self.training = self.fetching = self.committed = None
         self.left = None
         self.session = self._begin()
 
@@ -142,6 +143,8 @@ class World:
             case events.Train(task, start):
                 assert self.training is None, "two trainings at once"
                 assert start.model_digest in self.cache
+                if task.task_id in self.done:
+                    return [self._done(task.task_id)]
                 if self.disk_is_full:
                     return [events.TrainingFailed(task.task_id, "disk", "no space left")]
                 kept, kept_start, attempts = self.inbox[task.task_id]
@@ -153,11 +156,13 @@ class World:
             case events.CancelTraining(task_id, forgive):
                 assert self.training == task_id
                 self.training = None
-                if forgive:
+                if forgive and task_id in self.inbox:  # else it was done, and is told later
                     kept, kept_start, attempts = self.inbox[task_id]
                     self.inbox[task_id] = (kept, kept_start, attempts - 1)
             case events.KillTraining(task_id):
                 assert self.training == task_id
+                if self.committed is not None and self.committed.task_id == task_id:
+                    return [self._reported()]
                 self.training = None
                 return [events.TrainingFailed(task_id, "crash", "killed")]
             case events.Release(update_id):
@@ -246,8 +251,29 @@ class World:
             self.happens(events.StandingCame(ref, standing))
 
     def finish_training(self, payload_bytes: int = 64) -> Parcel:
-        """Done by the training process: the inbox's row becomes the outbox's."""
+        """Done by the training process, which says so."""
+        parcel = self.commit_training(payload_bytes)
+        self.happens(self._reported())
+        return parcel
+
+    def die_after_commit(self) -> None:
+        """The training process ends unheard: the shell looks, and finds the update."""
+        self.happens(self._reported())
+
+    def _reported(self) -> events.TrainingDone:
+        assert self.committed is not None
+        parcel, self.committed = self.committed, None
+        if self.training == parcel.task_id:
+            self.training = None
+        return events.TrainingDone(parcel.task_id, parcel)
+
+    def _done(self, task_id: str) -> events.TrainingDone:
+        return events.TrainingDone(task_id, self.outbox[self.done[task_id]])
+
+    def commit_training(self, payload_bytes: int = 64) -> Parcel:
+        """The inbox's row becomes the outbox's; the agent does not know yet."""
         assert self.training is not None
+        assert self.committed is None
         task, start, _ = self.inbox.pop(self.training)
         assert start is not None
         update = an_update(task)
@@ -258,8 +284,7 @@ class World:
         assert parcel.update_id not in self.done.values(), "trained twice to the end"
         self.outbox[parcel.update_id] = parcel
         self.done[task.task_id] = parcel.update_id
-        self.training = None
-        self.happens(events.TrainingDone(task.task_id, parcel))
+        self.committed = parcel
         return parcel
 
     def has_model(self) -> None:
@@ -292,7 +317,9 @@ class World:
             self.start(self.task)
         if self.fetching is not None:
             self.has_model()
-        if self.training is not None:
+        if self.committed is not None:
+            self.die_after_commit()
+        elif self.training is not None:
             self.finish_training()
         confirmed = self.update_confirmed & self.outbox.keys()
         self.stand(a_standing(verdicts=dict.fromkeys(confirmed, "counted")))
