@@ -23,6 +23,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from broker.topology import PART_BYTES_MAX
 from schemas.messages import Declined, Start, Taken, Task
 from worker.events import (
     Ack,
@@ -359,7 +360,7 @@ def _no_more(work: Idle | Waiting) -> Actions:
 def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) -> Step:
     match event:
         case TaskKept(kept) if kept == work.task.task_id:
-            why_not = _unfit(work.task, moment)
+            why_not = _unfit(work.task, options, moment)
             if why_not:
                 return _decline(work.task, work.tag, why_not, options, moment, None)
             taking = Taking(work.task, work.tag, 0, moment.now if moment.online else math.inf)
@@ -450,12 +451,15 @@ def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
             assert_never(unreachable)
 
 
-def _unfit(task: Task, moment: Moment) -> str:
+def _unfit(task: Task, options: Options, moment: Moment) -> str:
     """Why a task is not to be begun, "" if it is."""
     if task.codec not in CODECS:
         return f"codec {task.codec} is not known here: upgrade this worker"
-    if task.part_bytes < 1:
-        return "expected parts of at least one byte"
+    if not options.part_bytes_min <= task.part_bytes <= PART_BYTES_MAX:
+        return (
+            f"expected parts of {options.part_bytes_min} to {PART_BYTES_MAX} bytes, "
+            f"came {task.part_bytes}"
+        )
     expired = (
         task.not_after is not None
         and moment.coordinator_s is not None

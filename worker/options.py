@@ -47,6 +47,7 @@ class Options:
         outbox_bytes_max: With more than this unsent, no new task is taken.
         outbox_updates_max: Likewise, in updates.
         leave_s: How long a goodbye may take.
+        part_bytes_min: The smallest part limit that a task is believed to have.
     """
 
     worker_id: str
@@ -57,6 +58,7 @@ class Options:
     outbox_bytes_max: int = 4 * 1024**3
     outbox_updates_max: int = 1000
     leave_s: float = 5.0
+    part_bytes_min: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -410,7 +410,9 @@ def test_a_copy_of_a_task_that_was_done_takes_nobodys_place() -> None:
     [
         (a_task(codec="topk"), "codec topk"),
         (a_task(not_after=999.0), "past its time"),
-        (a_task(part_bytes=0), "parts"),
+        (a_task(part_bytes=0), "parts of 1 to 4194304 bytes, came 0"),
+        (a_task(part_bytes=4 * 1024 * 1024 + 1), "came 4194305"),
+        (a_task(part_bytes=2**50), "came 1125899906842624"),
     ],
 )
 def test_a_task_that_cannot_be_done_is_declined_and_then_acked(task: Task, why: str) -> None:
@@ -420,6 +422,13 @@ def test_a_task_that_cannot_be_done_is_declined_and_then_acked(task: Task, why: 
     assert task.task_id in world.inbox
     world.confirm(world.last("declined"))
     assert (world.inbox, world.tags) == ({}, {})
+
+
+@pytest.mark.parametrize(("part_bytes", "fits"), [(65_535, False), (65_536, True)])
+def test_a_task_in_parts_smaller_than_believed_is_declined(part_bytes: int, fits: bool) -> None:
+    world = allowed(part_bytes_min=64 * 1024)
+    world.deliver(a_task(part_bytes=part_bytes), 1)
+    assert (declines(world) == []) == fits
 
 
 def test_a_worker_that_does_not_know_the_time_trains() -> None:
