@@ -1,4 +1,4 @@
-"""`fedmq-worker`, and `fedmq worker`."""
+"""`fedmq worker`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 from broker.connect import open_transport
-from broker.errors import BrokerError
 from broker.topology import is_worker_id
 from settings import Settings, SettingsError, load, require
-from settings.command import run_command
 from settings.duration import parse_duration
 from settings.errors import show
 from settings.logging import LEVELS, configure_logging
 from worker.availability import is_open
 from worker.config import WorkerConfig, default_worker_id, worker_config
-from worker.errors import WorkerError
 from worker.options import Forever, Once, Plan, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService, local_minute
@@ -68,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         choices=LEVELS,
-        default=os.environ.get("FEDMQ_LOG_LEVEL", "warning"),
-        help="how much is logged on stderr (default: warning)",
+        default=os.environ.get("FEDMQ_LOG_LEVEL", "info"),
+        help="how much is logged on stderr (default: info)",
     )
     parser.add_argument(
         "--json",
@@ -180,15 +177,3 @@ def _tell(report: WorkerReport, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(report.as_json()), flush=True)
     return code
-
-
-def main() -> int:
-    """The console script."""
-    parser = argparse.ArgumentParser(prog="fedmq-worker", description=DESCRIPTION)
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    return run_command(lambda: run(arguments), (WorkerError, BrokerError))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from settings import Settings
 from worker.availability import Availability
 from worker.options import Forever, Options, Plan
 
+PART_BYTES_MIN = 64 * 1024  # the least that `rounds.part_bytes` may be
 Scalar = str | int | float | bool
 
 
@@ -64,6 +65,7 @@ def worker_config(settings: Settings, worker_id: str, plan: Plan | None = None) 
         device=own.device,
         options=Options(
             worker_id=worker_id,
+            part_bytes_min=PART_BYTES_MIN,
             plan=plan or Forever(),
             max_model_bytes=own.max_model_bytes,
             presence_s=own.presence_s,

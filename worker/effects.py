@@ -85,6 +85,7 @@ class Effects:
         # Consumers of this connection, the current one last. What was delivered to one before it
         # was cancelled may still be in the mailbox.
         self._pool: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
+        self._unreached = False  # and it has been said
         self._declined = ""  # the last task given up
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
@@ -301,14 +302,25 @@ class Effects:
         self._trainer.submit(job, self._notify)
         return ()
 
+    def _tell_unreached(self, reason: str, retry_in_s: float) -> None:
+        """Say it loudly once, and quietly at each further attempt."""
+        if retry_in_s:  # else it was meant
+            level = logging.INFO if self._unreached else logging.WARNING
+            self._unreached = True
+            again = f"trying again in {retry_in_s:.0f} s"
+            self._log(level, f"the broker is not reached ({reason}); {again}")
+
     # What happens.
 
     def take_in(self, happening: Happening) -> Events:
         """What an event of the transport, or a report of the trainer, means to the session."""
         match happening:
             case wire.Connected():
+                self._unreached = False
+                self._log(logging.INFO, "connected to the broker")
                 return (events.WentOnline(),)
-            case wire.Disconnected():
+            case wire.Disconnected(reason, retry_in_s):
+                self._tell_unreached(reason, retry_in_s)
                 return self._went_offline()
             case wire.Confirmed(token):
                 return tuple(events.Published(ref) for ref in self._settled(token))

@@ -24,7 +24,7 @@ class WorkerReport:
 
     Attributes:
         doing: "idle", "waiting", "keeping", "taking", "fetching", "ready", "training" or
-            "declining".
+            "declining"; "full" where the disk takes no task.
         online: The broker is reached.
         task_id: The task in hand, "" if none.
         version: The newest model version trained on, -1 if none.

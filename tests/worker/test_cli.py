@@ -27,6 +27,7 @@ from worker.config import default_worker_id
 from worker.options import Forever, Once, UntilRunEnds
 from worker.store import Store
 
+FEDMQ = "import sys; from fedmq.cli import main; sys.exit(main())"
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60.0
 
@@ -115,7 +116,7 @@ class Command:
 
     def start(self, *words: str, learner: str = "Adder", **environ: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "worker.cli", "--id", "w1", "--json", *words],
+            [sys.executable, "-P", "-c", FEDMQ, "worker", "--id", "w1", "--json", *words],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
