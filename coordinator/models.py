@@ -14,8 +14,8 @@ from coordinator.spool import sync_folder, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
-from schemas.layout import Layout
-from schemas.tensors import BFLOAT16, dtype_name, flatten, unflatten
+from schemas.layout import FLOATS, Layout
+from schemas.tensors import BFLOAT16, as_float32, dtype_name, flatten, unflatten
 
 _NUMPY: dict[str, Any] = {
     "F64": "<f8",
@@ -102,6 +102,21 @@ def from_safetensors(data: bytes) -> dict[str, NDArray[Any]]:
         numbers = np.frombuffer(view["data"], _NUMPY[view["dtype"]])
         arrays[name] = numbers.reshape(view["shape"])
     return arrays
+
+
+def require_finite(model: Buffer, layout: Layout) -> None:
+    """Check that a run can begin with a model.
+
+    Raises:
+        RunError: Naming the first array that holds NaN or infinity: no training mends it.
+    """
+    arrays = unflatten(model, layout)
+    for entry in layout.entries:
+        if entry.dtype in FLOATS:
+            numbers = arrays[entry.name]
+            floats = as_float32(numbers) if entry.dtype == "bfloat16" else numbers
+            if not np.isfinite(floats).all():
+                raise RunError(f"the initial model's {entry.name!r} holds NaN or infinity")
 
 
 def load_initial(path: Path, layout: Layout) -> bytearray:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from coordinator.errors import InUse, RunError
 from coordinator.evaluation import initial_of
-from coordinator.models import ModelFolder, load_initial
+from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, TaskRow, VersionRow
 from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
@@ -161,13 +161,14 @@ def begin_run(store: Store, models: ModelFolder, settings: Settings, now: float)
     """Begin a run: its row and version 0, in one transaction, the file on disk before it.
 
     Raises:
-        RunError: If there is no initial model.
+        RunError: If there is no initial model, or training could not begin with it.
     """
     initial = initial_of(settings)
     layout = initial.layout
     with store.reading() as work:
         model = _initial_model(settings, work, models, layout, initial.model)
         last = work.last_run()
+    require_finite(model, layout)
     run_id = secrets.token_hex(16)
     row = RunRow(
         run_id=run_id,

@@ -158,6 +158,17 @@ def test_an_initial_model_that_is_none_is_one_error(make_world: MakeWorld, initi
     assert world.run_row().number == 1
 
 
+@pytest.mark.usefixtures("ask_each_time")
+def test_a_run_does_not_begin_with_numbers_that_no_training_mends(make_world: MakeWorld) -> None:
+    world = make_world(begin=False)
+    world.learner(LEARNER.replace("SIZE", "3").replace("np.ones(", "np.nan * np.ones("))
+    with pytest.raises(RunError, match="holds NaN or infinity"):
+        world.begin()
+    world.learner(LEARNER.replace("SIZE", "3"))
+    world.begin()
+    assert world.run_row().number == 1
+
+
 LEARNERS = {
     "it raises": "raise ValueError('no data here')",
     "it ends its process": "import os; os._exit(7)",
