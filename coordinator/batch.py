@@ -254,8 +254,7 @@ class Batch:
             return
         if self._missing(update.update_id, update.payload_digest):
             return  # no verdict: the worker asks what is missing, and sends it again
-        parts = self._desk.spool.parts(update.update_id, update.payload_digest)
-        payload = b"".join(parts[index].read_bytes() for index in sorted(parts))
+        payload = self._upload(update)
         self.effects.append(ForgetParts(update.update_id))
         if digest_of(payload) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
@@ -265,9 +264,14 @@ class Batch:
         fault = fault_of(update, payload, self._desk.expected)
         self._judge(_Arrived(update, payload, whole, body), fault)
 
+    def _upload(self, update: Update) -> bytes:
+        """The payload of an upload whose parts are all here."""
+        spool, named = self._desk.spool, (update.update_id, update.payload_digest)
+        return b"".join(spool.read_part(*named, index) for index in sorted(spool.parts(*named)))
+
     def _missing(self, update_id: str, digest: str) -> tuple[int, ...]:
         expected = self._desk.expected
-        here = set(self._desk.spool.parts(update_id, digest))
+        here = self._desk.spool.parts(update_id, digest)
         return missing_parts(expected.layout.update_bytes, expected.part_bytes, here)
 
     def _record_stray(self, body: bytes, stray: Stray) -> None:

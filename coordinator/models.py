@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from coordinator.errors import RunError, StoreError
-from coordinator.spool import sync_folder, write_durably
+from disk import OS_DISK, Disk, make_folders, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
@@ -37,16 +37,17 @@ _NUMPY: dict[str, Any] = {
 class ModelFolder:
     """The files of model versions: `models/<run id>/<version>.safetensors`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk = OS_DISK) -> None:
         self._folder = folder
+        self._disk = disk
 
     def write(self, run_id: str, version: int, model: Buffer, layout: Layout) -> str:
         """Write a version, durable on return; its file's name, relative to the folder."""
         name = f"{run_id}/{version:06d}.safetensors"
         path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, to_safetensors(model, layout))
-        sync_folder(self._folder)
+        make_folders(self._disk, self._folder)
+        make_folders(self._disk, path.parent)
+        write_durably(self._disk, path, to_safetensors(model, layout))
         return name
 
     def read(self, file: str, layout: Layout, digest: str) -> bytearray:
@@ -57,7 +58,7 @@ class ModelFolder:
         """
         path = self._folder / file
         try:
-            model = flatten(from_safetensors(path.read_bytes()), layout)
+            model = flatten(from_safetensors(self._disk.read(path)), layout)
         except (OSError, SafetensorError, LayoutError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         if digest_of(model) != digest:
@@ -70,7 +71,7 @@ class ModelFolder:
 
     def forget(self, file: str) -> None:
         """Delete a version's file."""
-        (self._folder / file).unlink(missing_ok=True)
+        self._disk.remove(self._folder / file)
 
 
 def to_safetensors(model: Buffer, layout: Layout) -> bytes:

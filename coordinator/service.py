@@ -39,7 +39,7 @@ from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested,
 from coordinator.progress import Observer, Progress, ignore
 from coordinator.records import VersionRow
 from coordinator.run import Collecting, Ended, Paused, wake_at
-from coordinator.startup import open_state, policy_of
+from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
 from coordinator.telling import Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
@@ -62,7 +62,8 @@ class CoordinatorService:
         observer: Takes a `Progress` whenever something changed; on the service's thread.
         new_run: Begin another run even if the last is not finished.
         restored: The store was restored from a backup: go on in a new incarnation.
-        clock: The coordinator's time in seconds; for tests.
+        clock: The coordinator's time in seconds; for tests and virtual time.
+        around: Its disk and its learner, likewise.
 
     Raises:
         CoordinatorError: If it cannot start; then it has let go of everything.
@@ -77,6 +78,7 @@ class CoordinatorService:
         new_run: bool = False,
         restored: bool = False,
         clock: Callable[[], float] | None = None,
+        around: Surroundings = ORDINARY,
     ) -> None:
         self._settings = settings
         self._observer = observer
@@ -94,7 +96,10 @@ class CoordinatorService:
         self._trouble = "not connected yet"
         with contextlib.ExitStack() as opened:
             try:
-                self._open(opened, open_transport, new_run, restored)
+                state = open_state(
+                    settings, self._now(), opened, around, new_run=new_run, restored=restored
+                )
+                self._open(opened, open_transport, state)
             except (OSError, SQLAlchemyError) as error:
                 where = settings.coordinator.state_dir
                 raise StoreError(f"{where} cannot be used: {_in_short(error)}") from error
@@ -104,11 +109,9 @@ class CoordinatorService:
         self,
         opened: contextlib.ExitStack,
         open_transport: Callable[[Post], Transport],
-        new_run: bool,
-        restored: bool,
+        state: OpenedState,
     ) -> None:
         settings = self._settings
-        state = open_state(settings, self._now(), opened, new_run=new_run, restored=restored)
         self._finished_before = state.finished_before
         self._spool, self._models = state.spool, state.models
         self._run = RunWriter(state, settings, self._policy, self._now)

@@ -12,14 +12,12 @@ and an fsync that is tried again may claim otherwise.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from coordinator.errors import StoreError
 from coordinator.records import Place
+from disk import OS_DISK, Disk, File, make_folders, remove_tree, write_durably
 from schemas.buffer import Buffer
 
 SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough to be few
@@ -28,14 +26,18 @@ SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough
 class Spool:
     """An open spool; one process at a time."""
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(
+        self, folder: Path, disk: Disk = OS_DISK, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
         self._folder = folder
+        self._disk = disk
         self._segment_bytes = segment_bytes
         self._parts = folder / "parts"
-        self._parts.mkdir(parents=True, exist_ok=True)
+        make_folders(disk, self._parts)
+        make_folders(disk, folder)
         segments = self._segments()
         self._number = segments[-1] if segments else 1
-        self._file: BinaryIO | None = None
+        self._file: File | None = None
         self._end = 0
         self._dirty = False
         self._failed = False
@@ -74,9 +76,7 @@ class Spool:
         """
         path = self._path(where.segment)
         try:
-            with path.open("rb") as file:
-                file.seek(where.place)
-                message = file.read(where.length)
+            message = self._disk.read(path, where.place, where.length)
         except FileNotFoundError as error:
             raise StoreError(f"{path} is gone: its updates cannot be read again") from error
         if len(message) != where.length:
@@ -87,32 +87,33 @@ class Spool:
         """Delete the segments below a number; never the one in use."""
         for number in self._segments():
             if number < min(before_segment, self._number):
-                self._path(number).unlink()
+                self._disk.remove(self._path(number))
 
     def close(self) -> None:
         """Close the segment in use, also after an error; what was not synced is not durable."""
         file, self._file, self._dirty, self._failed = self._file, None, False, False
         if file is not None:
-            with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
-                file.close()
+            file.close()
 
     def store_part(self, update_id: str, digest: str, index: int, data: Buffer) -> None:
         """Keep one part of an upload, durable on return; keeping it again changes nothing."""
         folder = self._parts / update_id / digest
         path = folder / str(index)
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_durably(path, data)
-        # Also where it is here already: a crash may have come between the file and its folders.
-        for entry in (folder, folder.parent, self._parts):
-            sync_folder(entry)
+        make_folders(self._disk, folder.parent)
+        make_folders(self._disk, folder)
+        if self._disk.size(path) is None:
+            write_durably(self._disk, path, data)
+        else:  # a crash may have come between the file and its folder
+            self._disk.sync_folder(folder)
 
-    def parts(self, update_id: str, digest: str) -> dict[int, Path]:
-        """The parts of an upload that are here, by index."""
-        folder = self._parts / update_id / digest
-        if not folder.exists():
-            return {}
-        return {int(path.name): path for path in folder.iterdir() if path.name.isdigit()}
+    def parts(self, update_id: str, digest: str) -> set[int]:
+        """Which parts of an upload are here."""
+        names = self._disk.names(self._parts / update_id / digest)
+        return {int(name) for name in names if name.isdigit()}
+
+    def read_part(self, update_id: str, digest: str, index: int) -> bytes:
+        """A part of an upload that is here."""
+        return self._disk.read(self._parts / update_id / digest / str(index))
 
     def uploads(self, update_id: str) -> list[str]:
         """The payload digests of an update's uploads that are not complete, the newest first.
@@ -120,26 +121,21 @@ class Spool:
         A task that two stores of one worker trained may be uploaded with other bytes.
         """
         folder = self._parts / update_id
-        if not folder.exists():
-            return []
-        entries = sorted(folder.iterdir(), key=lambda entry: -entry.stat().st_mtime_ns)
-        return [entry.name for entry in entries]
+        digests = self._disk.names(folder)
+        return sorted(digests, key=lambda digest: -self._disk.touched_ns(folder / digest))
 
     def forget_parts(self, update_id: str) -> None:
         """Delete the parts of an upload that has its verdict, or is given up."""
-        shutil.rmtree(self._parts / update_id, ignore_errors=True)
-
-    def part_bytes(self) -> int:
-        """Bytes that unfinished uploads take on disk."""
-        return sum(path.stat().st_size for path in self._parts.rglob("*") if path.is_file())
+        remove_tree(self._disk, self._parts / update_id)
 
     def forget_all_parts(self) -> None:
         """Delete the parts of all uploads: none of them can be answered any more."""
-        for folder in self._parts.iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
+        for update_id in self._disk.names(self._parts):
+            self.forget_parts(update_id)
 
     def _segments(self) -> list[int]:
-        return sorted(int(path.stem) for path in self._folder.glob("*.seg"))
+        names = map(Path, self._disk.names(self._folder))
+        return sorted(int(name.stem) for name in names if name.suffix == ".seg")
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08d}.seg"
@@ -156,8 +152,7 @@ class Spool:
 
     def _flush(self) -> None:
         if self._file is not None and self._dirty:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._file.sync()
             self._dirty = False
 
     def _roll(self) -> None:
@@ -167,40 +162,11 @@ class Spool:
             self._file.close()
             self._number += 1
         path = self._path(self._number)
-        if path.exists() and path.stat().st_size >= self._segment_bytes:
+        if (self._disk.size(path) or 0) >= self._segment_bytes:
             self._number += 1
             path = self._path(self._number)
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
-        self._file = path.open("ab")
+        self._file = self._disk.append(path)
         self._end = self._file.tell()
-        sync_folder(self._folder)
-
-
-def write_durably(path: Path, *chunks: Buffer) -> None:
-    """Write a file so that after a crash it is there whole, or not at all.
-
-    Raises:
-        OSError: If it cannot be written; what was at the path is still there.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)  # on a full disk it would keep the room that is wanted
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the entries of a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        self._disk.sync_folder(self._folder)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.errors import InUse, RunError
-from coordinator.evaluation import initial_of
+from coordinator.evaluation import Initial, initial_of
 from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, TaskRow, VersionRow
@@ -20,6 +18,7 @@ from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
 from coordinator.spool import Spool
 from coordinator.store import Store, Work
 from coordinator.tasks import OpenTasks
+from disk import OS_DISK, Disk, make_folders
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from settings import Settings
@@ -35,16 +34,14 @@ class StateFolder:
         InUse: If another process has it.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path, disk: Disk) -> None:
+        make_folders(disk, path)
         self.store = path / "coordinator.db"
         self.spool = path / "spool"
         self.models = path / "models"
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = disk.lock(path / "lock")
         except BlockingIOError:
-            self.close()
             raise InUse(
                 f"another coordinator is running on {path}: stop it, or set another "
                 "coordinator.state_dir"
@@ -52,9 +49,30 @@ class StateFolder:
 
     def close(self) -> None:
         """Let another process have it. Safe to call twice."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
+
+
+def draw_run_id() -> str:
+    """The id of a new run: 128 random bits."""
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a coordinator finds around it and a test or a simulation brings of its own.
+
+    Attributes:
+        disk: Where its state folder is.
+        initial_of: Asks the learner for its initial parameters.
+        draw_run_id: Draws the id of a new run.
+    """
+
+    disk: Disk = OS_DISK
+    initial_of: Callable[[Settings], Initial] = initial_of
+    draw_run_id: Callable[[], str] = draw_run_id
+
+
+ORDINARY = Surroundings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,13 @@ class OpenedState:
 
 
 def open_state(
-    settings: Settings, now: float, opened: ExitStack, *, new_run: bool, restored: bool
+    settings: Settings,
+    now: float,
+    opened: ExitStack,
+    around: Surroundings = ORDINARY,
+    *,
+    new_run: bool,
+    restored: bool,
 ) -> OpenedState:
     """Open the state folder, and begin a run if there is none to go on with.
 
@@ -82,20 +106,22 @@ def open_state(
         settings: Of the federation.
         now: The coordinator's time.
         opened: Takes what closes it again, also if this fails half-way.
+        around: Disk and learner.
         new_run: Begin another run even if the last is not finished.
         restored: Go on in a new incarnation.
 
     Raises:
         CoordinatorError: If the folder or the run cannot be used.
     """
-    folder = StateFolder(settings.coordinator.state_dir)
+    disk = around.disk
+    folder = StateFolder(settings.coordinator.state_dir, disk)
     opened.callback(folder.close)
-    store = Store.create_or_open(folder.store, settings.federation.name, now)
+    store = Store.create_or_open(folder.store, settings.federation.name, now, disk)
     opened.callback(store.close)
     store.take_epoch()
-    spool = Spool(folder.spool)
+    spool = Spool(folder.spool, disk)
     opened.callback(spool.close)
-    models = ModelFolder(folder.models)
+    models = ModelFolder(folder.models, disk)
     with store.reading() as work:
         row = find_run(work, settings, new_run)
         _warn_of_few_workers(settings.rounds.goal, len(work.workers()))
@@ -105,7 +131,7 @@ def open_state(
     if row is None or restored:
         spool.forget_all_parts()  # of tasks that nobody waits for any more
     if row is None:
-        row = begin_run(store, models, settings, now)
+        row = begin_run(store, models, settings, now, around)
     return OpenedState(store, spool, models, row, finished_before)
 
 
@@ -157,19 +183,21 @@ def find_run(work: Work, settings: Settings, new_run: bool) -> RunRow | None:
     return row
 
 
-def begin_run(store: Store, models: ModelFolder, settings: Settings, now: float) -> RunRow:
+def begin_run(
+    store: Store, models: ModelFolder, settings: Settings, now: float, around: Surroundings
+) -> RunRow:
     """Begin a run: its row and version 0, in one transaction, the file on disk before it.
 
     Raises:
         RunError: If there is no initial model, or training could not begin with it.
     """
-    initial = initial_of(settings)
+    initial = around.initial_of(settings)
     layout = initial.layout
     with store.reading() as work:
         model = _initial_model(settings, work, models, layout, initial.model)
         last = work.last_run()
     require_finite(model, layout)
-    run_id = secrets.token_hex(16)
+    run_id = around.draw_run_id()
     row = RunRow(
         run_id=run_id,
         number=1 if last is None else last.number + 1,

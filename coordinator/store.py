@@ -33,8 +33,11 @@ from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow, WorkerRow
+from disk import OS_DISK, Disk
 
 _RowT = TypeVar("_RowT")
+
+BUSY_S = 10.0  # a reader or a fenced process may hold the file for a moment
 
 
 class Store:
@@ -45,7 +48,7 @@ class Store:
         self.epoch = epoch
 
     @classmethod
-    def create_or_open(cls, path: Path, federation: str, now: float) -> Store:
+    def create_or_open(cls, path: Path, federation: str, now: float, disk: Disk = OS_DISK) -> Store:
         """Open the store of a state folder, or make it.
 
         Args:
@@ -53,17 +56,19 @@ class Store:
             federation: Its name; a store serves one federation.
             now: The coordinator's time; a new store's incarnation is its milliseconds, so that a
                 later store is always above an earlier one.
+            disk: Where the file is.
 
         Raises:
             StoreError: If the file is not a store, of a newer version, or another federation's.
         """
-        store = cls(_engine(path), None)
+        store = cls(_engine(path, disk), None)
         with store._or_closed(path):
             with store._engine.begin() as connection:
                 if not inspect(connection).get_table_names():
                     _make(connection, federation, now)
                 _check(connection, path, federation)
             store._write_ahead()
+            disk.sync_folder(path.parent)  # or the file may be gone with all that it holds
         return store
 
     @classmethod
@@ -75,7 +80,7 @@ class Store:
         """
         if not path.exists():
             raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
-        store = cls(_engine(path), None)
+        store = cls(_engine(path, OS_DISK), None)
         with store._or_closed(path), store._engine.connect() as connection:
             _check(connection.execution_options(reading=True), path, None)
         return store
@@ -161,15 +166,13 @@ class Store:
             yield Work(connection.execution_options(reading=True))
 
 
-def _engine(path: Path) -> Engine:
+def _engine(path: Path, disk: Disk) -> Engine:
     url = URL.create("sqlite", database=str(path))  # as text, a "?" in the path would end it
-    engine = create_engine(url, connect_args={"check_same_thread": False})
+    engine = create_engine(url, creator=lambda: disk.database(path, BUSY_S))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, see below
-        for pragma in ("synchronous=FULL", "busy_timeout=10000"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

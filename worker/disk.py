@@ -1,34 +1,15 @@
-"""Writing so that it is there after a power cut, and one worker per folder.
-
-A file is durable once its bytes *and* the folder that names it are synced. `replace_durably` gives
-either the whole new file or none of it, whatever happens meanwhile.
-"""
+"""The worker's state folder: private, there after a power cut, and one worker's at a time."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from schemas.buffer import Buffer
+from disk import Disk, make_folders
 from worker.errors import StateInUseError, StoreError
 
-TEMPORARY = ".partial-"
-"""What the names of unfinished files begin with; at start they are removed."""
 
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(folder: Path) -> Path:
+def make_folder(disk: Disk, folder: Path) -> Path:
     """A folder that only its owner reads, as each that had to be made above it.
 
     All of them are there after a power cut.
@@ -37,19 +18,10 @@ def make_folder(folder: Path) -> Path:
         StoreError: Saying in a line what stands in the way.
     """
     try:
-        _make(folder)
+        make_folders(disk, folder)
     except OSError as error:
         raise _unusable(folder, error) from error
     return folder
-
-
-def _make(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    if folder.parent != folder:
-        _make(folder.parent)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    sync_folder(folder.parent)
 
 
 def _unusable(folder: Path, error: OSError) -> StoreError:
@@ -57,26 +29,6 @@ def _unusable(folder: Path, error: OSError) -> StoreError:
         f"{folder}: expected a folder that can be written, came: {error.strerror or error}; "
         "choose another with --state-dir"
     )
-
-
-def replace_durably(path: Path, chunks: Iterable[Buffer]) -> None:
-    """Write a file, all of it or nothing.
-
-    Raises:
-        OSError: The disk is full, or worse; what stood under the name before still does.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # on a full disk it takes the room that is missing
-        raise
-    sync_folder(path.parent)
 
 
 class FolderLock:
@@ -87,26 +39,21 @@ class FolderLock:
         StoreError: The folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        make_folder(folder)
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        make_folder(disk, folder)
         try:
-            self._file = open(folder / "lock", "ab")  # noqa: SIM115 (held for long)
-        except OSError as error:
-            raise _unusable(folder, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            if not isinstance(error, BlockingIOError):  # a file system without locks, say
-                raise _unusable(folder, error) from error
+            self._lock = disk.lock(folder / "lock")
+        except BlockingIOError as error:
             raise StateInUseError(
                 f"{folder} is in use by another worker: stop it, or give this one a folder of "
                 "its own with --state-dir"
             ) from error
+        except OSError as error:  # a file system without locks, say
+            raise _unusable(folder, error) from error
 
     def release(self) -> None:
         """Let the folder go. Safe to call twice."""
-        self._file.close()
+        self._lock.close()
 
     def __enter__(self) -> FolderLock:
         return self

@@ -12,15 +12,16 @@ Rules of the file:
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
+from disk import OS_DISK, Disk, File
+from disk.durable import PARTIAL
 from schemas.buffer import Buffer
 from schemas.messages import ModelPart, Start
-from worker.disk import TEMPORARY, make_folder, sync_folder
+from worker.disk import make_folder
 
 MODELS_KEPT = 2
 
@@ -33,12 +34,10 @@ class StreamBrokenError(Exception):
 
 @dataclass(frozen=True)
 class ModelCache:
-    """The newest models, each a file named by its digest."""
+    """The newest models, each a file named by its digest. `prepare` it once, at start."""
 
     folder: Path
-
-    def __post_init__(self) -> None:
-        make_folder(self.folder)
+    disk: Disk = OS_DISK
 
     def path_of(self, digest: str) -> Path:
         """Where a model lies, if it does."""
@@ -47,19 +46,27 @@ class ModelCache:
     def has(self, digest: str | None, model_bytes: int) -> bool:
         """Whether a model of that name and size is at hand."""
         try:
-            return digest is not None and self.path_of(digest).stat().st_size == model_bytes
+            return digest is not None and self.disk.size(self.path_of(digest)) == model_bytes
         except OSError:
             return False
+
+    def read(self, digest: str) -> bytes:
+        """A model's bytes.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return self.disk.read(self.path_of(digest))
 
     def touch(self, digest: str) -> None:
         """Count a model as the newest."""
         with suppress(OSError):  # it only orders what is trimmed
-            os.utime(self.path_of(digest))
+            self.disk.touch(self.path_of(digest))
 
     def discard(self, digest: str) -> None:
         """Forget a model that turned out damaged."""
         with suppress(OSError):  # its digest is looked at before each training
-            self.path_of(digest).unlink(missing_ok=True)
+            self.disk.remove(self.path_of(digest))
 
     def trim(self, spare: str, keep: int = MODELS_KEPT) -> None:
         """Remove all but the newest models.
@@ -70,19 +77,26 @@ class ModelCache:
             keep: How many are kept, that one included.
         """
         with suppress(OSError):  # tried again with the next model
-            aged = [
-                (file.stat().st_mtime_ns, file)
-                for file in self.folder.iterdir()
-                if not file.name.startswith(TEMPORARY) and file.name != spare
+            others = [
+                self.folder / name
+                for name in self.disk.names(self.folder)
+                if not name.startswith(PARTIAL) and name != spare
             ]
-            for _, file in sorted(aged, reverse=True)[keep - 1 :]:
-                file.unlink(missing_ok=True)
+            others.sort(key=self.disk.touched_ns, reverse=True)
+            for file in others[keep - 1 :]:
+                self.disk.remove(file)
 
-    def sweep(self) -> None:
-        """Remove what a crash left unfinished. Called at start."""
+    def prepare(self) -> None:
+        """Make the folder, and remove what a crash left unfinished.
+
+        Raises:
+            StoreError: The folder cannot be made.
+        """
+        make_folder(self.disk, self.folder)
         with suppress(OSError):  # the next start tries again
-            for file in self.folder.glob(f"{TEMPORARY}*"):
-                file.unlink(missing_ok=True)
+            for name in self.disk.names(self.folder):
+                if name.startswith(PARTIAL):
+                    self.disk.remove(self.folder / name)
 
 
 @dataclass
@@ -98,7 +112,7 @@ class ModelReader:
     _next: int = 0
     _bytes: int = 0
     _sha: hashlib._Hash = field(default_factory=hashlib.sha256)
-    _file: IO[bytes] | None = None
+    _file: File | None = None
 
     def take(self, part: ModelPart, payload: Buffer, offset: int) -> Taken:
         """Write the next part; "whole" if it was the last and the file has its name.
@@ -114,7 +128,7 @@ class ModelReader:
         if self._bytes > self.start.model_bytes:
             raise StreamBrokenError(f"expected {self.start.model_bytes} bytes, came more")
         if self._file is None:
-            self._file = open(self._temporary, "wb")  # noqa: SIM115 (closed by `close`)
+            self._file = self.cache.disk.create(self._partial)
         self._file.write(view)
         self._sha.update(view)
         self._next += 1
@@ -127,10 +141,9 @@ class ModelReader:
         """Drop what is unfinished. Safe to call twice, and after the end; raises nothing."""
         if self._file is not None:
             file, self._file = self._file, None
-            with suppress(OSError):  # what is buffered may find no room
-                file.close()
+            file.close()
             with suppress(OSError):  # swept at the next start
-                self._temporary.unlink(missing_ok=True)
+                self.cache.disk.remove(self._partial)
 
     @property
     def _digest(self) -> str:
@@ -138,8 +151,8 @@ class ModelReader:
         return self.start.model_digest
 
     @property
-    def _temporary(self) -> Path:
-        return self.cache.folder / f"{TEMPORARY}{self._digest}"
+    def _partial(self) -> Path:
+        return self.cache.folder / f"{PARTIAL}{self._digest}"
 
     def _is_repeated(self, part: ModelPart) -> bool:
         """A part whose publish was in doubt stands twice in the stream."""
@@ -163,10 +176,9 @@ class ModelReader:
         found = self._sha.hexdigest()
         if found != self._digest or self._bytes != self.start.model_bytes:
             raise StreamBrokenError(f"expected digest {self._digest:.12}…, came {found:.12}…")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._file.sync()
         self._file.close()
         self._file = None
-        os.replace(self._temporary, self.cache.path_of(self._digest))
-        sync_folder(self.cache.folder)
+        self.cache.disk.move(self._partial, self.cache.path_of(self._digest))
+        self.cache.disk.sync_folder(self.cache.folder)
         self.cache.trim(spare=self._digest)

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 
 from broker import transport as wire
 from broker.transport import Post, Transport
+from disk import OS_DISK, Disk
 from schemas.digest import identify
 from worker import assignment, availability, events, session
 from worker.config import WorkerConfig
@@ -79,6 +80,7 @@ class WorkerService:
         make_transport: Gives the way to the broker; the argument takes its events.
         trainer: What trains; it may be shared, and is not closed here.
         clock: Monotonic seconds.
+        disk: Where the state folder is.
         minute: Minutes since midnight of the local time, for `hours`.
         observe: Takes a report whenever one differs from the last, on the service's thread.
     """
@@ -90,12 +92,14 @@ class WorkerService:
         trainer: Trainer,
         *,
         clock: Callable[[], float] = time.monotonic,
+        disk: Disk = OS_DISK,
         minute: Callable[[], float] = local_minute,
         observe: Callable[[WorkerReport], None] | None = None,
     ) -> None:
         self.config = config
         self._trainer = trainer
         self._clock = clock
+        self._disk = disk
         self._minute = minute
         self._observe = observe
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
@@ -177,14 +181,14 @@ class WorkerService:
             StoreError: It cannot be written.
         """
         config, now = self.config, self._clock()
-        self._lock = FolderLock(config.folder)
+        self._lock = FolderLock(self._disk, config.folder)
         try:
-            self._store = Store(config.folder)
+            self._store = Store(config.folder, self._disk)
             try:
                 self._store.claim(config.worker_id)
                 self._store.sweep()
-                cache = ModelCache(config.folder / "models")
-                cache.sweep()
+                cache = ModelCache(config.folder / "models", self._disk)
+                cache.prepare()
                 self._session = _begin(config, self._store, cache, now)
             except BaseException:
                 self._store.close()

@@ -16,7 +16,6 @@ Rules of the file:
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from disk import OS_DISK, Disk, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
-from worker.disk import make_folder, replace_durably, sync_folder
+from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel
 
@@ -85,24 +85,24 @@ class HeldTask:
 class Store:
     """Inbox, outbox and marks in a folder. Used by one thread at a time.
 
+    Args:
+        folder: The worker's own.
+        disk: Where it is.
+
     Raises:
         StoreError: From any method: the disk is full, or worse.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Disk = OS_DISK) -> None:
         self.path = folder
-        self._payloads = make_folder(make_folder(folder) / "outbox")
+        self._disk = disk
+        self._payloads = make_folder(disk, make_folder(disk, folder) / "outbox")
         with _failures():
-            self._db = sqlite3.connect(
-                folder / "worker.sqlite",
-                timeout=_BUSY_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
+            self._db = disk.database(folder / "worker.sqlite", _BUSY_S)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
-            sync_folder(folder)
+            disk.sync_folder(folder)
 
     def close(self) -> None:
         """Close the database."""
@@ -216,13 +216,13 @@ class Store:
             if self.known(update.task_id) != "held":
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             with _failures():
-                replace_durably(file, (payload,))
+                write_durably(self._disk, file, payload)
         with self._transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
             before = before or self._finished_before(update)
             if before is not None:
                 return before
-            if gone.rowcount != 1 or not file.exists():
+            if gone.rowcount != 1 or self._disk.size(file) is None:
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             self._db.execute(
                 "INSERT INTO outbox (update_id, header, file, part_bytes) VALUES (?, ?, ?, ?)",
@@ -280,9 +280,7 @@ class Store:
         file = self._payloads / self._open_row(update_id)[1]
         with _failures():
             try:
-                with open(file, "rb") as opened:
-                    opened.seek(start)
-                    found = opened.read(end - start)
+                found = self._disk.read(file, start, end - start)
             except FileNotFoundError as error:
                 raise PayloadLostError(f"{file} is missing") from error
         if len(found) != end - start:
@@ -323,13 +321,14 @@ class Store:
         with self._transaction():
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
-        aside = make_folder(self.path / "damaged")
+        aside = make_folder(self._disk, self.path / "damaged")
         with _failures():
-            for file in self._payloads.glob(f"{update_id}-*"):
-                os.replace(file, aside / file.name)
-            kept = sorted(aside.iterdir(), key=lambda f: f.stat().st_ctime_ns, reverse=True)
-            for file in kept[DAMAGED_KEPT:]:
-                file.unlink(missing_ok=True)
+            for file in self._payloads_of(update_id):
+                self._disk.move(file, aside / file.name)
+                self._disk.touch(aside / file.name)
+            put = [aside / name for name in self._disk.names(aside)]
+            for file in sorted(put, key=self._disk.touched_ns, reverse=True)[DAMAGED_KEPT:]:
+                self._disk.remove(file)
 
     # The marks.
 
@@ -367,14 +366,18 @@ class Store:
         self.trim_marks()
         with self._transaction():
             named = {file for (file,) in self._rows("SELECT file FROM outbox")}
-            for file in self._payloads.iterdir():
-                if file.name not in named:
-                    file.unlink(missing_ok=True)
+            for name in self._disk.names(self._payloads):
+                if name not in named:
+                    self._disk.remove(self._payloads / name)
 
     def _remove_payload(self, update_id: str) -> None:
         with _failures():
-            for file in self._payloads.glob(f"{update_id}-*"):
-                file.unlink(missing_ok=True)
+            for file in self._payloads_of(update_id):
+                self._disk.remove(file)
+
+    def _payloads_of(self, update_id: str) -> list[Path]:
+        names = self._disk.names(self._payloads)
+        return [self._payloads / name for name in names if name.startswith(f"{update_id}-")]
 
     def _open_row(self, update_id: str) -> tuple[Update, str, int]:
         found = self._row(

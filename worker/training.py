@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from disk import OS_DISK, Disk
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
 from learning.learner import Learner, TrainRequest, TrainResult, layout_of_learner
 from learning.loading import load_learner
@@ -103,6 +104,7 @@ def run_job(
     cancelled: Callable[[], bool],
     moved: Callable[[float], None],
     wait: Wait | None = None,
+    workshop: Workshop | None = None,
 ) -> Report:
     """Do a job; whatever goes wrong becomes a report.
 
@@ -111,9 +113,11 @@ def run_job(
         cancelled: Whether it is still wanted.
         moved: Takes the fraction done.
         wait: How to wait for room on the disk; None: what was trained is thrown away.
+        workshop: Where it is done; None: here.
     """
+    workshop = workshop or Workshop()
     try:
-        return Finished(job.task_id, _train(job, cancelled, moved, wait))
+        return Finished(job.task_id, _train(job, cancelled, moved, wait, workshop))
     except (CancelledError, TaskGoneError) as error:
         return Broken(job.task_id, "cancelled", _reason(error))
     except ModelDamagedError as error:
@@ -131,19 +135,23 @@ def run_job(
 
 
 def _train(
-    job: Job, cancelled: Callable[[], bool], moved: Callable[[float], None], wait: Wait | None
+    job: Job,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+    wait: Wait | None,
+    workshop: Workshop,
 ) -> str:
     task, start = decode(job.task)[0], decode(job.start)[0]
     assert isinstance(task, Task)
     assert isinstance(start, Start)
-    loaded = _load(job.learner)
+    loaded = workshop.load(job.learner)
     layout = _layout(loaded)
     if layout.digest != start.layout_digest:
         raise UnfitError(
             f"layout differs: the run's is {start.layout_digest or 'none':.12}…, this learner's "
             f"{layout.digest:.12}…; coordinator and workers need the same learner and config"
         )
-    received = _read_model(job, start, layout)
+    received = _read_model(job, start, layout, workshop.disk)
     seed_everything(start.seed)
     request = _request(job, start, cancelled, moved)
     begun = time.perf_counter()
@@ -158,7 +166,7 @@ def _train(
             "the trained parameters are not all finite; is the learning rate high?"
         )
     update = _update(job, task, start, num_examples, metrics, train_s)
-    _finish(job, update, payload, task.part_bytes, moved, wait)
+    _finish(job, update, payload, task.part_bytes, moved, wait, workshop.disk)
     return update.update_id
 
 
@@ -168,6 +176,19 @@ def _load(spec: str) -> Loaded:
     return _loaded[spec]
 
 
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What a job is done with, and a simulation brings of its own.
+
+    Attributes:
+        load: Loads a learner by its "path/file.py:name".
+        disk: Where the worker's state folder is.
+    """
+
+    load: Callable[[str], Loaded] = _load
+    disk: Disk = OS_DISK
+
+
 def _layout(loaded: Loaded) -> Layout:
     try:
         return loaded.layout
@@ -175,11 +196,13 @@ def _layout(loaded: Loaded) -> Layout:
         raise UnfitError(f"the learner's parameters cannot be a model: {error}") from error
 
 
-def _read_model(job: Job, start: Start, layout: Layout) -> bytes:
+def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> bytes:
     digest = start.model_digest or ""
-    cache = ModelCache(Path(job.folder) / "models")
+    cache = ModelCache(Path(job.folder) / "models", disk)
     try:
-        received = cache.path_of(digest).read_bytes()
+        received = cache.read(digest)
+    except NotADirectoryError as error:  # no model would be found there, however often fetched
+        raise StoreError(f"{job.folder} is no state folder: {error.strerror}") from error
     except OSError as error:
         raise ModelDamagedError(f"the cached model cannot be read: {error.strerror}") from error
     if digest_of(received) != digest:
@@ -284,12 +307,13 @@ def _finish(
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
+    disk: Disk,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
     while True:
         try:
             moved(1.0)
-            store = Store(Path(job.folder))
+            store = Store(Path(job.folder), disk)
             try:
                 store.finish(update, part_bytes, payload)
                 return

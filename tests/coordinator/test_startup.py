@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 
 from broker.errors import BrokerUrlError
-from coordinator import evaluation, startup
 from coordinator.errors import InUse, RunError, StoreError
 from coordinator.models import to_safetensors
+from coordinator.startup import Surroundings
 from settings.errors import SettingsError
 from tests.coordinator.world import LEARNER, MakeWorld
-
-
-@pytest.fixture
-def ask_each_time(monkeypatch: pytest.MonkeyPatch, make_world: MakeWorld) -> None:
-    """The learner's process is asked for each run."""
-    monkeypatch.setattr(startup, "initial_of", evaluation.initial_of)
 
 
 def test_the_same_command_goes_on_with_the_run(make_world: MakeWorld) -> None:
@@ -158,9 +152,8 @@ def test_an_initial_model_that_is_none_is_one_error(make_world: MakeWorld, initi
     assert world.run_row().number == 1
 
 
-@pytest.mark.usefixtures("ask_each_time")
 def test_a_run_does_not_begin_with_numbers_that_no_training_mends(make_world: MakeWorld) -> None:
-    world = make_world(begin=False)
+    world = make_world(begin=False, around=Surroundings())
     world.learner(LEARNER.replace("SIZE", "3").replace("np.ones(", "np.nan * np.ones("))
     with pytest.raises(RunError, match="holds NaN or infinity"):
         world.begin()
@@ -178,12 +171,11 @@ LEARNERS = {
 }
 
 
-@pytest.mark.usefixtures("ask_each_time")
 @pytest.mark.parametrize("how", LEARNERS)
 def test_a_learner_without_initial_parameters_is_one_error(
     make_world: MakeWorld, how: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    world = make_world(begin=False)
+    world = make_world(begin=False, around=Surroundings())
     world.learner(LEARNERS[how])
     with pytest.raises(RunError, match="the learner gives no initial parameters") as caught:
         world.begin()

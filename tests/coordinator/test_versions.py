@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.spool import Spool
+from disk import OS_DISK
 from tests.coordinator.world import MakeWorld, World
 
 
@@ -20,7 +21,7 @@ def model_files(world: World) -> list[str]:
 def test_updates_of_as_many_closed_rounds_are_kept_as_set(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, keep: int
 ) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (1,))  # each update is a segment
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))  # each update is a segment
     world = make_world(run__rounds=9, coordinator__spool_keep_rounds=keep)
     for _ in range(5):
         world.round(1.0, 1.0)

@@ -13,12 +13,13 @@ import pytest
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names
 from broker.transport import Delivered, Post, Transport
-from coordinator import evaluation, startup
+from coordinator import evaluation
 from coordinator.evaluation import Initial
 from coordinator.models import ModelFolder
 from coordinator.progress import Progress
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
+from coordinator.startup import Surroundings
 from coordinator.store import Store, Work
 from schemas.layout import Layout
 from schemas.messages import Start, Task
@@ -49,11 +50,18 @@ class World:
         folder: Of everything.
         steps: Where the coordinator may be ended.
         size: Rows of the model: 3 for a small one, 30,000 for one in four parts.
+        around: Disk and learner; None: the learner is asked once for all worlds, which saves time.
         overrides: Settings, with "__" for the dot.
     """
 
     def __init__(
-        self, folder: Path, steps: Steps, size: int = 3, begin: bool = True, **overrides: object
+        self,
+        folder: Path,
+        steps: Steps,
+        size: int = 3,
+        begin: bool = True,
+        around: Surroundings | None = None,
+        **overrides: object,
     ) -> None:
         self.now = 1_000_000.0
         self.folder = folder
@@ -72,6 +80,7 @@ class World:
             "rounds.part_bytes": 64 * 1024,
             **{name.replace("__", "."): value for name, value in overrides.items()},
         }
+        self.around = around or Surroundings(initial_of=_initial_of)
         self.names = Names("demo")
         self.broker = MemoryBroker(self.clock)
         self.seen: list[Progress] = []
@@ -119,10 +128,15 @@ class World:
     def change(self, **overrides: object) -> None:
         self.overrides.update({name.replace("__", "."): v for name, v in overrides.items()})
 
-    def make(self, **options: bool) -> CoordinatorService:
+    def make(self, **options: Any) -> CoordinatorService:
         """A coordinator that has not begun."""
         return CoordinatorService(
-            self.settings(), self._transport, self.seen.append, clock=self.clock, **options
+            self.settings(),
+            self._transport,
+            self.seen.append,
+            clock=self.clock,
+            around=self.around,
+            **options,
         )
 
     def begin(self, **options: bool) -> CoordinatorService:
@@ -339,11 +353,8 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
 
 
 @pytest.fixture
-def make_world(
-    tmp_path: Path, steps: Steps, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[MakeWorld]:
+def make_world(tmp_path: Path, steps: Steps) -> Iterator[MakeWorld]:
     """Makes worlds, each in a folder of its own."""
-    monkeypatch.setattr(startup, "initial_of", _initial_of)
     worlds: list[World] = []
 
     def make(**options: Any) -> World:

@@ -48,16 +48,16 @@ class Lingering(Adder):
 
     def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
         Path(str(request.config["says"])).write_text(str(os.getpid()))
-        real = store.replace_durably  # type: ignore[attr-defined]
+        real = store.write_durably  # type: ignore[attr-defined]
 
-        def slow(path: Path, chunks: Any) -> None:
+        def slow(*arguments: Any) -> None:
             Path(str(request.config["writes"])).write_text("now")
             while not request.cancelled():
                 time.sleep(0.01)
             time.sleep(0.3)
-            real(path, chunks)
+            real(*arguments)
 
-        store.replace_durably = slow  # type: ignore[attr-defined]
+        store.write_durably = slow  # type: ignore[attr-defined,assignment]
         return TrainResult({"w": parameters["w"] + 1}, 1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from disk.os_disk import OsFile
 from schemas.digest import digest_of, identify
 from schemas.messages import ModelPart
 from tests.worker.examples import a_start, a_task
@@ -29,7 +30,9 @@ def span(index: int) -> bytes:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> ModelCache:
-    return ModelCache(tmp_path / "models")
+    made = ModelCache(tmp_path / "models")
+    made.prepare()
+    return made
 
 
 @pytest.fixture
@@ -112,7 +115,7 @@ def test_closing_leaves_nothing_behind_and_may_be_repeated(
 
 def test_what_a_crash_left_is_swept(cache: ModelCache, reader: ModelReader) -> None:
     reader.take(part(0), span(0), 10)
-    cache.sweep()
+    cache.prepare()
     assert list(cache.folder.iterdir()) == []
     reader.close()
 
@@ -150,7 +153,7 @@ def test_a_disk_that_fails_while_tidying_up_is_no_failure(
     monkeypatch.setattr(Path, "unlink", fail)
     cache.discard(DIGEST)
     cache.touch(DIGEST)
-    cache.sweep()
+    cache.prepare()
     reader.close()
     reader.close()
 
@@ -165,7 +168,7 @@ def test_what_is_buffered_when_the_disk_is_full_does_not_keep_a_reader_open(
     reader.take(part(0), span(0), 10)
     assert reader._file is not None
     reader._file.close()
-    reader._file = Full()
+    reader._file = OsFile(Full())
     reader.close()
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.transport import Outgoing, Post, Transport
+from disk import OsDisk
 from schemas.digest import update_id_of
 from tests.worker.examples import an_update
 from tests.worker.learners import Adder, Large
@@ -508,8 +509,12 @@ def test_a_full_disk_loses_no_task_and_work_goes_on_when_there_is_room(
 def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    read = OsDisk.read
+
+    def fail(disk: OsDisk, path: Path, start: int = 0, length: int = -1) -> bytes:
+        if path.parent.name == "outbox":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(disk, path, start, length)
 
     trainer = HeldTrainer()
     service = federation.worker(trainer=trainer)
@@ -517,7 +522,7 @@ def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
     federation.coordinator.publish_version(0)
     federation.run()
     with monkeypatch.context() as patched:
-        patched.setattr("worker.store.open", fail, raising=False)
+        patched.setattr(OsDisk, "read", fail)
         trainer.release()
         federation.run(5.0)
         assert service.report.open_updates == 1

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from disk import OS_DISK, OsDisk, durable, os_disk
 from schemas.digest import digest_of
 from tests.worker.examples import a_start, a_task, an_update
-from worker import disk, store
+from worker import disk as worker_disk
+from worker import store
 from worker.disk import FolderLock
 from worker.errors import (
     PayloadLostError,
@@ -239,7 +241,7 @@ def test_a_payload_that_cannot_be_read_now_is_not_lost(
 
     update_id = finished(opened)
     with monkeypatch.context() as patched:
-        patched.setattr(store, "open", fail, raising=False)
+        patched.setattr(OsDisk, "read", fail)
         with pytest.raises(StoreError, match=os.strerror(code)):
             opened.payload(update_id, 0, 64)
     assert opened.payload(update_id, 0, 64) == SMALL
@@ -287,9 +289,9 @@ def test_the_folder_is_one_workers(opened: Store) -> None:
 
 
 def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
-    with FolderLock(tmp_path), pytest.raises(StateInUseError, match="--state-dir"):
-        FolderLock(tmp_path)
-    FolderLock(tmp_path).release()
+    with FolderLock(OS_DISK, tmp_path), pytest.raises(StateInUseError, match="--state-dir"):
+        FolderLock(OS_DISK, tmp_path)
+    FolderLock(OS_DISK, tmp_path).release()
 
 
 def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_were(
@@ -327,7 +329,7 @@ class CrashError(BaseException):
 def crash_at(step: int) -> Iterator[None]:
     """Raise at the step-th line that is executed in the store's files."""
     steps = itertools.count(1)
-    files = (store.__file__, disk.__file__)
+    files = (store.__file__, worker_disk.__file__, durable.__file__, os_disk.__file__)
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         if frame.f_code.co_filename not in files:

@@ -51,6 +51,7 @@ class Bench:
         self.store = Store(folder)
         self.store.keep_task(self.task)
         self.cache = ModelCache(folder / "models")
+        self.cache.prepare()
         self.model = self.cache.path_of(digest_of(MODEL))
         self.model.write_bytes(MODEL)
 

@@ -1,0 +1,16 @@
+"""Files that are there after a power cut, behind a seam: the system's disk, or a simulated one."""
+
+from disk.disk import Disk, File, Lock
+from disk.durable import make_folders, remove_tree, write_durably
+from disk.os_disk import OS_DISK, OsDisk
+
+__all__ = [
+    "OS_DISK",
+    "Disk",
+    "File",
+    "Lock",
+    "OsDisk",
+    "make_folders",
+    "remove_tree",
+    "write_durably",
+]

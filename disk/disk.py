@@ -1,0 +1,125 @@
+"""What a service asks of its disk.
+
+Rules of the file:
+
+- These are the steps that a power cut can come between. Bytes are durable after `File.sync`, an
+  entry (a file's or folder's name, its removal, its new place) after `sync_folder` of the folder it
+  is in. Nothing else makes anything durable.
+- Whoever wants more (a file that is there whole or not at all) builds it of these steps
+  (`disk.durable`), so that a simulated disk sees the same steps as the real one.
+- A database is SQLite's, which keeps its own promise: what it committed with full synchronisation
+  is durable. Its file's name is an entry like any other.
+- Everything raises `OSError` when the disk refuses, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Protocol
+
+from schemas.buffer import Buffer
+
+
+class File(Protocol):
+    """An open file that is being written."""
+
+    def write(self, data: Buffer) -> object:
+        """Write behind what is there; durable after `sync`."""
+        ...
+
+    def sync(self) -> None:
+        """Make all that was written durable. If it fails, any of it may be lost."""
+        ...
+
+    def tell(self) -> int:
+        """Bytes from the start of the file to where the next write goes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; what was not synced may be lost. Safe to call twice."""
+        ...
+
+
+class Lock(Protocol):
+    """The right to be the one process of a folder; the system frees it however the process ends."""
+
+    def close(self) -> None:
+        """Let another process have it. Safe to call twice."""
+        ...
+
+
+class Disk(Protocol):
+    """The steps that files are made of. See the rules at the top of the file."""
+
+    def create(self, path: Path) -> File:
+        """Open a file to write it anew; what was there is gone."""
+        ...
+
+    def append(self, path: Path) -> File:
+        """Open a file to write behind what is there; it is made if there is none."""
+        ...
+
+    def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
+        """Bytes of a file, fewer if it ends before; all from `start` on if `length` is below 0."""
+        ...
+
+    def size(self, path: Path) -> int | None:
+        """Bytes of a file, None if there is no such file."""
+        ...
+
+    def is_folder(self, path: Path) -> bool:
+        """Whether there is a folder of that name."""
+        ...
+
+    def names(self, folder: Path) -> list[str]:
+        """The names in a folder, in their order; empty if there is no such folder."""
+        ...
+
+    def make_folder(self, folder: Path) -> None:
+        """Make one folder that only its owner reads; nothing happens if it is there."""
+        ...
+
+    def move(self, path: Path, to: Path) -> None:
+        """Give a file another name; what had that name is gone."""
+        ...
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; nothing happens if there is none."""
+        ...
+
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder; nothing happens if there is none."""
+        ...
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the entries of a folder durable."""
+        ...
+
+    def touched_ns(self, path: Path) -> int:
+        """When a file or folder was changed or touched last, in nanoseconds of the disk's clock."""
+        ...
+
+    def touch(self, path: Path) -> None:
+        """Count a file as changed now."""
+        ...
+
+    def lock(self, path: Path) -> Lock:
+        """Take a lock file.
+
+        Raises:
+            BlockingIOError: If another process has it.
+        """
+        ...
+
+    def database(self, path: Path, busy_s: float) -> sqlite3.Connection:
+        """Open a SQLite database, made if there is none; transactions begin with `BEGIN` only.
+
+        Args:
+            path: Its file.
+            busy_s: How long a statement waits for another process's transaction.
+
+        Raises:
+            sqlite3.Error: If it cannot be opened.
+        """
+        ...

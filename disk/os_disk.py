@@ -1,0 +1,136 @@
+"""The system's disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from typing import BinaryIO
+
+from schemas.buffer import Buffer
+
+
+class OsFile:
+    """A file of the system."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: Buffer) -> None:
+        """See `File.write`."""
+        self._file.write(data)
+
+    def sync(self) -> None:
+        """See `File.sync`."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def tell(self) -> int:
+        """See `File.tell`."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """See `File.close`."""
+        with contextlib.suppress(OSError):  # a full disk refuses what is still buffered
+            self._file.close()
+
+
+class OsLock:
+    """A lock on a file of the system."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """See `Lock.close`."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class OsDisk:
+    """The system's disk; `disk.disk.Disk` says what each method does."""
+
+    def create(self, path: Path) -> OsFile:
+        """See `Disk.create`."""
+        return OsFile(path.open("wb"))
+
+    def append(self, path: Path) -> OsFile:
+        """See `Disk.append`."""
+        return OsFile(path.open("ab"))
+
+    def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
+        """See `Disk.read`."""
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    def size(self, path: Path) -> int | None:
+        """See `Disk.size`."""
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def is_folder(self, path: Path) -> bool:
+        """See `Disk.is_folder`."""
+        return path.is_dir()
+
+    def names(self, folder: Path) -> list[str]:
+        """See `Disk.names`."""
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def make_folder(self, folder: Path) -> None:
+        """See `Disk.make_folder`."""
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def move(self, path: Path, to: Path) -> None:
+        """See `Disk.move`."""
+        path.replace(to)
+
+    def remove(self, path: Path) -> None:
+        """See `Disk.remove`."""
+        path.unlink(missing_ok=True)
+
+    def remove_folder(self, folder: Path) -> None:
+        """See `Disk.remove_folder`."""
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+
+    def sync_folder(self, folder: Path) -> None:
+        """See `Disk.sync_folder`."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def touched_ns(self, path: Path) -> int:
+        """See `Disk.touched_ns`."""
+        return path.stat().st_mtime_ns
+
+    def touch(self, path: Path) -> None:
+        """See `Disk.touch`."""
+        os.utime(path)
+
+    def lock(self, path: Path) -> OsLock:
+        """See `Disk.lock`."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return OsLock(descriptor)
+
+    def database(self, path: Path, busy_s: float) -> sqlite3.Connection:
+        """See `Disk.database`."""
+        return sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+
+
+OS_DISK = OsDisk()
