@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate check lint types contracts wheel bench format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: setup ## learn handwritten digits with 12 flaky workers on this machine
 
 test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for some)
 	@$(BIN)/pytest $(ARGS)
+
+simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
+	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
 
 check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
 

@@ -167,7 +167,7 @@ class CoordinatorService:
         """
         try:
             self.begin()
-            while not self._stopping and not isinstance(self._run.state, Ended):
+            while not self._stopping and not self.over:
                 self.handle(self._next_events())
             self._finish()
             return self.look()
@@ -181,6 +181,21 @@ class CoordinatorService:
         if self._mend_at is None:
             self._transport.start()
             self._progress()
+
+    @property
+    def over(self) -> bool:
+        """Nothing is recorded any more; the same command records what still comes."""
+        return isinstance(self._run.state, Ended)
+
+    def drain(self) -> None:
+        """Take all that has happened so far, and what it is time for; for virtual time.
+
+        Raises:
+            CoordinatorError: If it cannot go on.
+        """
+        self.handle(take_events(self._mailbox, 0.0))
+        while not self._mailbox.empty():
+            self.handle(take_events(self._mailbox, 0.0))
 
     def stop(self) -> None:
         """Ask the service to stop; from any thread or a signal handler."""

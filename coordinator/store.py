@@ -72,15 +72,15 @@ class Store:
         return store
 
     @classmethod
-    def open_to_read(cls, path: Path) -> Store:
+    def open_to_read(cls, path: Path, disk: Disk = OS_DISK) -> Store:
         """Open an existing store to look at it.
 
         Raises:
             StoreError: If there is none, or the file is not a store of this version.
         """
-        if not path.exists():
+        if path.name not in disk.names(path.parent):
             raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
-        store = cls(_engine(path, OS_DISK), None)
+        store = cls(_engine(path, disk), None)
         with store._or_closed(path), store._engine.connect() as connection:
             _check(connection.execution_options(reading=True), path, None)
         return store

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 class MemoryBroker:
     """A broker for the transports of one process.
 
-    Services use a `MemoryTransport`; a simulator uses `drop`, `down`, `up`, `hold_confirms` and
-    `expire` besides.
+    Services use a `MemoryTransport`; a simulator uses `drop`, `down`, `up`, `hold_confirms`,
+    `refuse`, `holds` and `expire` besides.
 
     Args:
         clock: Seconds, from any start, never going back.
@@ -69,6 +69,7 @@ class MemoryBroker:
         self._addresses = 0
         self._is_up = True
         self._holding = False
+        self._refusing = False
 
     # For simulators and tests.
 
@@ -108,6 +109,11 @@ class MemoryBroker:
                     self.tell(client, event)
                 client.held.clear()
 
+    def refuse(self, refuse: bool) -> None:
+        """Refuse every publish from here on, as if all queues were full; or no more."""
+        with self._lock:
+            self._refusing = refuse
+
     def expire(self) -> None:
         """Look at the clock: dead-letter what has expired at the head of a queue."""
         with self.working():
@@ -117,6 +123,12 @@ class MemoryBroker:
         """How many messages wait in a queue, or are in a stream; 0 if there is none."""
         with self._lock:
             return self.store.count(queue.name)
+
+    def holds(self, message_id: str) -> bool:
+        """Whether a message of that id is in any queue, or delivered and not settled."""
+        with self._lock:
+            held = (lease.message for c in self._clients.values() for lease in c.leases.values())
+            return self.store.holds(message_id) or any(m.message_id == message_id for m in held)
 
     # The lock, and what is posted after it.
 
@@ -238,6 +250,8 @@ class MemoryBroker:
         if not targets:
             where = message.exchange or "the default exchange"
             return Returned(token, f"no queue is bound to {where} for {message.routing_key}")
+        if self._refusing:
+            return Refused(token, f"queue {targets[0]} is full")
         full = self.store.append(self._incoming(client, token, message), targets)
         return Refused(token, f"queue {full} is full") if full else Confirmed(token)
 

@@ -124,6 +124,11 @@ class QuorumQueue:
         self.ready_bytes -= len(message.body)
         return message
 
+    def holds(self, message_id: str) -> bool:
+        """Whether a message of that id waits here, or to be buried."""
+        waiting = (message for _, message in self._ready)
+        return any(m.message_id == message_id for m in (*waiting, *self.dying))
+
     def purge(self) -> None:
         """Forget every message that waits for a consumer."""
         self._ready.clear()

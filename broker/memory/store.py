@@ -69,6 +69,11 @@ class Store:
             case None:
                 return 0
 
+    def holds(self, message_id: str) -> bool:
+        """Whether a message of that id waits in any queue."""
+        queues = (queue for queue in self._queues.values() if isinstance(queue, QuorumQueue))
+        return any(queue.holds(message_id) for queue in queues)
+
     def purge(self, name: str) -> None:
         """Forget what is ready in a queue."""
         queue = self._queues.get(name)

@@ -16,10 +16,7 @@ from broker.transport import AnswerTo, Outgoing, Transport
 from coordinator.models import ModelFolder
 from coordinator.spool import Spool
 from coordinator.store import Store, Work
-
-
-class Killed(BaseException):
-    """The process ends here, as with kill -9: nothing catches it."""
+from simulation.mishaps import Crash
 
 
 class Steps:
@@ -43,10 +40,10 @@ class Steps:
         self.names.append(name)
         if self.kill_at is not None and len(self.names) > self.kill_at:
             self.kill_at, self.killed = None, name
-            raise Killed(name)
+            raise Crash(name)
         if name == self._kill_name:
             self._kill_name, self.killed = "", name
-            raise Killed(name)
+            raise Crash(name)
         if name in self.trouble:
             raise self.trouble[name]
 

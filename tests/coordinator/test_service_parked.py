@@ -7,8 +7,8 @@ import pytest
 from broker.transport import Outgoing
 from coordinator.errors import Restored
 from schemas.messages import Presence, Taken, Update, decode, encode
+from simulation.mishaps import Crash
 from tests.coordinator.feeder import Feeder
-from tests.coordinator.steps import Killed
 from tests.coordinator.world import MakeWorld, World
 
 
@@ -30,7 +30,7 @@ class Deadly:
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
         def deadly(came: bytes) -> object:
             if bytes(came) == body:
-                raise Killed("decode")
+                raise Crash("decode")
             return decode(came)
 
         monkeypatch.setattr("coordinator.intake.decode", deadly)

@@ -21,12 +21,14 @@ from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
 from coordinator.startup import Surroundings
 from coordinator.store import Store, Work
+from disk import OS_DISK, Disk
 from schemas.layout import Layout
 from schemas.messages import Start, Task
 from schemas.tensors import unflatten
 from settings import Settings, load
+from simulation.mishaps import Crash
 from tests.coordinator.feeder import Feeder
-from tests.coordinator.steps import Killed, SteppedTransport, Steps
+from tests.coordinator.steps import SteppedTransport, Steps
 
 LEARNER = """
 import numpy as np
@@ -145,7 +147,7 @@ class World:
             self.lives.append(self.make(**options))
             self.service.begin()
             self._step()
-        except Killed:
+        except Crash:
             self.kill()
             return self.begin()
         return self.service
@@ -159,7 +161,7 @@ class World:
         """Let the coordinator take all that has happened; start it again if it is killed."""
         try:
             self._step()
-        except Killed:
+        except Crash:
             self.kill()
             self.begin()
 
@@ -244,9 +246,14 @@ class World:
 
     # what is stored
 
+    def disk_to_look_at(self) -> Disk:
+        """A way to the state folder that is not the coordinator's own."""
+        return OS_DISK
+
     def read(self, question: Callable[[Work], Any]) -> Any:
         if self._store is None:
-            self._store = Store.open_to_read(self.folder / "state" / "coordinator.db")
+            path = self.folder / "state" / "coordinator.db"
+            self._store = Store.open_to_read(path, self.disk_to_look_at())
         with self._store.reading() as work:
             return question(work)
 
@@ -296,7 +303,7 @@ class World:
     def model(self, version: int | None = None) -> bytes:
         """The flat buffer of a version, the newest by default."""
         row = self.version_row(self.version if version is None else version)
-        folder = ModelFolder(self.folder / "state" / "models")
+        folder = ModelFolder(self.folder / "state" / "models", self.disk_to_look_at())
         return bytes(folder.read(row.file, self.layout, row.digest))
 
     def weight(self, version: int | None = None) -> float:

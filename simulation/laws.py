@@ -1,0 +1,241 @@
+"""What must hold in a world, whatever goes wrong.
+
+Safety, after every step:
+
+- A verdict is for ever: no row of the ledger changes but in its `copies`.
+- A worker counts once for a base version, and a task once for a worker.
+- Nothing finished is lost: an update that a training process committed is in its outbox, in the
+  broker, or has its verdict.
+- No task is lost: one that the broker confirmed and nobody answered is in the broker, in an inbox,
+  or known to be taken or ended.
+- A new version is the one before it plus weight / Σ weights in the slots of exactly the updates
+  that the ledger counts for it.
+
+Liveness, some time after all was healed: the run ends, and every finished update has a verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from broker.memory import MemoryBroker
+from coordinator.models import from_safetensors
+from simulation.disk import Platter
+from simulation.oracle import NAME, Oracle
+
+_LEDGER = (
+    "SELECT arrival, update_id, run_id, kind, base_version, worker_id, task_id, verdict, reason, "
+    "round_version, staleness, weight, payload_digest, num_examples FROM ledger "
+)
+
+
+class Broken(AssertionError):
+    """A law does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What of a ledger's row must never change."""
+
+    arrival: int
+    update_id: str
+    run_id: str
+    kind: str
+    base_version: int
+    worker_id: str
+    task_id: str
+    verdict: str
+    reason: str
+    round_version: int
+    staleness: int
+    weight: float
+    payload_digest: str
+    num_examples: int
+
+
+class Laws:
+    """Looks at what is on the disks and in the broker of a world.
+
+    Args:
+        oracle: Knows which training made which payload.
+        broker: The world's.
+        coordinator: The coordinator's disk.
+        workers: The workers' disks, by name.
+        state: Where each keeps its state folder.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        broker: MemoryBroker,
+        coordinator: Platter,
+        workers: Mapping[str, Platter],
+        state: Path,
+    ) -> None:
+        self._oracle = oracle
+        self._broker = broker
+        self._coordinator = coordinator
+        self._workers = workers
+        self._state = state
+        self._rows: dict[str, Row] = {}
+        self._last_arrival = 0
+        self._counted: set[tuple[str, str, int, str]] = set()
+        self._counted_tasks: set[tuple[str, str]] = set()
+        self._finished: dict[str, str] = {}
+        self._open: dict[str, str] = {}
+        self._last_mark = dict.fromkeys(workers, 0)
+        self._last_version = 0
+
+    @property
+    def rows(self) -> Iterable[Row]:
+        """The ledger, as it was seen."""
+        return self._rows.values()
+
+    @property
+    def finished(self) -> int:
+        """How many updates were finished."""
+        return len(self._finished)
+
+    @property
+    def open_updates(self) -> Mapping[str, str]:
+        """Finished updates without a verdict, and whose they are."""
+        return self._open
+
+    def check_safety(self) -> None:
+        """Look at what is new.
+
+        Raises:
+            Broken: If a law does not hold.
+        """
+        self._see_verdicts()
+        self._see_finished()
+        self._check_no_update_is_lost()
+        self._check_no_task_is_lost()
+        self._check_versions()
+
+    def check_history(self) -> None:
+        """Look at all verdicts again: none may have changed, none may be gone.
+
+        Raises:
+            Broken: If one has.
+        """
+        now = {row.update_id: row for row in self._ledger(0)}
+        if now != self._rows:
+            changed = [i for i in self._rows if now.get(i) != self._rows[i]]
+            raise Broken(f"verdicts changed: {[(self._rows[i], now.get(i)) for i in changed]}")
+
+    def _ledger(self, after: int) -> list[Row]:
+        database = self._coordinator.database(self._state / "coordinator.db")
+        if database is None:
+            return []
+        tables = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchall()
+        if not tables:
+            return []
+        query = _LEDGER + "WHERE arrival > ? ORDER BY arrival"
+        return [Row(*values) for values in database.execute(query, (after,))]
+
+    def _see_verdicts(self) -> None:
+        for row in self._ledger(self._last_arrival):
+            if row.update_id in self._rows:
+                raise Broken(f"update {row.update_id} has two verdicts")
+            self._rows[row.update_id] = row
+            self._last_arrival = row.arrival
+            self._open.pop(row.update_id, None)
+            if row.verdict == "counted":
+                self._see_counted(row)
+
+    def _see_counted(self, row: Row) -> None:
+        once = (row.run_id, row.kind, row.base_version, row.worker_id)
+        if once in self._counted or (row.task_id, row.worker_id) in self._counted_tasks:
+            raise Broken(f"counted twice: {row}")
+        self._counted.add(once)
+        self._counted_tasks.add((row.task_id, row.worker_id))
+        training = self._oracle.training_of(row.payload_digest)
+        if training is None:
+            raise Broken(f"counted, and no training made it: {row}")
+        facts = (training.worker_id, training.task_id, training.base_version)
+        if facts != (row.worker_id, row.task_id, row.base_version):
+            raise Broken(f"counted as {row}, trained as {training}")
+
+    def _see_finished(self) -> None:
+        for name, platter in self._workers.items():
+            database = platter.database(self._state / "worker.sqlite")
+            if database is None or not _has_table(database, "marks"):
+                continue
+            query = "SELECT number, update_id FROM marks WHERE number > ? ORDER BY number"
+            for number, update_id in database.execute(query, (self._last_mark[name],)).fetchall():
+                self._last_mark[name] = number
+                self._finished[update_id] = name
+                if update_id not in self._rows:
+                    self._open[update_id] = name
+
+    def _check_no_update_is_lost(self) -> None:
+        for update_id, name in self._open.items():
+            if not self._in_outbox(update_id, name) and not self._broker.holds(update_id):
+                raise Broken(f"update {update_id} of {name} is lost")
+
+    def _check_no_task_is_lost(self) -> None:
+        database = self._coordinator.database(self._state / "coordinator.db")
+        if database is None or not _has_table(database, "tasks"):
+            return
+        query = "SELECT task_id FROM tasks WHERE state = 'offered' AND published"
+        for (task_id,) in database.execute(query).fetchall():
+            if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
+                raise Broken(f"task {task_id} is lost")
+
+    def _in_an_inbox(self, task_id: str) -> bool:
+        for platter in self._workers.values():
+            database = platter.database(self._state / "worker.sqlite")
+            if database is not None and _has_table(database, "inbox"):
+                query = "SELECT 1 FROM inbox WHERE task_id = ?"
+                if database.execute(query, (task_id,)).fetchone():
+                    return True
+        return False
+
+    def _in_outbox(self, update_id: str, name: str) -> bool:
+        database = self._workers[name].database(self._state / "worker.sqlite")
+        if database is None:
+            return False
+        query = "SELECT 1 FROM outbox WHERE update_id = ?"
+        return database.execute(query, (update_id,)).fetchone() is not None
+
+    def _check_versions(self) -> None:
+        database = self._coordinator.database(self._state / "coordinator.db")
+        if database is None or not _has_table(database, "versions"):
+            return
+        query = "SELECT version, file FROM versions WHERE version >= ? ORDER BY version"
+        found = database.execute(query, (self._last_version,)).fetchall()
+        for (_, before), (version, after) in pairwise(found):
+            self._check_version(version, before, after)
+            self._last_version = version
+
+    def _check_version(self, version: int, before: str, after: str) -> None:
+        weights: dict[int, float] = {}
+        for row in self._rows.values():
+            if row.verdict == "counted" and row.round_version == version - 1:
+                training = self._oracle.training_of(row.payload_digest)
+                assert training is not None
+                weights[training.slot] = row.weight
+        change = self._model(after) - self._model(before)
+        expected = self._oracle.expected(weights) if weights else np.zeros_like(change)
+        if not np.allclose(change, expected, rtol=0, atol=1e-6):
+            wrong = np.flatnonzero(~np.isclose(change, expected, rtol=0, atol=1e-6))
+            raise Broken(
+                f"version {version}: slots {wrong[:8]} changed by {change[wrong[:8]]}, expected "
+                f"{expected[wrong[:8]]}"
+            )
+
+    def _model(self, file: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        data = bytes(self._coordinator.file(self._state / "models" / file).data)
+        model: np.ndarray[tuple[int], np.dtype[np.float32]] = from_safetensors(data)[NAME]
+        return model
+
+
+def _has_table(database: object, name: str) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    return bool(database.execute(query, (name,)).fetchall())  # type: ignore[attr-defined]

@@ -1,0 +1,392 @@
+"""The processes of a world: each has a machine, may end at any step, and is started again.
+
+    down ──begin──▶ running ──(crash at a step, kill, power cut)──▶ down ──(after a while)──▶ begin
+                     │   ▲
+                     ╰───╯ frozen for a while
+
+Rules of the file: a process is stepped some moment after something happened to it, never within;
+what ends it is a `Crash`, which nothing in it catches, or the world; it is always started again.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.memory import MemoryBroker
+from broker.transport import Event, Outgoing, Post, Transport
+from coordinator.errors import StoreError as CoordinatorStoreError
+from coordinator.evaluation import Initial
+from coordinator.service import CoordinatorService
+from coordinator.startup import Surroundings
+from learning.learner import Learner
+from settings import Settings
+from simulation.clock import VirtualTime
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import FAILS, FULL, Crash, Mishaps
+from simulation.network import Link
+from simulation.oracle import Oracle
+from simulation.training import VirtualTrainer
+from worker.config import WorkerConfig
+from worker.errors import StoreError as WorkerStoreError
+from worker.service import WorkerService
+from worker.trainer import Job, Notify, Report
+from worker.training import Loaded
+
+AWAY_S = 30.0  # at most, until a process that ended is started again
+STEP_S = 0.01  # the mean time from what happens to what a process does about it
+EPOCH_S = 1_750_000_000.0  # the true time when a world begins, in UTC seconds
+
+Told = Callable[[str, str], None]
+"""Takes who and what, for the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the processes of a world share.
+
+    Attributes:
+        told: Takes the history.
+        after_step: Called when a process has taken a step: the moment to look whether all holds.
+        on_publish: Told of each message that reached the broker.
+    """
+
+    time: VirtualTime
+    rng: random.Random
+    broker: MemoryBroker
+    oracle: Oracle
+    told: Told
+    after_step: Callable[[], None]
+    on_publish: Callable[[str, Outgoing], None]
+    latency_s: float
+    training_s: float
+
+
+class _Service(Protocol):
+    """What both services are to whoever steps them."""
+
+    def drain(self) -> None: ...
+    def wake_at(self) -> float | None: ...
+
+
+class Process:
+    """A process on a machine of its own, over its lives.
+
+    Attributes:
+        platter: The machine's disk.
+        mishaps: Of the present life.
+        frozen: It is stopped, and does not know.
+        full: Its disk is full, in this life and the next.
+        crash_in_start_at: The step at which its next life ends, None for none.
+        power_fails: When it next ends at a step, its machine loses power with it.
+    """
+
+    def __init__(self, name: str, site: Site) -> None:
+        self.name = name
+        self.site = site
+        self.platter = Platter()
+        self.mishaps = Mishaps()
+        self.link: Link | None = None
+        self.frozen = self.full = self.power_fails = False
+        self.crash_in_start_at: int | None = None
+        self.lives = 0
+        self._service: _Service | None = None
+        self._poked = False
+        self._wake_asked: float | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it is alive, be it frozen."""
+        return self._service is not None
+
+    # to be written for each kind
+
+    def _open(self, disk: SimulatedDisk) -> _Service | None:
+        """Start the service; None if it could not start."""
+        raise NotImplementedError
+
+    def _clock(self) -> float:
+        """The service's time, which its `wake_at` is in."""
+        raise NotImplementedError
+
+    def _closed(self, power_cut: bool) -> None:
+        """The life is over: what belongs to it ends."""
+
+    def _is_over(self) -> bool:
+        """Whether the service has ended by itself, in good order."""
+        raise NotImplementedError
+
+    # its life
+
+    def begin(self) -> None:
+        """Start it, if it is down."""
+        if self.running:
+            return
+        self.lives += 1
+        self.mishaps = Mishaps(self._tell)
+        self.mishaps.crash_at, self.crash_in_start_at = self.crash_in_start_at, None
+        self.mishaps.full = self.full
+        self._wake_asked, self._poked = None, False
+        self._tell("begins")
+        try:
+            self._service = self._open(SimulatedDisk(self.platter, self.mishaps))
+        except Crash:
+            self._crashed()
+            return
+        if self._service is None:
+            self.end(power_cut=False, away_s=AWAY_S)
+            return
+        self.poke()
+
+    def _crashed(self) -> None:
+        power_cut, self.power_fails = self.power_fails, False
+        self.end(power_cut, self.site.rng.uniform(0.5, AWAY_S))
+
+    def end(self, power_cut: bool, away_s: float | None) -> None:
+        """It ends; with the power cut its disk forgets what was not synced.
+
+        Args:
+            power_cut: Whether its machine loses power.
+            away_s: Seconds until it is started again, None if nobody does.
+        """
+        self._tell("the power is cut" if power_cut else "ends")
+        self.mishaps.ended = True
+        if self.link is not None:
+            self.link.silence()
+        self.platter.end_process(self.mishaps)
+        self._closed(power_cut)
+        self._service, self.link, self.frozen = None, None, False
+        if power_cut:
+            self.platter.cut_power(self.site.rng)
+        if away_s is not None:
+            self.site.time.call_in(away_s, self.begin)
+
+    def freeze(self, for_s: float) -> None:
+        """It is stopped for a while; the broker loses it if that takes long."""
+        if not self.running or self.frozen:
+            return
+        self.frozen = True
+        life = self.lives
+        if self.link is not None:
+            self.link.hold()
+        self.site.time.call_in(for_s, lambda: self._thaw(life))
+
+    def _thaw(self, life: int) -> None:
+        if self.frozen and life == self.lives:
+            self.frozen = False
+            if self.link is not None:
+                self.link.release()
+            self.poke()
+
+    def fill_disk(self, full: bool) -> None:
+        """Its disk is full from here on, or has room again."""
+        self.full = self.mishaps.full = full
+
+    def poke(self) -> None:
+        """Something happened to it: let it take a step, soon."""
+        if self._poked or not self.running:
+            return
+        self._poked = True
+        life = self.lives
+        self.site.time.call_in(self.site.rng.expovariate(1 / STEP_S), lambda: self._step(life))
+
+    def _step(self, life: int) -> None:
+        if life != self.lives:
+            return
+        self._poked = False
+        service = self._service
+        if service is None or self.frozen:
+            return
+        try:
+            service.drain()
+        except Crash:
+            self._crashed()
+        else:
+            if self._is_over():
+                self.end(power_cut=False, away_s=None)
+            else:
+                self._wake_later(service)
+        self.site.after_step()
+
+    def _wake_later(self, service: _Service) -> None:
+        wake_at = service.wake_at()
+        if wake_at is None or wake_at == self._wake_asked:
+            return
+        self._wake_asked = wake_at
+        life = self.lives
+        self.site.time.call_in(wake_at - self._clock(), lambda: self._wake(life, wake_at))
+
+    def _wake(self, life: int, wake_at: float) -> None:
+        if life == self.lives and wake_at == self._wake_asked:
+            self._wake_asked = None
+            self.poke()
+
+    # what belongs to each life
+
+    def _connect(self, post: Post) -> Transport:
+        def arrive(event: Event) -> None:
+            post(event)
+            self.poke()
+
+        site = self.site
+        self.link = Link(
+            site.broker,
+            arrive,
+            site.time,
+            site.rng,
+            self.mishaps,
+            site.latency_s,
+            self.name,
+            lambda message: site.on_publish(self.name, message),
+        )
+        return self.link
+
+    def _tell(self, what: str) -> None:
+        self.site.told(self.name, what)
+
+
+class CoordinatorProcess(Process):
+    """The coordinator.
+
+    Attributes:
+        clock_error_s: What its clock is ahead of the true time; a new value with each start.
+    """
+
+    def __init__(self, site: Site, settings: Settings) -> None:
+        super().__init__("coordinator", site)
+        self.settings = settings
+        self.clock_error_s = self._error_s = 0.0
+        self.service: CoordinatorService | None = None
+
+    def _clock(self) -> float:
+        return EPOCH_S + self.site.time.now + self._error_s
+
+    def _open(self, disk: SimulatedDisk) -> CoordinatorService | None:
+        site = self.site
+        around = Surroundings(
+            disk,
+            lambda settings: Initial(site.oracle.layout, bytes(site.oracle.initial_model)),
+            lambda: f"{site.rng.getrandbits(128):032x}",
+        )
+        self._error_s = self.clock_error_s
+        try:
+            self.service = CoordinatorService(
+                self.settings,
+                self._connect,
+                clock=self._clock,
+                around=around,
+            )
+        except CoordinatorStoreError as error:
+            if not _is_the_disks(error):
+                raise
+            self._tell(str(error))
+            return None
+        self.service.begin()
+        return self.service
+
+    def _is_over(self) -> bool:
+        return self.service is not None and self.service.over
+
+    def _closed(self, power_cut: bool) -> None:
+        if self.service is not None:
+            self.service.close()
+            self.service = None
+
+
+class WorkerProcess(Process):
+    """A worker and its training process."""
+
+    def __init__(self, site: Site, config: WorkerConfig) -> None:
+        super().__init__(config.worker_id, site)
+        self.config = config
+        self.service: WorkerService | None = None
+        self.trainer: VirtualTrainer | None = None
+        self._started_at = 0.0
+
+    def _clock(self) -> float:
+        return self.site.time.now - self._started_at
+
+    def _open(self, disk: SimulatedDisk) -> WorkerService | None:
+        site, began = self.site, self.site.time.now - self.site.rng.random()
+        if self.trainer is not None:
+            self.trainer.end_lingering()
+        self.trainer = VirtualTrainer(
+            site.time,
+            site.rng,
+            self.platter,
+            Loaded(_as_learner(site.oracle)),
+            site.training_s,
+            lambda what: site.told(f"{self.name}'s training", what),
+        )
+        self._started_at = began
+        self.service = WorkerService(
+            self.config,
+            self._connect,
+            _Poking(self.trainer, self.poke),
+            clock=lambda: site.time.now - began,
+            disk=disk,
+            minute=lambda: 0.0,
+        )
+        try:
+            self.service.open()
+        except WorkerStoreError as error:
+            if not _is_the_disks(error):
+                raise
+            self._tell(str(error))
+            return None
+        return self.service
+
+    def _is_over(self) -> bool:
+        if self.service is None or self.service.report.exit_code is None:
+            return False
+        raise AssertionError(f"{self.name} has left: {self.service.report.reason}")
+
+    def _closed(self, power_cut: bool) -> None:
+        if self.trainer is not None:
+            self.trainer.lose_agent(lingers=not power_cut and self.site.rng.random() < 0.3)
+        self.service = None
+
+
+class _Poking:
+    """A trainer whose reports wake the agent."""
+
+    def __init__(self, trainer: VirtualTrainer, poke: Callable[[], None]) -> None:
+        self._trainer = trainer
+        self._poke = poke
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        """See `Trainer.submit`."""
+
+        def tell(report: Report) -> None:
+            notify(report)
+            self._poke()
+
+        self._trainer.submit(job, tell)
+
+    def cancel(self, key: str) -> None:
+        """See `Trainer.cancel`."""
+        self._trainer.cancel(key)
+
+    def kill(self, key: str) -> None:
+        """See `Trainer.kill`."""
+        self._trainer.kill(key)
+
+    def close(self) -> None:
+        """See `Trainer.close`."""
+
+
+def _is_the_disks(error: Exception) -> bool:
+    """Whether a start failed for what the disk did, and not for what is on it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in (FULL, FAILS)
+    return isinstance(cause, SQLAlchemyError | sqlite3.OperationalError)
+
+
+def _as_learner(oracle: Oracle) -> Learner:
+    return oracle

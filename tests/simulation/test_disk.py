@@ -1,0 +1,227 @@
+"""The simulated disk forgets what was not synced, and nothing else."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from disk import make_folders, write_durably
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Crash, Mishaps
+
+FILE = Path("/state/file")
+CUTS = range(20)  # what was not synced survives by chance: some of these keep it, some do not
+
+
+@pytest.fixture
+def platter() -> Platter:
+    return Platter()
+
+
+@pytest.fixture
+def disk(platter: Platter) -> SimulatedDisk:
+    made = SimulatedDisk(platter, Mishaps())
+    make_folders(made, FILE.parent)
+    return made
+
+
+def found_after(act: Callable[[SimulatedDisk], None]) -> set[bytes | None]:
+    """What may be in the file once `act` was done and the power cut."""
+    found: set[bytes | None] = set()
+    for seed in CUTS:
+        platter = Platter()
+        disk = SimulatedDisk(platter, Mishaps())
+        make_folders(disk, FILE.parent)
+        act(disk)
+        platter.cut_power(random.Random(seed))
+        found.add(disk.read(FILE) if disk.size(FILE) is not None else None)
+    return found
+
+
+def test_what_was_synced_with_its_folder_survives() -> None:
+    assert found_after(lambda disk: write_durably(disk, FILE, b"all ", b"of it")) == {b"all of it"}
+
+
+def test_a_file_that_was_not_synced_is_there_whole_in_part_or_not() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        disk.create(FILE).write(b"some bytes")
+        disk.sync_folder(FILE.parent)
+
+    found = found_after(act)
+    assert b"" in found
+    assert b"some bytes" in found
+    assert all(b"some bytes".startswith(bytes(one or b"")) for one in found)
+
+
+def test_a_name_that_was_not_synced_may_be_forgotten_with_its_file() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        file = disk.create(FILE)
+        file.write(b"bytes")
+        file.sync()
+
+    assert found_after(act) == {b"bytes", None}
+
+
+def test_a_file_that_was_moved_without_a_sync_may_have_its_old_content() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        write_durably(disk, FILE, b"old")
+        new = disk.create(FILE.with_name("new"))
+        new.write(b"new")
+        new.sync()
+        disk.move(FILE.with_name("new"), FILE)
+
+    assert found_after(act) == {b"old", b"new"}
+
+
+def test_a_removed_file_may_come_back() -> None:
+    def act(disk: SimulatedDisk) -> None:
+        write_durably(disk, FILE, b"old")
+        disk.remove(FILE)
+
+    assert found_after(act) == {b"old", None}
+
+
+def test_a_folder_that_was_not_synced_takes_what_is_in_it_along() -> None:
+    found = set()
+    for seed in CUTS:
+        platter = Platter()
+        disk = SimulatedDisk(platter, Mishaps())
+        disk.make_folder(FILE.parent)  # and no sync of the one above
+        write_durably(disk, FILE, b"bytes")
+        platter.cut_power(random.Random(seed))
+        found.add(disk.size(FILE))
+    assert found == {5, None}
+
+
+def test_a_sync_that_failed_loses_what_a_later_one_does_not_bring_back(
+    platter: Platter, disk: SimulatedDisk
+) -> None:
+    file = disk.append(FILE)
+    disk.sync_folder(FILE.parent)
+    file.write(b"first ")
+    file.sync()
+    file.write(b"lost ")
+    disk.mishaps.syncs_to_fail = 1
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    file.write(b"third")
+    file.sync()
+    assert disk.read(FILE) == b"first lost third", "the system still shows it"
+    platter.cut_power(random.Random(0))
+    assert disk.read(FILE) == b"first \0\0\0\0\0third"
+
+
+def test_a_killed_process_loses_nothing_that_the_system_has(
+    platter: Platter, disk: SimulatedDisk
+) -> None:
+    disk.create(FILE).write(b"not synced")
+    lock = disk.lock(FILE.with_name("lock"))
+    platter.end_process(disk.mishaps)
+    assert disk.read(FILE) == b"not synced"
+    other = SimulatedDisk(platter, Mishaps())
+    other.lock(FILE.with_name("lock"))
+    lock.close()
+
+
+def test_a_lock_is_one_processes(platter: Platter, disk: SimulatedDisk) -> None:
+    disk.lock(FILE)
+    with pytest.raises(BlockingIOError):
+        SimulatedDisk(platter, Mishaps()).lock(FILE)
+
+
+def test_a_full_disk_takes_nothing_and_has_room_again(disk: SimulatedDisk) -> None:
+    file = disk.append(FILE)
+    database = disk.database(FILE.with_name("db"), 1.0)
+    database.execute("CREATE TABLE t (x)")
+    disk.mishaps.full = True
+    for act in (
+        lambda: file.write(b"x"),
+        lambda: disk.create(FILE.with_name("another")),
+        lambda: disk.make_folder(FILE.with_name("folder")),
+    ):
+        with pytest.raises(OSError, match="No space"):
+            act()
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("INSERT INTO t VALUES (1)")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        database.execute("COMMIT")
+    database.execute("ROLLBACK")
+    disk.mishaps.full = False
+    file.write(b"x")
+    assert disk.read(FILE) == b"x"
+
+
+def test_a_crash_ends_a_process_for_good(disk: SimulatedDisk) -> None:
+    disk.mishaps.crash_at = disk.mishaps.steps
+    for _ in range(2):
+        with pytest.raises(Crash):
+            disk.create(FILE)
+    assert disk.size(FILE) is None
+
+
+# databases
+
+
+def rows(platter: Platter) -> list[tuple[int]]:
+    database = platter.database(FILE)
+    return [] if database is None else database.execute("SELECT x FROM t").fetchall()
+
+
+def written(disk: SimulatedDisk, value: int) -> sqlite3.Connection:
+    database = disk.database(FILE, 1.0)
+    database.execute("CREATE TABLE IF NOT EXISTS t (x)")
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("INSERT INTO t VALUES (?)", (value,))
+    return database
+
+
+def test_what_was_committed_survives_and_what_was_not_is_rolled_back(
+    platter: Platter, disk: SimulatedDisk
+) -> None:
+    written(disk, 1).execute("COMMIT")
+    disk.sync_folder(FILE.parent)
+    written(disk, 2)
+    platter.end_process(disk.mishaps)
+    platter.cut_power(random.Random(0))
+    assert rows(platter) == [(1,)]
+
+
+def test_a_crash_before_a_commit_leaves_nothing(platter: Platter, disk: SimulatedDisk) -> None:
+    database = written(disk, 1)
+    disk.mishaps.crash_at = disk.mishaps.steps
+    with pytest.raises(Crash):
+        database.commit()
+    platter.end_process(disk.mishaps)
+    assert rows(platter) == []
+
+
+def test_a_commit_that_fails_may_have_been_made(platter: Platter, disk: SimulatedDisk) -> None:
+    outcomes = set()
+    for value in range(6):
+        database = written(disk, value)
+        disk.mishaps.syncs_to_fail = 1
+        disk.mishaps.steps += value % 2
+        with pytest.raises(sqlite3.OperationalError, match="I/O"):
+            database.commit()
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        outcomes.add((value,) in rows(platter))
+        database.close()
+    assert outcomes == {True, False}
+
+
+def test_a_database_whose_name_was_not_synced_may_be_gone() -> None:
+    found = set()
+    for seed in CUTS:
+        platter = Platter()
+        disk = SimulatedDisk(platter, Mishaps())
+        make_folders(disk, FILE.parent)
+        written(disk, 1).execute("COMMIT")
+        platter.end_process(disk.mishaps)
+        platter.cut_power(random.Random(seed))
+        found.add(platter.database(FILE) is not None)
+    assert found == {True, False}

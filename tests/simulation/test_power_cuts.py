@@ -1,0 +1,124 @@
+"""The same arrival log, with the coordinator ended at every step: the same models, to the byte.
+
+The coordinator works on a disk that forgets what was not synced; its workers say the same things in
+the same order.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordinator import evaluation
+from coordinator.evaluation import Initial
+from coordinator.startup import Surroundings
+from settings import Settings
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
+from tests.coordinator.steps import Steps
+from tests.coordinator.test_service_kill import SCENARIOS, end_of
+from tests.coordinator.world import World
+
+RUN = "7" * 32
+_initial: dict[str, Initial] = {}
+
+
+class Machine(World):
+    """A coordinator on a machine whose disk forgets, ended at one of its steps.
+
+    Args:
+        folder: Where its learner is; its state is on the simulated disk.
+        crash_at: The step of the first life that it ends at, None for none.
+        chances: Of what survives.
+        options: Of the world.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        crash_at: int | None = None,
+        chances: random.Random | None = None,
+        **options: Any,
+    ) -> None:
+        self.platter = Platter()
+        self.mishaps = Mishaps()
+        self.mishaps.crash_at = crash_at
+        self.taken = self.mishaps.names = list[str]()
+        self._chances = chances or random.Random(0)
+        super().__init__(folder, _Watched(self), around=self._surroundings(), **options)
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(SimulatedDisk(self.platter, self.mishaps), _initial_of, lambda: RUN)
+
+    def disk_to_look_at(self) -> SimulatedDisk:
+        return SimulatedDisk(self.platter, Mishaps())
+
+    def kill(self) -> None:
+        """End the coordinator, and its machine with it."""
+        super().kill()
+        self.mishaps.ended = True
+        self.platter.end_process(self.mishaps)
+        self.platter.cut_power(self._chances)
+        self.mishaps = Mishaps()
+        self.around = self._surroundings()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+class _Watched(Steps):
+    """The calls of the transport, as steps of the machine's process."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def at(self, name: str) -> None:
+        if name.startswith("before"):
+            self._machine.mishaps.at(name)
+
+
+def _initial_of(settings: Settings) -> Initial:
+    text = Path(settings.learner.path.partition(":")[0]).read_text()
+    if text not in _initial:
+        _initial[text] = evaluation.initial_of(settings)
+    return _initial[text]
+
+
+def places(names: list[str]) -> list[int]:
+    """Where to end a process that takes these steps: of like ones, the first and the last."""
+    ends: dict[tuple[str, str], list[int]] = {}
+    for number, step in enumerate(pairwise(["", *map(_kind, names)])):
+        ends.setdefault(step, []).append(number)
+    return sorted({number for numbers in ends.values() for number in (numbers[0], numbers[-1])})
+
+
+def _kind(name: str) -> str:
+    """A step without the ids and numbers in it."""
+    return re.sub(r"[0-9a-f]{16,}|\d+", "#", name)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_its_power_cut_at_any_step_it_counts_the_same_updates_into_the_same_models(
+    tmp_path: Path, scenario: str
+) -> None:
+    play, options = SCENARIOS[scenario]
+    chosen: dict[str, Any] = dict(options)
+    undisturbed = Machine(tmp_path, **chosen)
+    play(undisturbed)
+    expected = end_of(undisturbed)
+    assert len(expected.models) > 1
+    ended = 0
+    for place in places(undisturbed.taken):
+        machine = Machine(tmp_path, place, random.Random(place), **chosen)
+        play(machine)
+        ended += machine.mishaps.names is not machine.taken
+        assert end_of(machine) == expected, f"ended before {machine.taken[-1]}, step {place}"
+        assert machine.ready("update") == 0, f"ended before {machine.taken[-1]}, step {place}"
+        machine.kill()
+    assert ended > 40

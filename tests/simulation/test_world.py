@@ -1,0 +1,64 @@
+"""Worlds in which everything goes wrong keep what is promised."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from scripts.simulate import summary_of
+from simulation.explore import Finding, try_seed
+from simulation.laws import Broken
+from simulation.world import World
+
+SEEDS = 48
+
+
+@pytest.fixture(scope="module")
+def findings() -> list[Finding]:
+    return [try_seed(seed) for seed in range(SEEDS)]
+
+
+@pytest.mark.slow
+def test_no_law_is_broken_whatever_goes_wrong(findings: list[Finding]) -> None:
+    for finding in findings:
+        assert not finding.broken, f"seed {finding.seed}:\n{finding.broken}"
+
+
+@pytest.mark.slow
+def test_every_kind_of_fault_really_happened(findings: list[Finding]) -> None:
+    faults: Counter[str] = sum((finding.faults for finding in findings), Counter())
+    assert min(faults.values()) >= 5, faults
+    kinds = {name for name, _ in World(0)._kinds()}
+    assert faults.keys() == kinds
+
+
+@pytest.mark.slow
+def test_the_worlds_count_and_refuse_for_many_reasons(findings: list[Finding]) -> None:
+    verdicts: Counter[str] = sum((finding.verdicts for finding in findings), Counter())
+    assert verdicts.keys() >= {"counted", "late", "replaced", "stale"}
+    assert sum(verdicts.values()) == sum(finding.finished for finding in findings)
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_history() -> None:
+    histories = []
+    for _ in range(2):
+        world = World(7)
+        world.run()
+        histories.append((list(world.history), list(world.laws.rows), world.steps))
+    assert histories[0] == histories[1]
+
+
+@pytest.mark.slow
+def test_a_broken_law_is_told_with_the_seed_and_its_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_it(world: World) -> None:
+        raise Broken("nothing holds")
+
+    monkeypatch.setattr(World, "_at_rest", break_it)
+    finding = try_seed(3)
+    assert "nothing holds" in finding.broken
+    assert "coordinator    begins" in finding.broken
+    assert summary_of([finding], 1.0).endswith("seeds that break a law: 3")
