@@ -34,7 +34,7 @@ class SimulatedConnection(sqlite3.Connection):
         if not self.in_transaction:
             return
         self.mishaps.at(f"commit {self.name}")
-        if self.mishaps.full:
+        if self.mishaps.full and not self.mishaps.rows_fit:
             self.mishaps.counts["disk full"] += 1
             raise sqlite3.OperationalError("database or disk is full")
         failed = self.mishaps.sync_fails(f"commit {self.name}")

@@ -28,7 +28,8 @@ class Mishaps:
     Attributes:
         steps: How many steps were taken.
         crash_at: The number of the step to end at, None for none.
-        full: The disk takes nothing more.
+        full: The disk takes no file any more.
+        rows_fit: A full disk still takes what a database commits, as real ones do for a while.
         syncs_to_fail: How many of the next syncs fail, and lose what was written.
         ended: The process is no more; what it still tries to do does nothing.
     """
@@ -39,6 +40,7 @@ class Mishaps:
         self.names: list[str] | None = None
         self.crash_at: int | None = None
         self.full = False
+        self.rows_fit = True
         self.syncs_to_fail = 0
         self.ended = False
         self.counts: Counter[str] = Counter()

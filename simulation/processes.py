@@ -82,6 +82,7 @@ class Process:
         mishaps: Of the present life.
         frozen: It is stopped, and does not know.
         full: Its disk is full, in this life and the next.
+        rows_fit: What a database commits still fits.
         crash_in_start_at: The step at which its next life ends, None for none.
         power_fails: When it next ends at a step, its machine loses power with it.
     """
@@ -93,6 +94,7 @@ class Process:
         self.mishaps = Mishaps()
         self.link: Link | None = None
         self.frozen = self.full = self.power_fails = False
+        self.rows_fit = True
         self.crash_in_start_at: int | None = None
         self.lives = 0
         self._service: _Service | None = None
@@ -130,7 +132,7 @@ class Process:
         self.lives += 1
         self.mishaps = Mishaps(self._tell)
         self.mishaps.crash_at, self.crash_in_start_at = self.crash_in_start_at, None
-        self.mishaps.full = self.full
+        self.mishaps.full, self.mishaps.rows_fit = self.full, self.rows_fit
         self._wake_asked, self._poked = None, False
         self._tell("begins")
         try:
@@ -183,9 +185,10 @@ class Process:
                 self.link.release()
             self.poke()
 
-    def fill_disk(self, full: bool) -> None:
+    def fill_disk(self, full: bool, rows_fit: bool = True) -> None:
         """Its disk is full from here on, or has room again."""
         self.full = self.mishaps.full = full
+        self.rows_fit = self.mishaps.rows_fit = rows_fit
 
     def poke(self) -> None:
         """Something happened to it: let it take a step, soon."""

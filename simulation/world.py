@@ -321,8 +321,9 @@ class World:
         return True
 
     def _fill_disk(self, process: Process) -> bool:
-        self.tell(process.name, "its disk is full")
-        process.fill_disk(True)
+        rows_fit = self.rng.random() < 0.5
+        self.tell(process.name, f"its disk is full{', but for rows' if rows_fit else ''}")
+        process.fill_disk(True, rows_fit)
         for_s = self.rng.choice((10.0, 60.0, 600.0))
         self.time.call_in(for_s, partial(process.fill_disk, False))
         return True

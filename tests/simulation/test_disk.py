@@ -145,6 +145,7 @@ def test_a_full_disk_takes_nothing_and_has_room_again(disk: SimulatedDisk) -> No
     ):
         with pytest.raises(OSError, match="No space"):
             act()
+    disk.mishaps.rows_fit = False
     database.execute("BEGIN IMMEDIATE")
     database.execute("INSERT INTO t VALUES (1)")
     with pytest.raises(sqlite3.OperationalError, match="full"):
