@@ -16,6 +16,7 @@ from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import decode
+from settings.kept import ALL
 
 
 class Versions:
@@ -116,9 +117,23 @@ class Versions:
 
     def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
         """Delete the model file and the spool segments that no setting keeps any more."""
-        old = self.row(version - keep_versions)
+        old = self.row(version - keep_versions) if keep_versions < ALL else None
         if old is not None:
             self._models.forget(old.file)
+        if spool_keep_rounds < ALL:
+            self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
+
+    def _first_kept_segment(self, version: int, rounds: int) -> int:
+        """The first spool segment that the last `rounds` closed rounds, or the open one, need.
+
+        A young run has not closed so many itself: the others are the last of the runs before it.
+        """
         with self._store.reading() as work:
-            segment = work.oldest_segment(self._run_id, version - spool_keep_rounds)
-        self._spool.forget(sys.maxsize if segment is None else segment)
+            needed = [work.oldest_segment(self._run_id, version - rounds)]
+            rounds -= version
+            earlier = [row for row in work.runs() if row.run_id != self._run_id]
+            while rounds > 0 and earlier:
+                run = earlier.pop()
+                needed.append(work.oldest_segment(run.run_id, run.version - rounds))
+                rounds -= max(run.version, 0)
+        return min((segment for segment in needed if segment is not None), default=sys.maxsize)
