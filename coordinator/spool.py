@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from coordinator.errors import StoreError
+from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
 from schemas.buffer import Buffer
 
@@ -70,7 +70,8 @@ class Spool:
         """A message that was appended and synced.
 
         Raises:
-            StoreError: If the segment does not hold it (any more).
+            NotKept: If the segment is gone.
+            StoreError: If the segment does not hold it.
         """
         path = self._path(where.segment)
         try:
@@ -78,7 +79,7 @@ class Spool:
                 file.seek(where.place)
                 message = file.read(where.length)
         except FileNotFoundError as error:
-            raise StoreError(f"{path} is gone: its updates cannot be read again") from error
+            raise NotKept(f"{path} is gone: its updates cannot be read again") from error
         if len(message) != where.length:
             raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
         return message

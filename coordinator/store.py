@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
@@ -68,14 +69,17 @@ class Store:
 
     @classmethod
     def open_to_read(cls, path: Path) -> Store:
-        """Open an existing store to look at it.
+        """Open an existing store to look at it; nothing in the folder is changed.
 
         Raises:
             StoreError: If there is none, or the file is not a store of this version.
         """
         if not path.exists():
             raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
-        store = cls(_engine(path), None)
+        # Where there is a log, a writer that opens last and leaves would write it into the file.
+        # Where there is none, only a writer takes away what SQLite makes to read.
+        log = path.with_name(path.name + "-wal")
+        store = cls(_engine(path, read_only=log.exists()), None)
         with store._or_closed(path), store._engine.connect() as connection:
             _check(connection.execution_options(reading=True), path, None)
         return store
@@ -161,8 +165,11 @@ class Store:
             yield Work(connection.execution_options(reading=True))
 
 
-def _engine(path: Path) -> Engine:
+def _engine(path: Path, read_only: bool = False) -> Engine:
     url = URL.create("sqlite", database=str(path))  # as text, a "?" in the path would end it
+    if read_only:
+        name, query = f"file:{quote(str(path.absolute()))}", {"mode": "ro", "uri": "true"}
+        url = URL.create("sqlite", database=name, query=query)
     engine = create_engine(url, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
@@ -215,6 +222,11 @@ class Work:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction itself, for the questions of `coordinator.accounts`."""
+        return self._connection
 
     def incarnation(self) -> int:
         """The store's life."""
