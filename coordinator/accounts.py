@@ -29,6 +29,7 @@ class Wanted:
 
     Attributes:
         round_version: The version whose round was open when the update came.
+        refused: Any verdict but "counted".
         until: Only what came before this time.
     """
 
@@ -36,6 +37,7 @@ class Wanted:
     round_version: int | None = None
     worker_id: str | None = None
     verdict: str | None = None
+    refused: bool = False
     until: float | None = None
 
     @property
@@ -85,6 +87,8 @@ class Accounts:
             RunError: If there is none, or more than one.
         """
         runs = self.work.runs()
+        if not runs:
+            raise RunError("expected a run, but none was ever begun here: start the coordinator")
         found = [row for row in runs if row.run_id.startswith(prefix)] if prefix else runs[-1:]
         if len(found) != 1:
             known = ", ".join(row.run_id[:8] for row in runs) or "none"
@@ -276,6 +280,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         "verdict": wanted.verdict,
     }
     conditions = [table.c[name] == value for name, value in equal.items() if value is not None]
+    if wanted.refused:
+        conditions.append(table.c.verdict != "counted")
     if wanted.until is not None:
         conditions.append(table.c.received_at < wanted.until)
     return conditions

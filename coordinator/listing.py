@@ -54,7 +54,7 @@ class Listing:
             after = accounts.run_after(row) if round_version is not None else None
         # What comes for a run when the next has begun meets a round of that one.
         until = None if after is None else after.started_at
-        return Wanted(row.run_id, round_version, worker_id, verdict, until)
+        return Wanted(row.run_id, round_version, worker_id, verdict, until=until)
 
     def __iter__(self) -> Iterator[LedgerRow | StrayRow]:
         """Updates in the order of their arrival, then strays, which have neither run nor round."""

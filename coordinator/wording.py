@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 def plain(text: str) -> str:
     """What somebody else wrote, on one line and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def moment(time: float) -> str:

@@ -67,6 +67,12 @@ def _updates() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[...,
     return updates.add_arguments, updates.run, updates.DESCRIPTION
 
 
+def _explain() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import explain
+
+    return explain.add_arguments, explain.run, explain.DESCRIPTION
+
+
 def _replay() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
     from fedmq import replay
 
@@ -79,6 +85,7 @@ COMMANDS = {
     "worker": _Command("run a worker: it trains on data that stay here", _worker),
     "status": _Command("how the coordinator's run stands", _status),
     "updates": _Command("every update that came, and what became of it", _updates),
+    "explain": _Command("why an update, a task, a worker or a round was not counted", _explain),
     "replay": _Command("make model versions again, and compare them", _replay),
     "export": _Command("write a model version to a file", _export),
 }
