@@ -130,6 +130,13 @@ class Accounts:
         query = select(column, func.count()).where(*_conditions(wanted)).group_by(column)
         return self._counts(query)
 
+    def copies(self, run_id: str) -> int:
+        """How many deliveries of a run's updates were copies of one that has its verdict."""
+        table = schema.ledger
+        query = select(func.coalesce(func.sum(table.c.copies), 0)).where(table.c.run_id == run_id)
+        total: int = self.work.connection.execute(query).scalar_one()
+        return total
+
     def latecomers(self, run_id: str, version: int, limit: int) -> list[LedgerRow]:
         """Updates of a version that came when its round had closed."""
         table = schema.ledger
@@ -206,6 +213,16 @@ class Accounts:
             and_(table.c.run_id == run_id, or_(table.c.base_version == version, untaken))
         )
 
+    def declined(self, run_id: str) -> dict[str, int]:
+        """How often tasks of a run were given up, by reason."""
+        table = schema.tasks
+        query = (
+            select(table.c.reason, func.count())
+            .where(table.c.run_id == run_id, table.c.state == "declined")
+            .group_by(table.c.reason)
+        )
+        return self._counts(query)
+
     def offered_in_round(self, run_id: str, version: int) -> int:
         """How many tasks were offered while a version was current."""
         table = schema.tasks
@@ -222,11 +239,13 @@ class Accounts:
         count: int = self.work.connection.execute(query).scalar_one()
         return count
 
-    def taken_tasks(self, after: str, limit: int) -> list[TaskRow]:
-        """A page of all tasks that somebody took."""
+    def takers(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """A page of all tasks that somebody took, by their ids, each with its worker."""
         table = schema.tasks
-        query = select(table).where(table.c.task_id > after, table.c.worker_id != "")
-        return self._rows(TaskRow, query.order_by(table.c.task_id).limit(limit))
+        query = select(table.c.task_id, table.c.worker_id)
+        query = query.where(table.c.task_id > after, table.c.worker_id != "")
+        rows = self.work.connection.execute(query.order_by(table.c.task_id).limit(limit))
+        return [(row[0], row[1]) for row in rows]
 
     # workers
 

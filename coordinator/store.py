@@ -408,13 +408,6 @@ class Work:
         )
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
-    def count_copies(self, run_id: str) -> int:
-        """How many deliveries of a run's updates were copies of one that has its verdict."""
-        table = schema.ledger
-        query = select(func.coalesce(func.sum(table.c.copies), 0)).where(table.c.run_id == run_id)
-        total: int = self._connection.execute(query).scalar_one()
-        return total
-
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
         table = schema.ledger
@@ -502,17 +495,6 @@ class Work:
         first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
         query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
         self._connection.execute(query)
-
-    def count_declined(self, run_id: str) -> dict[str, int]:
-        """How often tasks of a run were given up, by reason."""
-        table = schema.tasks
-        query = (
-            select(table.c.reason, func.count())
-            .where(table.c.run_id == run_id, table.c.state == "declined")
-            .group_by(table.c.reason)
-            .order_by(func.count().desc(), table.c.reason)
-        )
-        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""

@@ -14,7 +14,7 @@ from coordinator.records import LedgerRow, StrayRow, TaskRow
 from coordinator.wording import count_of, moment, plain
 from schemas.digest import update_id_of
 
-TASK_PAGE = 10_000
+TAKERS_PAGE = 10_000
 
 
 def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
@@ -157,10 +157,10 @@ def _task_of(accounts: Accounts, update_id: str) -> TaskRow | None:
     """The task that an update of this id would answer, had it come."""
     incarnation, last = accounts.work.incarnation(), ""
     while True:
-        tasks = accounts.taken_tasks(last, TASK_PAGE)
-        for task in tasks:
-            if update_id_of(incarnation, task.task_id, task.worker_id) == update_id:
-                return task
-        if len(tasks) < TASK_PAGE:
+        takers = accounts.takers(last, TAKERS_PAGE)
+        for task_id, worker_id in takers:
+            if update_id_of(incarnation, task_id, worker_id) == update_id:
+                return accounts.work.task(task_id)
+        if len(takers) < TAKERS_PAGE:
             return None
-        last = tasks[-1].task_id
+        last = takers[-1][0]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import subprocess
+import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from fedmq import replay
 from fedmq.cli import main
 from settings import SettingsError
 from tests.coordinator.world import MakeWorld, World
+from tests.docs.pages import ROOT
 
 KEPT = {"coordinator__spool_keep_rounds": "all", "coordinator__keep_versions": "all"}
 
@@ -130,3 +135,25 @@ def test_ctrl_c_ends_it_with_what_was_found_so_far(
         assert replayed(world) == 130
     assert [line.split()[1] for line in out.getvalue().splitlines()] == ["0", "1"]
     assert capsys.readouterr().err == ""
+
+
+def test_in_a_terminal_it_shows_how_far_it_is(world: World) -> None:
+    script = "import sys; from fedmq.cli import main; sys.exit(main(sys.argv[1:]))"
+    mine, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", script, "replay", "--state-dir", world.folder / "state"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            cwd=ROOT,
+        )
+        out, _ = process.communicate(timeout=60)
+        os.set_blocking(mine, False)
+        shown = os.read(mine, 100_000).decode()
+    finally:
+        os.close(mine)
+        os.close(theirs)
+    assert process.returncode == 0
+    assert "/4 [" in shown, "the bar counts the updates of both versions"
+    assert len(out.decode().splitlines()) == 4, "the results are not mixed with the bar"

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from coordinator.accounts import Wanted, each_stray, each_update
+from coordinator.accounts import Wanted, each_update
 from coordinator.records import LedgerRow, StrayRow
 from coordinator.store import Store
 from fedmq.cli import main
 from fedmq.updates import MEASURED_ROWS, write_json, write_table
-from schemas.digest import digest_of
 from tests.coordinator.rows import ledger_row
 from tests.coordinator.world import MakeWorld, World
 
@@ -177,21 +176,6 @@ def test_rows_are_written_before_all_are_read(write: Any) -> None:
 
     write(rows(), out)
     assert out.getvalue().count("\n") > many
-
-
-def test_pages_follow_each_other_without_a_gap(make_world: MakeWorld) -> None:
-    world = make_world(rounds__goal=5, rounds__concurrency=5)
-    ids = world.round(1.0, 2.0, 3.0, 4.0)
-    worker = world.somebody()
-    for number in range(5):
-        worker.send_bytes(bytes(number + 1), world.run_row().run_id)
-    world.step()
-    store = Store.open_to_read(world.folder / "state" / "coordinator.db")
-    for page_rows in (1, 2, 3, 4, 5):
-        assert [row.update_id for row in each_update(store, Wanted(), page_rows)] == ids
-        digests = [row.digest for row in each_stray(store, Wanted(), page_rows)]
-        assert sorted(digests) == sorted(digest_of(bytes(number + 1)) for number in range(5))
-    store.close()
 
 
 def test_a_reader_that_stops_half_way_does_not_hold_the_writer_up(make_world: MakeWorld) -> None:
