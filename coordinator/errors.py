@@ -2,6 +2,7 @@
 
 CoordinatorError
 ├── StoreError        the state folder cannot be used as it is
+│   ├── NotKept       a file is gone, as old ones may be (ask for what is kept)
 │   ├── InUse         another process has it (stop that one)
 │   ├── Fenced        another process took over (start as a standby)
 │   └── Restored      messages are newer than the store (start with --restored)
@@ -16,6 +17,10 @@ class CoordinatorError(Exception):
 
 class StoreError(CoordinatorError):
     """The state folder cannot be used as it is."""
+
+
+class NotKept(StoreError):
+    """A file is gone: it was deleted because no setting kept it, or by somebody."""
 
 
 class InUse(StoreError):

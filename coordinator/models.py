@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
-from coordinator.errors import RunError, StoreError
+from coordinator.errors import NotKept, RunError, StoreError
 from disk import OS_DISK, Disk, make_folders, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
@@ -54,11 +54,14 @@ class ModelFolder:
         """A version's flat buffer.
 
         Raises:
-            StoreError: If the file is gone or not what was written.
+            NotKept: If the file is gone.
+            StoreError: If it is not what was written.
         """
         path = self._folder / file
         try:
             model = flatten(from_safetensors(self._disk.read(path)), layout)
+        except FileNotFoundError as error:
+            raise NotKept(f"{path} cannot be read: it is gone") from error
         except (OSError, SafetensorError, LayoutError) as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         if digest_of(model) != digest:

@@ -98,6 +98,23 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StrayRow:
+    """A message that took no update id; the fields are those of table `strays`.
+
+    Attributes:
+        claims: Which worker and task it says it is of, "" where it says nothing. Nobody checked.
+    """
+
+    digest: str
+    verdict: str
+    reason: str
+    claims: Mapping[str, str]
+    num_bytes: int
+    copies: int
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     """A task; the fields are those of table `tasks`."""
 

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from coordinator.accounts import Accounts
 from coordinator.errors import RunError
 from coordinator.records import RunRow, VersionRow
-from coordinator.store import Store, Work
+from coordinator.store import Store
 from settings import Settings
+from settings.kept import format_kept
 
 
 def status_of(settings: Settings, run: str = "") -> dict[str, Any]:
@@ -22,7 +24,8 @@ def status_of(settings: Settings, run: str = "") -> dict[str, Any]:
     store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
     try:
         with store.reading() as work:
-            return _status(work, _find(work, run))
+            accounts = Accounts(work)
+            return _status(accounts, accounts.run(run))
     finally:
         store.close()
 
@@ -37,7 +40,7 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
     try:
         with store.reading() as work:
-            row = _find(work, run)
+            row = Accounts(work).run(run)
             model = work.version(row.run_id, row.version if version < 0 else version)
     finally:
         store.close()
@@ -49,7 +52,7 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     if not source.exists():
         raise RunError(
             f"version {model.version} is not kept any more (coordinator.keep_versions is "
-            f"{settings.coordinator.keep_versions})"
+            f"{format_kept(settings.coordinator.keep_versions)})"
         )
     try:
         shutil.copyfile(source, output)
@@ -58,15 +61,8 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     return model
 
 
-def _find(work: Work, prefix: str) -> RunRow:
-    rows = [row for row in work.runs() if row.run_id.startswith(prefix)]
-    if not rows:
-        known = ", ".join(row.run_id[:8] for row in work.runs()) or "none"
-        raise RunError(f"expected the id of a run ({known}), came {prefix!r}")
-    return rows[-1]
-
-
-def _status(work: Work, row: RunRow) -> dict[str, Any]:
+def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
+    work = accounts.work
     versions = work.versions(row.run_id)
     counted = work.counted_in_round(row.run_id, row.version)
     over = row.state in ("draining", "ended")
@@ -81,9 +77,9 @@ def _status(work: Work, row: RunRow) -> dict[str, Any]:
         "goal": row.goal,
         "open_tasks": len(work.open_tasks(row.run_id)),
         "updates": work.count_by_verdict(row.run_id),
-        "copies": work.count_copies(row.run_id),
+        "copies": accounts.copies(row.run_id),
         "strays": work.count_strays(),
-        "declined": work.count_declined(row.run_id),
+        "declined": accounts.declined(row.run_id),
         "workers": [worker.worker_id for worker in work.workers()],
         "metrics": dict(last.metrics) if last else {},
         "evaluated": last.version if last else None,

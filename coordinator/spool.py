@@ -15,7 +15,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from coordinator.errors import StoreError
+from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
 from disk import OS_DISK, Disk, File, make_folders, remove_tree, write_durably
 from schemas.buffer import Buffer
@@ -24,7 +24,7 @@ SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough
 
 
 class Spool:
-    """An open spool; one process at a time."""
+    """An open spool; one process at a time writes. Who only looks at it makes nothing."""
 
     def __init__(
         self, folder: Path, disk: Disk = OS_DISK, segment_bytes: int = SEGMENT_BYTES
@@ -33,8 +33,6 @@ class Spool:
         self._disk = disk
         self._segment_bytes = segment_bytes
         self._parts = folder / "parts"
-        make_folders(disk, self._parts)
-        make_folders(disk, folder)
         segments = self._segments()
         self._number = segments[-1] if segments else 1
         self._file: File | None = None
@@ -72,13 +70,14 @@ class Spool:
         """A message that was appended and synced.
 
         Raises:
-            StoreError: If the segment does not hold it (any more).
+            NotKept: If the segment is gone.
+            StoreError: If the segment does not hold it.
         """
         path = self._path(where.segment)
         try:
             message = self._disk.read(path, where.place, where.length)
         except FileNotFoundError as error:
-            raise StoreError(f"{path} is gone: its updates cannot be read again") from error
+            raise NotKept(f"{path} is gone: its updates cannot be read again") from error
         if len(message) != where.length:
             raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
         return message
@@ -165,6 +164,7 @@ class Spool:
         if (self._disk.size(path) or 0) >= self._segment_bytes:
             self._number += 1
             path = self._path(self._number)
+        make_folders(self._disk, self._folder)
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
         self._file = self._disk.append(path)

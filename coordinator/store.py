@@ -73,14 +73,17 @@ class Store:
 
     @classmethod
     def open_to_read(cls, path: Path, disk: Disk = OS_DISK) -> Store:
-        """Open an existing store to look at it.
+        """Open an existing store to look at it; nothing in the folder is changed.
 
         Raises:
             StoreError: If there is none, or the file is not a store of this version.
         """
         if path.name not in disk.names(path.parent):
             raise StoreError(f"there is no store at {path}: has the coordinator ever run here?")
-        store = cls(_engine(path, disk), None)
+        # Where there is a log, a writer that opens last and leaves would write it into the file.
+        # Where there is none, only a writer takes away what SQLite makes to read.
+        read_only = f"{path.name}-wal" in disk.names(path.parent)
+        store = cls(_engine(path, disk, read_only), None)
         with store._or_closed(path), store._engine.connect() as connection:
             _check(connection.execution_options(reading=True), path, None)
         return store
@@ -166,9 +169,9 @@ class Store:
             yield Work(connection.execution_options(reading=True))
 
 
-def _engine(path: Path, disk: Disk) -> Engine:
+def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
     url = URL.create("sqlite", database=str(path))  # as text, a "?" in the path would end it
-    engine = create_engine(url, creator=lambda: disk.database(path, BUSY_S))
+    engine = create_engine(url, creator=lambda: disk.database(path, BUSY_S, read_only))
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
@@ -218,6 +221,11 @@ class Work:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction itself, for the questions of `coordinator.accounts`."""
+        return self._connection
 
     def incarnation(self) -> int:
         """The store's life."""
@@ -399,13 +407,6 @@ class Work:
         )
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
-    def count_copies(self, run_id: str) -> int:
-        """How many deliveries of a run's updates were copies of one that has its verdict."""
-        table = schema.ledger
-        query = select(func.coalesce(func.sum(table.c.copies), 0)).where(table.c.run_id == run_id)
-        total: int = self._connection.execute(query).scalar_one()
-        return total
-
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
         table = schema.ledger
@@ -493,17 +494,6 @@ class Work:
         first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
         query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
         self._connection.execute(query)
-
-    def count_declined(self, run_id: str) -> dict[str, int]:
-        """How often tasks of a run were given up, by reason."""
-        table = schema.tasks
-        query = (
-            select(table.c.reason, func.count())
-            .where(table.c.run_id == run_id, table.c.state == "declined")
-            .group_by(table.c.reason)
-            .order_by(func.count().desc(), table.c.reason)
-        )
-        return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""

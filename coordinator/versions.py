@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from coordinator.aggregation.mean import WeightedMean
 from coordinator.errors import StoreError
@@ -16,6 +16,7 @@ from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import decode
+from settings.kept import ALL
 
 
 class Versions:
@@ -63,25 +64,9 @@ class Versions:
         """Add a counted update to the sum of the open round."""
         self._sum.add(payload, weight)
 
-    def add_again(self, counted: Sequence[LedgerRow]) -> None:
+    def add_again(self, counted: Iterable[LedgerRow]) -> None:
         """Make the sum of the open round from the spool."""
-        self._sum = WeightedMean(self.layout)
-        for row in counted:
-            self._sum.add(self._read_again(row), row.weight)
-
-    def _read_again(self, row: LedgerRow) -> Buffer:
-        """The payload of a counted update.
-
-        Raises:
-            StoreError: If the spool does not hold what was received.
-        """
-        try:
-            _, payload = decode(self._spool.read(row.where))
-        except DecodeError as error:
-            raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
-        if digest_of(payload) != row.payload_digest:
-            raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
-        return payload
+        self._sum = sum_of(counted, self.layout, self._spool)
 
     def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
         """The version after `base`, from the sum; its file is on disk, its row not yet."""
@@ -116,9 +101,51 @@ class Versions:
 
     def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
         """Delete the model file and the spool segments that no setting keeps any more."""
-        old = self.row(version - keep_versions)
+        old = self.row(version - keep_versions) if keep_versions < ALL else None
         if old is not None:
             self._models.forget(old.file)
+        if spool_keep_rounds < ALL:
+            self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
+
+    def _first_kept_segment(self, version: int, rounds: int) -> int:
+        """The first spool segment that the last `rounds` closed rounds, or the open one, need.
+
+        A young run has not closed so many itself: the others are the last of the runs before it.
+        """
         with self._store.reading() as work:
-            segment = work.oldest_segment(self._run_id, version - spool_keep_rounds)
-        self._spool.forget(sys.maxsize if segment is None else segment)
+            needed = [work.oldest_segment(self._run_id, version - rounds)]
+            rounds -= version
+            earlier = [row for row in work.runs() if row.run_id != self._run_id]
+            while rounds > 0 and earlier:
+                run = earlier.pop()
+                needed.append(work.oldest_segment(run.run_id, run.version - rounds))
+                rounds -= max(run.version, 0)
+        return min((segment for segment in needed if segment is not None), default=sys.maxsize)
+
+
+def sum_of(counted: Iterable[LedgerRow], layout: Layout, spool: Spool) -> WeightedMean:
+    """The sum of a round, made again from the spool, one update in memory at a time.
+
+    Args:
+        counted: The round's counted updates, in the order of their arrival.
+        layout: The run's.
+        spool: Where their bytes are.
+
+    Raises:
+        NotKept: If a segment of the spool is gone.
+        StoreError: If the spool does not hold what was received.
+    """
+    mean = WeightedMean(layout)
+    for row in counted:
+        mean.add(_read_again(row, spool), row.weight)
+    return mean
+
+
+def _read_again(row: LedgerRow, spool: Spool) -> Buffer:
+    try:
+        _, payload = decode(spool.read(row.where))
+    except DecodeError as error:
+        raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
+    if digest_of(payload) != row.payload_digest:
+        raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
+    return payload

@@ -112,12 +112,13 @@ class Disk(Protocol):
         """
         ...
 
-    def database(self, path: Path, busy_s: float) -> sqlite3.Connection:
+    def database(self, path: Path, busy_s: float, read_only: bool = False) -> sqlite3.Connection:
         """Open a SQLite database, made if there is none; transactions begin with `BEGIN` only.
 
         Args:
             path: Its file.
             busy_s: How long a statement waits for another process's transaction.
+            read_only: Only to look: there must be one, and nothing beside it is changed.
 
         Raises:
             sqlite3.Error: If it cannot be opened.

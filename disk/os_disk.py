@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 from schemas.buffer import Buffer
 
@@ -128,9 +129,12 @@ class OsDisk:
             raise
         return OsLock(descriptor)
 
-    def database(self, path: Path, busy_s: float) -> sqlite3.Connection:
+    def database(self, path: Path, busy_s: float, read_only: bool = False) -> sqlite3.Connection:
         """See `Disk.database`."""
-        return sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        name = f"file:{quote(str(path.absolute()))}?mode=ro" if read_only else path
+        return sqlite3.connect(
+            name, timeout=busy_s, isolation_level=None, check_same_thread=False, uri=read_only
+        )
 
 
 OS_DISK = OsDisk()

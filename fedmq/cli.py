@@ -61,11 +61,32 @@ def _export() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., 
     return export.add_arguments, export.run, export.DESCRIPTION
 
 
+def _updates() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import updates
+
+    return updates.add_arguments, updates.run, updates.DESCRIPTION
+
+
+def _explain() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import explain
+
+    return explain.add_arguments, explain.run, explain.DESCRIPTION
+
+
+def _replay() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import replay
+
+    return replay.add_arguments, replay.run, replay.DESCRIPTION
+
+
 COMMANDS = {
     "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
     "coordinator": _Command("run the coordinator of a federation", _coordinator),
     "worker": _Command("run a worker: it trains on data that stay here", _worker),
     "status": _Command("how the coordinator's run stands", _status),
+    "updates": _Command("every update that came, and what became of it", _updates),
+    "explain": _Command("why an update, a task, a worker or a round was not counted", _explain),
+    "replay": _Command("make model versions again, and compare them", _replay),
     "export": _Command("write a model version to a file", _export),
 }
 

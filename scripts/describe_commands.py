@@ -28,8 +28,9 @@ _HEAD = """\
 |---|---|
 | 0 | done as asked; a worker that was told to stop |
 | 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
+| 1 | `fedmq replay` found something wrong, or could make nothing again |
 | {user_error} | something that the user can mend; one line on stderr says what |
-| {interrupted} | a coordinator or a demo that was stopped before the end |
+| {interrupted} | a coordinator, a demo or a replay that was stopped before the end |
 
 `FEDMQ_LOG_LEVEL` sets `--log-level`. Every setting can be given in the environment too
 ([settings](settings.md)).
@@ -63,11 +64,12 @@ def _command(name: str) -> str:
 def _rows(parser: argparse.ArgumentParser) -> Iterator[str]:
     # argparse offers no other way to list what was added to a parser.
     for action in parser._actions:
-        names = ", ".join(action.option_strings) or str(action.dest)
-        value = f" {_value(action)}" if action.nargs != 0 else ""
+        names = ", ".join(action.option_strings)
+        value = _value(action) if action.nargs != 0 else ""
+        shown = f"{names} {value}".strip()
         needed = "required: " if action.required else ""
         meaning = needed + (action.help or "").replace("|", "\\|")
-        yield f"| `{names}{value}` | {meaning} |\n"
+        yield f"| `{shown}` | {meaning} |\n"
 
 
 def _value(action: argparse.Action) -> str:

@@ -9,7 +9,9 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["plain", "duration", "size", "path", "url", "learner", "initial", "hours", "config"]
+Kind = Literal[
+    "plain", "duration", "size", "kept", "path", "url", "learner", "initial", "hours", "config"
+]
 
 DAY_S = 86_400.0
 YEAR_S = 365 * DAY_S

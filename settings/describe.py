@@ -93,7 +93,12 @@ def _row(field: Field) -> str:
 
 
 def _type(field: Field) -> str:
-    kinds = {"duration": "duration", "size": "size", "path": "path", "config": "table"}
+    kinds = {
+        "duration": "duration",
+        "size": "size",
+        "path": "path",
+        "config": "table",
+    }
     types = {bool: "boolean", int: "whole number", float: "number"}
     return kinds.get(field.about.kind) or types.get(field.type, "text")
 
@@ -105,7 +110,8 @@ def _unit(field: Field) -> str:
 def _range(field: Field) -> str:
     if field.choices:
         return ", ".join(f'`"{choice}"`' for choice in field.choices)
-    return field.about.expected or limits(field.about)
+    span = limits(field.about)
+    return field.about.expected or (f'{span}, or `"all"`' if field.about.kind == "kept" else span)
 
 
 def _comment(field: Field) -> list[str]:
@@ -122,7 +128,7 @@ def _comment(field: Field) -> list[str]:
 
 def _toml(field: Field) -> str:
     written = field.write(field.default)
-    if field.type in (bool, float, int) and field.about.kind == "plain":
+    if field.type in (bool, float, int) and (field.about.kind == "plain" or written.isdigit()):
         return written
     # Defaults hold no quotes or backslashes, which toml would want escaped.
     return written if field.about.kind == "config" else f'"{written}"'

@@ -8,6 +8,7 @@ import msgspec
 
 from settings.about import About
 from settings.duration import format_duration
+from settings.kept import format_kept
 from settings.model import Settings
 from settings.size import format_size
 
@@ -59,6 +60,8 @@ class Field:
             return format_duration(value)
         if self.about.kind == "size" and isinstance(value, int):
             return format_size(value)
+        if self.about.kind == "kept" and isinstance(value, int):
+            return format_kept(value)
         if isinstance(value, bool):
             return "true" if value else "false"
         return str(value)

@@ -30,8 +30,9 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     keep_versions: Annotated[
         int,
         about(
-            "How many of the last model versions are kept as files; more than "
+            "How many of the last model versions of each run are kept as files; more than "
             "rounds.max_staleness.",
+            kind="kept",
             unit="versions",
             at_least=1,
             at_most=10 * MANY,
@@ -41,8 +42,9 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     spool_keep_rounds: Annotated[
         int,
         about(
-            "For how many closed rounds the received updates are kept; those of the open round "
-            "always are.",
+            "For how many of the last closed rounds, of whichever run, the counted updates are "
+            "kept; those of the open round always are.",
+            kind="kept",
             unit="rounds",
             at_least=0,
             at_most=10 * MANY,

@@ -23,6 +23,7 @@ from settings.duration import format_duration, parse_duration
 from settings.errors import SettingsError, show
 from settings.fields import Field
 from settings.hours import parse_hours
+from settings.kept import ALL, parse_kept
 from settings.masking import mask_url
 from settings.size import format_size, parse_size
 
@@ -89,6 +90,8 @@ def _noun(field: Field) -> str:
         return 'a duration such as "30s" or "10m"'
     if field.about.kind == "size":
         return 'a size such as "64KiB" or "4MiB"'
+    if field.about.kind == "kept":
+        return '"all" or a whole number'
     nouns = {bool: "true or false", int: "a whole number", float: "a number"}
     return nouns.get(field.type, "a text")
 
@@ -118,6 +121,8 @@ def _reader(kind: Kind) -> Callable[[Field, Given], object]:
             return lambda field, given: _convert(field, parse_duration(given.value))
         case "size":
             return lambda field, given: _convert(field, parse_size(given.value))
+        case "kept":
+            return _kept
         case "path":
             return lambda field, given: _path(_text(given), given)
         case "url":
@@ -145,6 +150,13 @@ def _convert(field: Field, value: object, *, loose: bool = False) -> object:
     if isinstance(value, float) and field.type is int and not loose:
         raise ValueError("a whole number is written without a point")
     return msgspec.convert(value, field.hint, strict=not loose)
+
+
+def _kept(field: Field, given: Given) -> object:
+    if isinstance(given.value, str) and not given.loose and given.value != "all":
+        raise ValueError("in the file a number is written without quotes")
+    count = parse_kept(given.value)
+    return count if count == ALL else _convert(field, count)
 
 
 def _text(given: Given) -> str:

@@ -298,7 +298,7 @@ class SimulatedDisk:
         node.locked_by = self.mishaps
         return SimulatedLock(node)
 
-    def database(self, path: Path, busy_s: float) -> SimulatedConnection:
+    def database(self, path: Path, busy_s: float, read_only: bool = False) -> SimulatedConnection:
         """See `Disk.database`."""
         if self.mishaps.ended:
             raise Crash(f"open {path.name}")

@@ -21,6 +21,7 @@ UPDATE, DIGEST = "a" * 32, "d" * 64
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "spool").mkdir()
     return tmp_path / "spool"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from coordinator.accounts import Accounts
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import Place
 from coordinator.store import Store, Work
@@ -275,11 +276,11 @@ def test_an_arrival_number_is_never_given_again(store: Store, path: Path) -> Non
 
 def test_copies_are_told_apart_from_updates(store: Store) -> None:
     with store.transaction() as work:
-        assert work.count_copies(RUN_ID) == 0
+        assert Accounts(work).copies(RUN_ID) == 0
         work.insert_ledger_row(ledger_row())
         work.raise_copies("b" * 32)
         work.raise_copies("b" * 32)
-        assert work.count_copies(RUN_ID) == 2
+        assert Accounts(work).copies(RUN_ID) == 2
         assert work.count_by_verdict(RUN_ID) == {"counted": 1}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.errors import StoreError
 from coordinator.spool import Spool
 from disk import OS_DISK
 from tests.coordinator.world import MakeWorld, World
@@ -38,6 +39,54 @@ def test_as_many_versions_are_kept_as_set(make_world: MakeWorld) -> None:
     for _ in range(4):
         world.round(1.0, 1.0)
     assert model_files(world) == ["000003", "000004"]
+
+
+def test_the_rounds_of_an_earlier_run_are_kept_until_this_one_has_closed_as_many(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))
+    world = make_world(run__rounds=3, coordinator__spool_keep_rounds=2)
+    earlier = world.run_row().run_id
+    for _ in range(3):
+        world.round(1.0, 1.0)
+    world.restart(new_run=True)
+    assert readable(world, earlier) == [1, 2]
+    world.round(1.0, 1.0)
+    assert readable(world, earlier) == [2], "one round of this run and one of the earlier"
+    world.round(1.0, 1.0)
+    assert readable(world, earlier) == []
+    assert readable(world, world.run_row().run_id) == [0, 1]
+
+
+def test_where_all_is_kept_nothing_goes_whatever_runs_begin(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))
+    world = make_world(
+        run__rounds=3, coordinator__spool_keep_rounds="all", coordinator__keep_versions="all"
+    )
+    runs = []
+    for _ in range(3):
+        runs.append(world.run_row().run_id)
+        for _ in range(3):
+            world.round(1.0, 1.0)
+        world.restart(new_run=True)
+    assert [readable(world, run_id) for run_id in runs] == 3 * [[0, 1, 2]]
+    assert len(model_files(world)) == 3 * 4 + 1
+
+
+def readable(world: World, run_id: str) -> list[int]:
+    """The closed rounds of a run whose updates can all be read again."""
+    spool = Spool(world.folder / "state" / "spool")
+    return [version for version in range(3) if can_be_read(world, spool, run_id, version)]
+
+
+def can_be_read(world: World, spool: Spool, run_id: str, version: int) -> bool:
+    rows = world.read(lambda work: work.counted_in_round(run_id, version))
+    try:
+        return bool([spool.read(row.where) for row in rows])
+    except StoreError:
+        return False
 
 
 def test_the_sum_is_made_again_to_the_same_bytes(make_world: MakeWorld) -> None:

@@ -409,6 +409,21 @@ def test_an_unknown_name_on_the_command_line_gets_a_hint(tmp_path: Path) -> None
             "version that it began with",
         ),
         (
+            '[coordinator]\nkeep_versions = "some"',
+            'coordinator.keep_versions (federation.toml): expected "all" or a whole number from 1 '
+            'to 10000000, got "some"',
+        ),
+        (
+            '[coordinator]\nspool_keep_rounds = "3"',
+            'coordinator.spool_keep_rounds (federation.toml): expected "all" or a whole number '
+            'from 0 to 10000000, got "3"',
+        ),
+        (
+            "[coordinator]\nkeep_versions = 0",
+            'coordinator.keep_versions (federation.toml): expected "all" or a whole number from 1 '
+            "to 10000000, got 0",
+        ),
+        (
             '[worker]\non_for = "1h"',
             "worker.off_for (the default): expected more than 0s, since worker.on_for is 1h, "
             "got 0s; set both, or neither for a worker that is always online",

@@ -1,0 +1,166 @@
+"""An update: its verdict and what follows from it; or that it never came."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coordinator.accounts import Accounts
+from coordinator.explaining.answer import SHORT, Explanation, Scene
+from coordinator.explaining.task import facts_of as task_facts
+from coordinator.explaining.task import history_of, where_it_may_be
+from coordinator.listing import facts_of
+from coordinator.meanings import MEANINGS
+from coordinator.records import LedgerRow, StrayRow, TaskRow
+from coordinator.wording import count_of, moment, plain
+from schemas.digest import update_id_of
+
+TAKERS_PAGE = 10_000
+
+
+def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
+    """What became of an update that came."""
+    task = scene.accounts.work.task(row.task_id)
+    where, place = _where(scene.accounts, row)
+    words = [
+        f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} ({plain(row.reason)}).",
+        _meaning(row.verdict),
+        _arrival(row),
+        *where,
+        *_copies(row.copies),
+        *([] if task is None else history_of(scene, task)),
+        *_remedy(scene, row),
+    ]
+    facts = {
+        **facts_of(row),
+        **place,
+        "meaning": _meaning(row.verdict),
+        "remedy": _remedy_of(row.verdict),
+        "task_history": None if task is None else task_facts(scene, task),
+    }
+    return Explanation("update", row.update_id, words, facts)
+
+
+def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
+    """What became of a message that took no update id."""
+    worker, task = (row.claims.get(name) for name in ("worker_id", "task_id"))
+    says = ", ".join(
+        [f"worker {worker}"] * bool(worker) + [f"task {task[:SHORT] if task else ''}"] * bool(task)
+    )
+    words = [
+        f"Stray {row.digest}: {row.verdict} ({plain(row.reason)}).",
+        _meaning(row.verdict),
+        f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: its "
+        "sender and digest did not hold, so it may be forged and stands for nobody's update.",
+        f"It says that it is of {says}; nobody can know."
+        if says
+        else "It does not say whose it is.",
+        *_copies(row.copies),
+        f"What to do: {_remedy_of(row.verdict)}",
+        _kept_copy(scene),
+    ]
+    facts = {
+        **facts_of(row),
+        "meaning": _meaning(row.verdict),
+        "remedy": _remedy_of(row.verdict),
+    }
+    return Explanation("update", row.digest, words, facts)
+
+
+def explain_unknown(scene: Scene, update_id: str) -> Explanation:
+    """What it can mean that no update of an id is in the ledger."""
+    owed = _task_of(scene.accounts, update_id)
+    words = [f"Update {update_id} never arrived, as far as this ledger knows: it has no verdict."]
+    facts: dict[str, Any] = {"id": update_id, "verdict": None, "task_history": None}
+    if owed is not None:
+        facts |= {"worker": owed.worker_id, "task": owed.task_id}
+        facts["task_history"] = task_facts(scene, owed)
+        words += [
+            f"It is what worker {owed.worker_id} owes task {owed.task_id[:SHORT]}.",
+            *history_of(scene, owed),
+            *where_it_may_be(scene, owed)[1:],
+        ]
+    else:
+        parts = scene.parts_here(update_id)
+        if parts:
+            words.append(f"An upload of it was begun: {count_of(parts, 'part')} came.")
+        words += [
+            "No task that this store knows, taken by a worker that it knows, gives this id.",
+            "It may be in the outbox of a worker that has not connected, in the broker's queue of "
+            "updates, or belong to another coordinator's store, or to this one before a restore.",
+        ]
+    words += [
+        "If the message came but its id or digest did not hold it is a stray: `fedmq updates "
+        "--worker NAME` lists those that speak in a worker's name.",
+        "What to do: start the worker and let it connect; it asks for each update in its outbox, "
+        "and sends it again until it has a verdict. Start the coordinator if it is not running.",
+    ]
+    return Explanation("update", update_id, words, facts, known=False)
+
+
+def _meaning(verdict: str) -> str:
+    return next((meaning.says for name, meaning in MEANINGS.items() if name == verdict), "")
+
+
+def _remedy_of(verdict: str) -> str:
+    return next((meaning.remedy for name, meaning in MEANINGS.items() if name == verdict), "")
+
+
+def _arrival(row: LedgerRow) -> str:
+    behind = f", {count_of(row.staleness, 'version')} behind" if row.staleness else ""
+    return (
+        f"It came {moment(row.received_at)}, trained on version {row.base_version} of run "
+        f"{row.run_id[:8]} with {count_of(row.num_examples, 'example')}, and met the round of "
+        f"version {row.round_version}{behind}. It weighs {row.weight:g}."
+    )
+
+
+def _where(accounts: Accounts, row: LedgerRow) -> tuple[list[str], dict[str, Any]]:
+    """Which sum or model version a counted update is in."""
+    nowhere: dict[str, Any] = {"in_version": None, "in_open_round": False}
+    if row.verdict != "counted":
+        return [], nowhere
+    number = row.round_version + 1
+    version = accounts.work.version(row.run_id, number)
+    if version is not None:
+        text = (
+            f"It is in model version {number}, made {moment(version.made_at)} of "
+            f"{count_of(version.counted, 'update')}."
+        )
+        return [text], {**nowhere, "in_version": number}
+    newest = accounts.run()
+    if newest.run_id == row.run_id and newest.version == row.round_version:
+        text = f"It is in the sum of the open round, which will be model version {number}."
+        return [text], {**nowhere, "in_open_round": True}
+    return [
+        f"It is in no model version: another run was begun before the round of version "
+        f"{row.round_version} had closed."
+    ], nowhere
+
+
+def _copies(copies: int) -> list[str]:
+    if not copies:
+        return []
+    return [f"It was delivered {count_of(copies, 'more time')}; copies change nothing."]
+
+
+def _remedy(scene: Scene, row: LedgerRow) -> list[str]:
+    if row.verdict == "counted":
+        return []
+    return [f"What to do: {_remedy_of(row.verdict)}", _kept_copy(scene)]
+
+
+def _kept_copy(scene: Scene) -> str:
+    return f"A copy of the message was put into the broker's queue {scene.refused_queue}."
+
+
+def _task_of(accounts: Accounts, update_id: str) -> TaskRow | None:
+    """The task that an update of this id would answer, had it come."""
+    incarnation, last = accounts.work.incarnation(), ""
+    while True:
+        takers = accounts.takers(last, TAKERS_PAGE)
+        for task_id, worker_id in takers:
+            if update_id_of(incarnation, task_id, worker_id) == update_id:
+                return accounts.work.task(task_id)
+        if len(takers) < TAKERS_PAGE:
+            return None
+        last = takers[-1][0]

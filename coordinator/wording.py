@@ -1,0 +1,37 @@
+"""Times and numbers as the accounts say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def plain(text: str) -> str:
+    """What somebody else wrote, on one line and without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
+
+
+def moment(time: float) -> str:
+    """A time in UTC: "2026-03-01 12:00:00 UTC"."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def span(seconds: float) -> str:
+    """How long something takes, roughly: "40 s", "12 min", "3.5 h", "2.1 days"."""
+    size = abs(seconds)
+    if size < 100:
+        return f"{size:.0f} s"
+    if size < 100 * 60:
+        return f"{size / 60:.0f} min"
+    if size < 48 * 3600:
+        return f"{size / 3600:.1f} h"
+    return f"{size / 86400:.1f} days"
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number of things: "1 update", "3 updates"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def listed(counts: dict[str, int]) -> str:
+    """Counts by name: "3 counted, 1 late"; "none" if there are none."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
