@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 DELIVERY_LIMIT = 20  # RabbitMQ 4's default, stated so that 3.10 does the same
+NO_DELIVERY_LIMIT = 2**30  # for what must never be given up: 4.x has a limit if none is stated
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024  # RabbitMQ 4 refuses larger messages
 PART_BYTES_MAX = 4 * 1024 * 1024
 
@@ -45,6 +46,7 @@ class Queue:
         kind: "quorum" for what must not be lost, "stream" for what many read.
         single_active: One consumer at a time is served; others stand by.
         dead_letter_exchange: Where the broker puts what it gives up on; "" for nowhere.
+        delivery_limit: How often a message may come back unsettled before it is given up.
         overflow: What gives way when `max_bytes` is reached: new messages, refused to their
             publisher, or the oldest.
         max_bytes: Bytes of bodies held, 0 for no limit.
@@ -55,6 +57,7 @@ class Queue:
     kind: Literal["quorum", "stream"]
     single_active: bool = False
     dead_letter_exchange: str = ""
+    delivery_limit: int = DELIVERY_LIMIT
     overflow: Literal["reject-publish", "drop-head"] = "reject-publish"
     max_bytes: int = 0
     segment_bytes: int = 0
@@ -67,7 +70,7 @@ class Queue:
         if self.kind == "stream":
             arguments["x-stream-max-segment-size-bytes"] = self.segment_bytes
             return arguments
-        arguments["x-delivery-limit"] = DELIVERY_LIMIT
+        arguments["x-delivery-limit"] = self.delivery_limit
         arguments["x-overflow"] = self.overflow
         if self.single_active:
             arguments["x-single-active-consumer"] = True
@@ -105,7 +108,7 @@ class Names:
     | tasks | quorum | tasks any worker may take (pool dispatch) |
     | updates | quorum, single active consumer | updates of shard 0 |
     | control | quorum, single active consumer | taken, declined, presence and questions |
-    | parked | quorum | what the broker gave up on; drained by the coordinator, never dropped |
+    | parked | quorum, no delivery limit | what the broker gave up on; drained, never dropped |
     | refused | quorum, drop-head | copies of refused messages, for people to look at |
     | model | stream | the parts of each model version, read by any number of workers |
     """
@@ -164,7 +167,12 @@ class Names:
     @property
     def parked_queue(self) -> Queue:
         """What the broker dead-lettered; the coordinator takes it up again."""
-        return Queue(self._name("parked"), "quorum", max_bytes=_PARKED_BYTES_MAX)
+        return Queue(
+            self._name("parked"),
+            "quorum",
+            delivery_limit=NO_DELIVERY_LIMIT,
+            max_bytes=_PARKED_BYTES_MAX,
+        )
 
     @property
     def refused_queue(self) -> Queue:

@@ -125,12 +125,13 @@ class CoordinatorService:
         self._transport = open_transport(self._mailbox.put)
         opened.callback(self._transport.stop)
         part_bytes = settings.rounds.part_bytes
+        self._message_bytes = min(layout.update_bytes, part_bytes) + HEADER_BYTES
         self._connection = Connection(
             self._transport,
             self._names,
             self.run_id,
             layout.num_bytes,
-            min(layout.update_bytes, part_bytes) + HEADER_BYTES,
+            self._message_bytes,
             self._now,
             self._run,
             lambda: self._telling.model_ready(),
@@ -351,6 +352,8 @@ class CoordinatorService:
                 self._kept.append(event)
         if self._now() < self._mend_at:
             return []
+        # Each delivery that is taken and not acked brings its message nearer to being given up.
+        self._run.prove_disk(self._message_bytes)
         self._run.load()
         self._mend_at, self._look_at = None, self._now()
         self._transport.start()
@@ -371,9 +374,12 @@ class CoordinatorService:
         self._progress()
 
     def _transact(self, arrivals: deque[Arrival], due: bool) -> None:
+        came = len(arrivals)
         effects = self._run.transact(arrivals, due, self._connection.notes())
         self._connection.noted()
-        self._look_at, self._failures = None, 0
+        self._look_at = None
+        if came:  # a look at the clock fits on a disk that takes no update
+            self._failures = 0
         self._effects.carry_out(effects)
 
     def _make_version(self) -> None:

@@ -20,6 +20,7 @@ from coordinator.records import Place
 from disk import OS_DISK, Disk, File, make_folders, remove_tree, write_durably
 from schemas.buffer import Buffer
 
+PROOF = "proof"  # a file that is there for a moment
 SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough to be few
 
 
@@ -81,6 +82,19 @@ class Spool:
         if len(message) != where.length:
             raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
         return message
+
+    def prove(self, num_bytes: int) -> None:
+        """Write so many bytes and remove them again.
+
+        Raises:
+            OSError: If the disk does not take them.
+        """
+        path = self._folder / PROOF
+        make_folders(self._disk, self._folder)
+        try:
+            write_durably(self._disk, path, bytes(num_bytes))
+        finally:
+            self._disk.remove(path)
 
     def forget(self, before_segment: int) -> None:
         """Delete the segments below a number; never the one in use."""

@@ -102,6 +102,17 @@ class RunWriter:
         self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
         self.versions.add_again(counted)
 
+    def prove_disk(self, num_bytes: int) -> None:
+        """Write as much as a message takes, and commit a row: does the disk take it again?
+
+        Raises:
+            OSError: It does not take bytes.
+            SQLAlchemyError: It does not take rows.
+        """
+        self._spool.prove(num_bytes)
+        with self._store.transaction() as work:
+            work.prove()
+
     def _row(self) -> RunRow:
         with self._store.reading() as work:
             row = work.last_run()

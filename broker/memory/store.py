@@ -14,7 +14,7 @@ from collections.abc import Callable
 from broker.memory.client import Client
 from broker.memory.queues import Consumer, Lease, Message, QuorumQueue, Stream
 from broker.memory.routing import Routes
-from broker.topology import DELIVERY_LIMIT, Binding, Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import ConsumerLost, Consuming, Delivered, Event
 
 
@@ -195,7 +195,7 @@ class Store:
         if isinstance(queue, Stream) or queue.deleted:
             return
         message.returns += 1
-        if message.returns > DELIVERY_LIMIT:
+        if message.returns > queue.spec.delivery_limit:
             self._bury(queue, message, "delivery_limit")
         else:
             queue.put_back(message)

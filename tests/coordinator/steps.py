@@ -73,6 +73,7 @@ class Steps:
         for owner, method in (
             (Spool, "append"),
             (Spool, "sync"),
+            (Spool, "prove"),
             (Spool, "store_part"),
             (Spool, "forget_parts"),
             (ModelFolder, "write"),

@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from broker.topology import DELIVERY_LIMIT
 from coordinator.errors import Fenced, StoreError
 from coordinator.store import Store
 from tests.coordinator.steps import Steps
@@ -63,6 +64,53 @@ def test_while_the_disk_is_full_it_waits_longer_and_longer_but_not_for_ever(
     waits = [world.pass_to_wake() for _ in range(8)]
     assert waits == [1.0, 2.0, 5.0, 10.0, 30.0, 30.0, 30.0, 30.0]
     assert world.transport.started == 9
+
+
+@pytest.mark.parametrize("place", ["before append", "before sync", "before commit"])
+def test_a_disk_that_is_full_for_long_loses_no_confirmed_update(
+    make_world: MakeWorld, place: str
+) -> None:
+    world = make_world(rounds__deadline="10d", rounds__lease="10d")
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble[place] = FULL if place != "before commit" else LOCKED
+    update_id = world.finish_task(worker, task, start)
+    until = world.now + 3600.0
+    while world.now < until:
+        world.pass_to_wake()
+    assert not world.has_verdict(update_id)
+    heal(world)
+    assert world.verdict(update_id) == "counted"
+
+
+def test_a_disk_without_room_for_an_update_is_not_connected_for(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble |= {"before append": FULL, "before prove": FULL}
+    world.finish_task(worker, task, start)
+    started = world.transport.started
+    for _ in range(5):
+        assert world.pass_to_wake() > 0.0
+    assert world.transport.started == started
+    heal(world)
+    assert world.service.look().updates == {"counted": 1}
+
+
+def test_what_was_given_up_is_kept_however_often_it_cannot_be_taken_up(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__deadline="10d", rounds__lease="10d")
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble["before append"] = FULL
+    update_id = world.finish_task(worker, task, start)
+    for _ in range(3 * DELIVERY_LIMIT):  # a supervisor starts it again and again
+        world.restart()
+    assert world.ready("update") == 0, "the broker has given it up"
+    world.steps.trouble.clear()
+    world.restart()
+    assert world.verdict(update_id) == "counted"
 
 
 def test_a_timer_that_is_due_while_the_disk_is_full_waits_for_the_disk(
