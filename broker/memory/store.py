@@ -69,6 +69,10 @@ class Store:
             case None:
                 return 0
 
+    def has(self, name: str) -> bool:
+        """Whether there is a queue or stream of that name."""
+        return name in self._queues
+
     def purge(self, name: str) -> None:
         """Forget what is ready in a queue."""
         queue = self._queues.get(name)

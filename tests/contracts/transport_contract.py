@@ -16,6 +16,7 @@ from broker.transport import (
     Connected,
     ConsumerLost,
     Consuming,
+    Counted,
     Declared,
     Delivered,
     Disconnected,
@@ -92,6 +93,10 @@ class Peer:
 
     def delivered(self, body: bytes | None = None) -> Delivered:
         return self.mailbox.take(Delivered, lambda event: body is None or event.body == body)
+
+    def count(self, queue: Queue) -> int | None:
+        self.transport.count(queue)
+        return self.mailbox.take(Counted, lambda event: event.queue == queue.name).ready
 
     def answer(self, token: int) -> bytes:
         return self.mailbox.take(Answered, lambda event: event.token == token).body
@@ -307,6 +312,7 @@ class TransportContract:
         peer.publish(TASKS, b"kept")
         peer.transport.disconnect()
         consumer = peer.transport.consume(TASKS, 1)
+        peer.transport.count(TASKS)
         peer.transport.purge(TASKS)
         peer.transport.delete(TASKS)
         peer.transport.declare(TOPOLOGY)
@@ -317,6 +323,7 @@ class TransportContract:
         peer.connect().consume(TASKS)
         assert peer.delivered().body == b"kept"
         assert not peer.mailbox.left(Declared)
+        assert not peer.mailbox.left(Counted)
         assert not peer.mailbox.left(ConsumerLost)
 
     def test_a_stopped_transport_posts_nothing(self, peer: Peer) -> None:
@@ -599,6 +606,29 @@ class TransportContract:
         peer.transport.delete(STREAM)
         lost = other.mailbox.take(ConsumerLost)
         assert (lost.consumer, lost.missing) == (consumer, True)
+
+    # Counting, and looking without taking.
+
+    def test_what_waits_is_counted_and_what_is_held_is_not(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"1", b"2", b"3")
+        peer.consume(TASKS, prefetch=1)
+        peer.delivered()
+        assert peer.count(TASKS) == 2
+        assert peer.count(PARKED) == 0
+
+    def test_a_queue_that_is_not_there_is_told_apart_from_an_empty_one(self, peer: Peer) -> None:
+        assert peer.count(LATE) is None
+        assert peer.count(TASKS) == 0
+        assert not peer.mailbox.left(Disconnected)
+
+    def test_a_count_sees_what_was_purged_before_it(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"1", b"2")
+        peer.transport.purge(TASKS)
+        assert peer.count(TASKS) == 0
+
+    def test_a_stream_cannot_be_counted(self, peer: Peer) -> None:
+        with pytest.raises(BrokerArgumentError, match=STREAM.name):
+            peer.transport.count(STREAM)
 
     # Questions and answers.
 

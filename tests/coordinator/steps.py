@@ -150,6 +150,10 @@ class SteppedTransport:
         with self._steps.around("reject"):
             self._inner.reject(tag, requeue)
 
+    def count(self, queue: Queue) -> None:
+        with self._steps.around("count"):
+            self._inner.count(queue)
+
     def purge(self, queue: Queue) -> None:
         with self._steps.around("purge"):
             self._inner.purge(queue)
