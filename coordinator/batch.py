@@ -7,7 +7,7 @@ commit. If the transaction fails the batch is thrown away, and the broker delive
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.transport import AnswerTo, Delivered
@@ -66,8 +66,6 @@ from schemas.messages import (
     encode,
 )
 
-_log = logging.getLogger(__name__)
-
 POISON_ATTEMPTS = 3
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 MODEL_GONE = "model gone"
@@ -100,7 +98,13 @@ class _Arrived:
 
 
 class Batch:
-    """One transaction in the making."""
+    """One transaction in the making.
+
+    Attributes:
+        verdicts: Verdict to how often it was given.
+        lines: What to log after the commit: topic and text.
+        strays: How many messages took no update id.
+    """
 
     def __init__(self, desk: Desk, work: Work, state: State) -> None:
         self._desk = desk
@@ -109,6 +113,9 @@ class Batch:
         self.effects: list[Effect] = []
         self._next_task = state.run.next_task
         self.verdicts: dict[str, int] = {}
+        self.lines: list[tuple[str, str]] = []
+        self.strays = 0
+        self._routing_key = ""
 
     @property
     def closed(self) -> bool:
@@ -135,7 +142,15 @@ class Batch:
 
     def take_update(self, delivery: Delivered) -> None:
         """A message from the updates queue."""
-        self._receive(delivery)
+        self._take(delivery, lambda: self._receive(delivery))
+
+    def _take(self, delivery: Delivered, receive: Callable[[], None]) -> None:
+        """Receive a message; if it is no stray and was one before, the store learns it."""
+        strays, self._routing_key = self.strays, delivery.routing_key
+        receive()
+        size = len(delivery.body)
+        if self.strays == strays and self._work.has_strays_of(size):  # digests take a while
+            self._work.accept_stray(digest_of(delivery.body), self._desk.now)
         self.effects.append(Ack(delivery.tag))
 
     def _sender(self, delivery: Delivered) -> str | None:
@@ -197,7 +212,7 @@ class Batch:
             where = self._desk.spool.append(arrived.whole)
             self.effects.append(AddToSum(arrived.payload, verdict.weight))
         else:
-            self.effects.append(PublishRefused(arrived.copy, update.update_id))
+            self._keep_copy(arrived.copy, update.update_id)
         self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         self._work.insert_ledger_row(
             LedgerRow(
@@ -276,15 +291,19 @@ class Batch:
         self._work.record_stray(
             digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
         )
-        _log.warning("a message of %d bytes is refused: %s", len(body), stray.reason)
-        self.effects.append(PublishRefused(body, digest))
+        self.strays += 1
+        text = f"a message of {len(body)} bytes is refused: {stray.reason}"
+        self.lines.append(("refused", text))
+        self._keep_copy(body, digest)
+
+    def _keep_copy(self, body: bytes, message_id: str) -> None:
+        self.effects.append(PublishRefused(body, message_id, self._routing_key))
 
     # the control queue
 
     def take_control(self, delivery: Delivered) -> None:
         """A message from the control queue."""
-        self._receive_control(delivery, delivery.answer_to)
-        self.effects.append(Ack(delivery.tag))
+        self._take(delivery, lambda: self._receive_control(delivery, delivery.answer_to))
 
     def _receive_control(self, delivery: Delivered, asking: AnswerTo | None) -> None:
         body = delivery.body
@@ -335,12 +354,8 @@ class Batch:
         run = self.state.run
         self._refuse_newer(declined.incarnation)
         if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
-            _log.warning(
-                "worker %s gives task %s up: %s",
-                declined.worker_id,
-                declined.task_id[:8],
-                declined.reason,
-            )
+            who, what = declined.worker_id, declined.task_id[:8]
+            self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             if declined.reason.startswith(MODEL_GONE):
                 self.effects.append(LookAtModel())
@@ -377,11 +392,16 @@ class Batch:
 
     def take_parked(self, delivery: Delivered, attempts: int) -> None:
         """A message that the broker dead-lettered; `attempts` is how often it was taken up."""
-        self.effects.append(Ack(delivery.tag))
-        body = delivery.body
-        self._work.forget_parked(digest_of(body))
+        self._work.forget_parked(digest_of(delivery.body))
+        self._take(delivery, lambda: self._receive_parked(delivery, attempts))
+
+    def _receive_parked(self, delivery: Delivered, attempts: int) -> None:
+        body, why = delivery.body, delivery.death or "no reason given"
         if attempts > POISON_ATTEMPTS:
-            reason = f"taken up {POISON_ATTEMPTS} times, and each time the coordinator stopped"
+            reason = (
+                f"the broker gave it up ({why}); it was then taken up {POISON_ATTEMPTS} times, and "
+                "each time the coordinator stopped"
+            )
             self._record_stray(body, Stray("poison", reason))
             return
         try:
@@ -391,8 +411,7 @@ class Batch:
             return
         match message:
             case Task():
-                reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
-                self.advance(TaskDeclined(message.task_id, "", reason))
+                self.advance(TaskDeclined(message.task_id, "", f"the broker gave it up: {why}"))
             case Taken() | Declined() | Presence():
                 self._receive_control(delivery, None)
             case _:

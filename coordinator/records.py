@@ -130,6 +130,33 @@ class TaskRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StrayRow:
+    """Bytes that could not take an update id; the fields are those of table `strays`.
+
+    Attributes:
+        verdict: The newest, as is its reason: another program may see more in the same bytes.
+        claims: What they say of themselves (`worker_id`, `task_id`); and `accepted_at`, when the
+            same bytes came again and were no stray any more.
+        copies: How often they came again, and were refused again.
+        received_at: When they came first.
+    """
+
+    digest: str
+    verdict: str
+    reason: str
+    claims: Mapping[str, Any]
+    num_bytes: int
+    copies: int
+    received_at: float
+
+    @property
+    def accepted_at(self) -> float | None:
+        """When the same bytes were taken after all, None if they were not."""
+        at = self.claims.get("accepted_at")
+        return at if isinstance(at, float) else None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRow:
     """A worker that was seen; the fields are those of table `workers`.
 

@@ -7,6 +7,7 @@ loaded again; the same deliveries in the same order give the same ledger and the
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +26,22 @@ from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
 from coordinator.run import Closed, State
+from coordinator.saying import Sayings
 from coordinator.startup import OpenedState, restore_state
+from coordinator.store import Work
 from coordinator.versions import Versions
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Task, encode
 from settings import Settings
 
+_log = logging.getLogger(__name__)
+
 Arrival = tuple[Source, Delivered]
+
+STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can make
+WORKERS_KEPT = 100_000
+LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,8 @@ class RunWriter:
         self._now = now
         self._attempts: dict[str, int] = {}
         self._reopened = False
+        self._sayings = Sayings()
+        self._since_look = 0
         self._names = Names(settings.federation.name)
         self.state: State
         self.verdicts: dict[str, int]
@@ -174,6 +185,7 @@ class RunWriter:
 
     def transact(self, arrivals: deque[Arrival], due: bool, notes: Notes) -> list[Effect]:
         """One transaction, up to the close of a round; takes from `arrivals` what went in."""
+        before = len(arrivals)
         with self._store.transaction() as work:
             batch = Batch(self._desk(), work, self.state)
             if due:
@@ -185,9 +197,19 @@ class RunWriter:
             if notes.offset is not None:
                 version, offset = notes.offset
                 work.update_version(self.run_id, version, stream_offset=offset)
+            self._make_room(work, batch, before - len(arrivals))
             self._spool.sync()
         self._committed(batch)
         return batch.effects
+
+    def _make_room(self, work: Work, batch: Batch, taken: int) -> None:
+        """Keep what anyone can add rows to from growing for ever."""
+        if batch.strays:
+            work.trim_strays(STRAYS_KEPT)
+        self._since_look += taken
+        if self._since_look >= LOOK_EACH:
+            self._since_look = 0
+            work.trim_workers(WORKERS_KEPT)
 
     def _take(self, batch: Batch, source: Source, delivery: Delivered) -> None:
         match source:
@@ -202,6 +224,14 @@ class RunWriter:
         self.state = batch.state
         for verdict, count in batch.verdicts.items():
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
+        self._say(batch.lines)
+
+    def _say(self, lines: list[tuple[str, str]]) -> None:
+        now = self._now()
+        said = [self._sayings.add(topic, text, now) for topic, text in lines]
+        for line in (*self._sayings.overdue(now), *said):
+            if line is not None:
+                _log.warning("%s", line)
 
     def _desk(self) -> Desk:
         run = self.state.run
