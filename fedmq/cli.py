@@ -61,12 +61,19 @@ def _export() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., 
     return export.add_arguments, export.run, export.DESCRIPTION
 
 
+def _dead() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import dead
+
+    return dead.add_arguments, dead.run, dead.DESCRIPTION
+
+
 COMMANDS = {
     "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
     "coordinator": _Command("run the coordinator of a federation", _coordinator),
     "worker": _Command("run a worker: it trains on data that stay here", _worker),
     "status": _Command("how the coordinator's run stands", _status),
     "export": _Command("write a model version to a file", _export),
+    "dead": _Command("what was refused: look at it, send it again, delete it", _dead),
 }
 
 
