@@ -51,6 +51,7 @@ from coordinator.rows import KIND, write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
 from coordinator.store import Work
+from coordinator.uploads import Uploads
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of
 from schemas.errors import DecodeError, UnsupportedVersion
@@ -77,6 +78,7 @@ class Desk:
     """What a batch works with: the run's facts, and the spool.
 
     Attributes:
+        uploads: Those that are not complete.
         senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
@@ -84,6 +86,7 @@ class Desk:
     spool: Spool
     epoch: int
     now: float
+    uploads: Uploads
     senders_are_users: bool = False
 
 
@@ -252,26 +255,37 @@ class Batch:
             reason = f"no task {about.task_id} was offered in this run"
             self._record_stray(body, Stray("unknown task", reason, about.worker_id, about.task_id))
             return
+        admission = self._desk.uploads.add((about.update_id, about.payload_digest), self._desk.now)
+        for update_id, digest in admission.gone:
+            self._desk.spool.forget_upload(update_id, digest)
+        if not admission.taken:  # the worker is told that it is missing, and sends it again
+            text = f"a part of update {about.update_id[:8]} is not taken: too many are not complete"
+            self.lines.append(("uploads", text))
+            return
         self._desk.spool.store_part(
             about.update_id, about.payload_digest, about.index, part.payload
         )
 
+    def _forget_parts(self, update_id: str) -> None:
+        self._desk.uploads.forget(update_id)
+        self.effects.append(ForgetParts(update_id))
+
     def _close_upload(self, update: Update, body: bytes) -> None:
         """The end of an upload: its verdict if all parts are here, else the worker is told."""
         if self._is_copy(update):
-            self.effects.append(ForgetParts(update.update_id))
+            self._forget_parts(update.update_id)
             return
         fault = header_fault(update, self._desk.expected)
         if fault is not None or self._task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
-            self.effects.append(ForgetParts(update.update_id))
+            self._forget_parts(update.update_id)
             self._judge(_Arrived(update, b"", body, body), fault)
             return
         if self._missing(update.update_id, update.payload_digest):
             return  # no verdict: the worker asks what is missing, and sends it again
         parts = self._desk.spool.parts(update.update_id, update.payload_digest)
         payload = b"".join(parts[index].read_bytes() for index in sorted(parts))
-        self.effects.append(ForgetParts(update.update_id))
+        self._forget_parts(update.update_id)
         if digest_of(payload) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
             self._record_stray(body, Stray("malformed", reason, update.worker_id, update.task_id))

@@ -129,6 +129,19 @@ class Spool:
         """Delete the parts of an upload that has its verdict, or is given up."""
         shutil.rmtree(self._parts / update_id, ignore_errors=True)
 
+    def forget_upload(self, update_id: str, digest: str) -> None:
+        """Delete the parts of one upload, which is given up; its worker sends it again."""
+        shutil.rmtree(self._parts / update_id / digest, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other payloads of the update are there
+            (self._parts / update_id).rmdir()
+
+    def incomplete(self) -> list[tuple[tuple[str, str], float]]:
+        """The uploads that are not complete, and when a part was last added, in UTC seconds."""
+        return [
+            ((folder.parent.name, folder.name), folder.stat().st_mtime)
+            for folder in self._parts.glob("*/*")
+        ]
+
     def part_bytes(self) -> int:
         """Bytes that unfinished uploads take on disk."""
         return sum(path.stat().st_size for path in self._parts.rglob("*") if path.is_file())

@@ -29,6 +29,7 @@ from coordinator.run import Closed, State
 from coordinator.saying import Sayings
 from coordinator.startup import OpenedState, restore_state
 from coordinator.store import Work
+from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from schemas.digest import digest_of
 from schemas.layout import Layout
@@ -77,6 +78,7 @@ class RunWriter:
         self._attempts: dict[str, int] = {}
         self._reopened = False
         self._sayings = Sayings()
+        self._uploads: Uploads
         self._since_look = 0
         self._names = Names(settings.federation.name)
         self.state: State
@@ -112,6 +114,13 @@ class RunWriter:
         self._reopened = self.closed and row.state != "closed"
         self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
         self.versions.add_again(counted)
+        self._uploads = self._find_uploads(now)
+
+    def _find_uploads(self, now: float) -> Uploads:
+        """The uploads on disk; a clock that was ahead when they came makes none of them older."""
+        keep, size = self._settings.coordinator, max(1, self.layout.update_bytes)
+        known = ((upload, min(at, now)) for upload, at in self._spool.incomplete())
+        return Uploads(max(1, keep.uploads_bytes // size), keep.uploads_age_s, known)
 
     def _row(self) -> RunRow:
         with self._store.reading() as work:
@@ -186,6 +195,8 @@ class RunWriter:
     def transact(self, arrivals: deque[Arrival], due: bool, notes: Notes) -> list[Effect]:
         """One transaction, up to the close of a round; takes from `arrivals` what went in."""
         before = len(arrivals)
+        for upload in self._uploads.expire(self._now()):  # harmless at any moment
+            self._spool.forget_upload(*upload)
         with self._store.transaction() as work:
             batch = Batch(self._desk(), work, self.state)
             if due:
@@ -250,6 +261,7 @@ class RunWriter:
             self._spool,
             self._store.epoch,
             self._now(),
+            self._uploads,
             self._settings.coordinator.senders == "users",
         )
 

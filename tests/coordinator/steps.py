@@ -78,6 +78,7 @@ class Steps:
             (Spool, "sync"),
             (Spool, "store_part"),
             (Spool, "forget_parts"),
+            (Spool, "forget_upload"),
             (ModelFolder, "write"),
         ):
             monkeypatch.setattr(owner, method, self._watched(getattr(owner, method), method))
