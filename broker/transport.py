@@ -27,6 +27,7 @@ from typing import Protocol
 from broker.topology import Queue, Topology
 
 RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
+EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
 
 
@@ -42,8 +43,8 @@ class Outgoing:
         answerable: Ask for answers: each one is posted as `Answered` with this publish's token
             (direct reply-to: it needs no queue and no permission). Answers that come after the
             connection was lost are lost: ask again.
-        expires_s: Seconds after which a queue gives the message up when it comes to its head,
-            and dead-letters it ("expired"); 0 for never.
+        expires_s: Seconds, `EXPIRES_MAX_S` at most, after which a queue gives the message up when
+            it comes to its head, and dead-letters it ("expired"); 0 for never.
     """
 
     exchange: str

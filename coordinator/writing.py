@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.topology import Names
-from broker.transport import Delivered, Outgoing
+from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
 from coordinator.batch import Batch, Desk
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
@@ -42,6 +42,8 @@ Arrival = tuple[Source, Delivered]
 
 STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can make
 WORKERS_KEPT = 100_000
+TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
+TASK_LEAST_S = 3600.0
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
 
@@ -177,7 +179,17 @@ class RunWriter:
             base_version=None,
             time_s=self._now(),
         )
-        return Outgoing(self._names.task_exchange, self._names.task_key, encode(task), task_id)
+        return Outgoing(
+            self._names.task_exchange,
+            self._names.task_key,
+            encode(task),
+            task_id,
+            # Given up, it stays in the pool all the same: without an end those would pile up.
+            expires_s=self._task_life_s(),
+        )
+
+    def _task_life_s(self) -> float:
+        return min(max(TASK_LEAST_S, TASK_DEADLINES * self._policy.deadline_s), EXPIRES_MAX_S)
 
     def unpublished(self) -> list[str]:
         """Open tasks that the store does not know to be in the pool."""

@@ -10,6 +10,7 @@ import pytest
 from broker.errors import BrokerArgumentError
 from broker.topology import DELIVERY_LIMIT, Binding, Exchange, Names, Queue, Topology
 from broker.transport import (
+    EXPIRES_MAX_S,
     Answered,
     AnswerTo,
     Confirmed,
@@ -272,6 +273,12 @@ class TransportContract:
         bench.elapse(0.3)
         delivered = peer.delivered()
         assert (delivered.body, delivered.death) == (b"old", "expired")
+
+    def test_a_message_may_wait_for_as_long_as_is_said(self, peer: Peer) -> None:
+        message = Outgoing("", TASKS.name, b"patient", expires_s=EXPIRES_MAX_S)
+        assert isinstance(peer.outcome(peer.transport.publish(message)), Confirmed)
+        peer.consume(TASKS)
+        assert peer.delivered().body == b"patient"
 
     # Connections.
 
