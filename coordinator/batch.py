@@ -119,6 +119,7 @@ class Batch:
         self.lines: list[tuple[str, str]] = []
         self.strays = 0
         self._routing_key = ""
+        self._stray_sizes: dict[int, bool] = {}  # each is asked for once
 
     @property
     def closed(self) -> bool:
@@ -151,10 +152,15 @@ class Batch:
         """Receive a message; if it is no stray and was one before, the store learns it."""
         strays, self._routing_key = self.strays, delivery.routing_key
         receive()
-        size = len(delivery.body)
-        if self.strays == strays and self._work.has_strays_of(size):  # digests take a while
+        if self.strays == strays and self._may_have_been_stray(len(delivery.body)):
             self._work.accept_stray(digest_of(delivery.body), self._desk.now)
         self.effects.append(Ack(delivery.tag))
+
+    def _may_have_been_stray(self, num_bytes: int) -> bool:
+        """Whether it is worth the time to make a digest of so many bytes."""
+        if num_bytes not in self._stray_sizes:
+            self._stray_sizes[num_bytes] = self._work.has_strays_of(num_bytes)
+        return self._stray_sizes[num_bytes]
 
     def _sender(self, delivery: Delivered) -> str | None:
         return delivery.user_id if self._desk.senders_are_users else None
@@ -306,6 +312,7 @@ class Batch:
             digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
         )
         self.strays += 1
+        self._stray_sizes[len(body)] = True
         text = f"a message of {len(body)} bytes is refused: {stray.reason}"
         self.lines.append(("refused", text))
         self._keep_copy(body, digest)
