@@ -67,6 +67,8 @@ Fate = Keep | Drop | Send
 class _OnWay:
     delivered: Delivered
     fate: Keep | Send
+    exchange: str
+    routing_key: str
 
 
 class Look:
@@ -151,24 +153,30 @@ class Look:
         fate = self._fate(delivered)
         if isinstance(fate, Drop):
             self._settle(delivered.tag)
+        elif isinstance(fate, Send):
+            self._publish(_OnWay(delivered, fate, fate.exchange, fate.routing_key))
         else:
-            self._publish(_OnWay(delivered, fate))
+            self._keep(delivered)
         self._end_if_all_came()
 
+    def _keep(self, delivered: Delivered) -> None:
+        key = delivered.routing_key
+        exchange = "" if key == self._queue.name else self._exchange
+        self._publish(_OnWay(delivered, Keep(), exchange, key))
+
     def _publish(self, on_way: _OnWay) -> None:
-        delivered, fate = on_way.delivered, on_way.fate
-        exchange, key = self._exchange, delivered.routing_key
-        if isinstance(fate, Send):
-            exchange, key = fate.exchange, fate.routing_key
-        elif key == self._queue.name:  # it came over the default exchange
-            exchange = ""
-        message = Outgoing(exchange, key, delivered.body, delivered.message_id)
+        delivered = on_way.delivered
+        message = Outgoing(
+            on_way.exchange, on_way.routing_key, delivered.body, delivered.message_id
+        )
         self._on_way[self._transport.publish(message)] = on_way
 
     def _failed(self, on_way: _OnWay, reason: str) -> None:
         if isinstance(on_way.fate, Send):
             self.failures.append((on_way.fate.name, reason))
-            self._publish(_OnWay(on_way.delivered, Keep()))
+            self._keep(on_way.delivered)
+        elif on_way.exchange:  # it is gone, or not bound: better without its key than given back
+            self._publish(_OnWay(on_way.delivered, Keep(), "", self._queue.name))
         else:
             self.stuck += 1
 

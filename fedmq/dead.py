@@ -192,13 +192,13 @@ def requeue(arguments: argparse.Namespace) -> int:
                 return Keep()
             judged = judgements.of(letter)
             home = home_of(letter, names)
+            if judged.is_poison:  # so that each attempt is counted before it is decoded
+                home = (names.dead_exchange, letter.routing_key)
             if letter.digest not in found:
                 found[letter.digest] = words.requeued(letter, judged)
             if home is None:
                 homeless.add(letter.digest)
                 return Keep()
-            if judged.is_poison:  # so that each attempt is counted before it is decoded
-                home = (names.dead_exchange, home[1])
             return Send(*home, name=letter.digest)
 
         look = queues.look(choose)

@@ -255,6 +255,20 @@ class DeadQueuesContract:
         (left,) = broker.content(broker.names.refused_queue)
         assert (left.routing_key, left.message_id) == (name, "id")
 
+    def test_a_look_needs_no_exchange_to_lose_nothing(
+        self, broker: DeadBroker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bodies = [b"%d" % number for number in range(3)]
+        broker.fill(*bodies)
+        monkeypatch.setattr(Names, "refused_exchange", "fedmq.nowhere")
+        for _ in range(LOOKS):
+            with broker.looking() as queues:
+                look = queues.look(keep)
+                assert (look.taken, look.stuck) == (3, 0)
+        left = broker.content(broker.names.refused_queue)
+        assert [delivered.body for delivered in left] == bodies
+        assert not any(delivered.redelivered for delivered in left)
+
     def test_what_comes_meanwhile_is_kept(self, broker: DeadBroker) -> None:
         bodies = [b"%d" % number for number in range(2 * AHEAD)]
         broker.fill(*bodies)

@@ -328,6 +328,21 @@ def test_poison_is_judged_anew_and_may_end_three_more_processes_only(
         assert world.ready("refused") == 1
 
 
+def test_poison_that_says_nothing_of_itself_goes_back_to_be_taken_up_again(
+    make_world: MakeWorld, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    deadly = Deadly(monkeypatch, b"deadly")
+    worker = world.somebody()
+    worker.transport.publish(Outgoing(world.names.dead_exchange, "any", b"deadly"))
+    world.step()
+    assert world.strays() == {"poison": 1}
+    deadly.mended = True
+    assert command(world, "requeue", digest_of(b"deadly")[:12])[0] == 0
+    world.step()
+    assert world.strays() == {"malformed": 1}
+
+
 def test_a_control_message_goes_back_to_the_control_queue(
     make_world: MakeWorld, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
