@@ -26,6 +26,16 @@ def check_consume(queue: Queue, prefetch: int, offset: int | None) -> None:
         raise BrokerArgumentError(f"offset in {queue.name}: expected 0 or more, got {offset}")
 
 
+def check_count(queue: Queue) -> None:
+    """Check the argument of `Transport.count`.
+
+    Raises:
+        BrokerArgumentError: What is in a stream waits for nobody.
+    """
+    if queue.kind == "stream":
+        raise BrokerArgumentError(f"{queue.name} is a stream and cannot be counted: read it")
+
+
 def check_purge(queue: Queue) -> None:
     """Check the argument of `Transport.purge`.
 

@@ -139,6 +139,11 @@ class Names:
         return self._name("dead")
 
     @property
+    def refused_exchange(self) -> str:
+        """Topic exchange of copies of refused messages, keyed as the messages were."""
+        return self._name("refused")
+
+    @property
     def task_queue(self) -> Queue:
         """The pool: small tasks that any worker may take."""
         return Queue(self._name("tasks.pool"), "quorum", dead_letter_exchange=self.dead_exchange)
@@ -213,6 +218,7 @@ class Names:
                 Exchange(self.update_exchange, "topic"),
                 Exchange(self.control_exchange, "topic"),
                 Exchange(self.dead_exchange, "topic"),
+                Exchange(self.refused_exchange, "topic"),
             ),
             queues=(tasks, updates, control, self.parked_queue, self.refused_queue),
             bindings=(
@@ -220,5 +226,6 @@ class Names:
                 Binding(self.update_exchange, updates.name, "u.*.0.*"),
                 Binding(self.control_exchange, control.name, "c.#"),
                 Binding(self.dead_exchange, self.parked_queue.name, "#"),
+                Binding(self.refused_exchange, self.refused_queue.name, "#"),
             ),
         )

@@ -9,7 +9,8 @@ Rules of the file:
 - Publishes are persistent, mandatory and confirmed. There is no other kind, but for `answer`.
 - Consumers and deliveries belong to one connection. After `Disconnected` all of them are void:
   settling a void delivery does nothing, and the broker delivers the message again.
-- `declare`, `consume`, `purge` and `delete` do nothing while offline: call them on `Connected`.
+- `declare`, `consume`, `count`, `purge` and `delete` do nothing while offline: call them on
+  `Connected`.
 - `Doubtful` comes only while there is no connection: for every open publish right behind
   `Disconnected` or `Failed`, and for what is published offline. Publish again on `Connected`.
 
@@ -26,6 +27,7 @@ from typing import Protocol
 from broker.topology import Queue, Topology
 
 RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
+EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
 
 
@@ -41,8 +43,8 @@ class Outgoing:
         answerable: Ask for answers: each one is posted as `Answered` with this publish's token
             (direct reply-to: it needs no queue and no permission). Answers that come after the
             connection was lost are lost: ask again.
-        expires_s: Seconds after which a queue gives the message up when it comes to its head,
-            and dead-letters it ("expired"); 0 for never.
+        expires_s: Seconds, `EXPIRES_MAX_S` at most, after which a queue gives the message up when
+            it comes to its head, and dead-letters it ("expired"); 0 for never.
     """
 
     exchange: str
@@ -181,6 +183,20 @@ class ConsumerLost:
     missing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What `count` found.
+
+    Attributes:
+        queue: The queue's name.
+        ready: Messages that wait in it, unsettled deliveries not counted; None if there is no
+            such queue.
+    """
+
+    queue: str
+    ready: int | None
+
+
 Event = (
     Connected
     | Disconnected
@@ -194,6 +210,7 @@ Event = (
     | Delivered
     | Consuming
     | ConsumerLost
+    | Counted
 )
 
 Post = Callable[[Event], None]
@@ -263,6 +280,16 @@ class Transport(Protocol):
 
         A message given back more than `DELIVERY_LIMIT` times, by this or by lost connections, is
         dead-lettered ("delivery_limit"). In a stream this is the same as `ack`.
+        """
+        ...
+
+    def count(self, queue: Queue) -> None:
+        """Ask how many messages wait in a queue: `Counted` follows.
+
+        What was declared, purged or deleted before has been done by then.
+
+        Raises:
+            BrokerArgumentError: The queue is a stream.
         """
         ...
 

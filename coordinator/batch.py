@@ -7,7 +7,7 @@ commit. If the transaction fails the batch is thrown away, and the broker delive
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.transport import AnswerTo, Delivered
@@ -51,6 +51,7 @@ from coordinator.rows import KIND, write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
 from coordinator.store import Work
+from coordinator.uploads import Uploads
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of
 from schemas.errors import DecodeError, UnsupportedVersion
@@ -66,8 +67,6 @@ from schemas.messages import (
     encode,
 )
 
-_log = logging.getLogger(__name__)
-
 POISON_ATTEMPTS = 3
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 MODEL_GONE = "model gone"
@@ -79,6 +78,7 @@ class Desk:
     """What a batch works with: the run's facts, and the spool.
 
     Attributes:
+        uploads: Those that are not complete.
         senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
@@ -86,6 +86,7 @@ class Desk:
     spool: Spool
     epoch: int
     now: float
+    uploads: Uploads
     senders_are_users: bool = False
 
 
@@ -100,7 +101,13 @@ class _Arrived:
 
 
 class Batch:
-    """One transaction in the making."""
+    """One transaction in the making.
+
+    Attributes:
+        verdicts: Verdict to how often it was given.
+        lines: What to log after the commit: topic and text.
+        strays: How many messages took no update id.
+    """
 
     def __init__(self, desk: Desk, work: Work, state: State) -> None:
         self._desk = desk
@@ -109,6 +116,10 @@ class Batch:
         self.effects: list[Effect] = []
         self._next_task = state.run.next_task
         self.verdicts: dict[str, int] = {}
+        self.lines: list[tuple[str, str]] = []
+        self.strays = 0
+        self._routing_key = ""
+        self._stray_sizes: dict[int, bool] = {}  # each is asked for once
 
     @property
     def closed(self) -> bool:
@@ -135,8 +146,21 @@ class Batch:
 
     def take_update(self, delivery: Delivered) -> None:
         """A message from the updates queue."""
-        self._receive(delivery)
+        self._take(delivery, lambda: self._receive(delivery))
+
+    def _take(self, delivery: Delivered, receive: Callable[[], None]) -> None:
+        """Receive a message; if it is no stray and was one before, the store learns it."""
+        strays, self._routing_key = self.strays, delivery.routing_key
+        receive()
+        if self.strays == strays and self._may_have_been_stray(len(delivery.body)):
+            self._work.accept_stray(digest_of(delivery.body), self._desk.now)
         self.effects.append(Ack(delivery.tag))
+
+    def _may_have_been_stray(self, num_bytes: int) -> bool:
+        """Whether it is worth the time to make a digest of so many bytes."""
+        if num_bytes not in self._stray_sizes:
+            self._stray_sizes[num_bytes] = self._work.has_strays_of(num_bytes)
+        return self._stray_sizes[num_bytes]
 
     def _sender(self, delivery: Delivered) -> str | None:
         return delivery.user_id if self._desk.senders_are_users else None
@@ -197,7 +221,7 @@ class Batch:
             where = self._desk.spool.append(arrived.whole)
             self.effects.append(AddToSum(arrived.payload, verdict.weight))
         else:
-            self.effects.append(PublishRefused(arrived.copy, update.update_id))
+            self._keep_copy(arrived.copy, update.update_id)
         self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         self._work.insert_ledger_row(
             LedgerRow(
@@ -237,25 +261,36 @@ class Batch:
             reason = f"no task {about.task_id} was offered in this run"
             self._record_stray(body, Stray("unknown task", reason, about.worker_id, about.task_id))
             return
+        admission = self._desk.uploads.add((about.update_id, about.payload_digest), self._desk.now)
+        for update_id, digest in admission.gone:
+            self._desk.spool.forget_upload(update_id, digest)
+        if not admission.taken:  # the worker is told that it is missing, and sends it again
+            text = f"a part of update {about.update_id[:8]} is not taken: too many are not complete"
+            self.lines.append(("uploads", text))
+            return
         self._desk.spool.store_part(
             about.update_id, about.payload_digest, about.index, part.payload
         )
 
+    def _forget_parts(self, update_id: str) -> None:
+        self._desk.uploads.forget(update_id)
+        self.effects.append(ForgetParts(update_id))
+
     def _close_upload(self, update: Update, body: bytes) -> None:
         """The end of an upload: its verdict if all parts are here, else the worker is told."""
         if self._is_copy(update):
-            self.effects.append(ForgetParts(update.update_id))
+            self._forget_parts(update.update_id)
             return
         fault = header_fault(update, self._desk.expected)
         if fault is not None or self._task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
-            self.effects.append(ForgetParts(update.update_id))
+            self._forget_parts(update.update_id)
             self._judge(_Arrived(update, b"", body, body), fault)
             return
         if self._missing(update.update_id, update.payload_digest):
             return  # no verdict: the worker asks what is missing, and sends it again
         payload = self._upload(update)
-        self.effects.append(ForgetParts(update.update_id))
+        self._forget_parts(update.update_id)
         if digest_of(payload) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
             self._record_stray(body, Stray("malformed", reason, update.worker_id, update.task_id))
@@ -280,15 +315,20 @@ class Batch:
         self._work.record_stray(
             digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
         )
-        _log.warning("a message of %d bytes is refused: %s", len(body), stray.reason)
-        self.effects.append(PublishRefused(body, digest))
+        self.strays += 1
+        self._stray_sizes[len(body)] = True
+        text = f"a message of {len(body)} bytes is refused: {stray.reason}"
+        self.lines.append(("refused", text))
+        self._keep_copy(body, digest)
+
+    def _keep_copy(self, body: bytes, message_id: str) -> None:
+        self.effects.append(PublishRefused(body, message_id, self._routing_key))
 
     # the control queue
 
     def take_control(self, delivery: Delivered) -> None:
         """A message from the control queue."""
-        self._receive_control(delivery, delivery.answer_to)
-        self.effects.append(Ack(delivery.tag))
+        self._take(delivery, lambda: self._receive_control(delivery, delivery.answer_to))
 
     def _receive_control(self, delivery: Delivered, asking: AnswerTo | None) -> None:
         body = delivery.body
@@ -339,12 +379,8 @@ class Batch:
         run = self.state.run
         self._refuse_newer(declined.incarnation)
         if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
-            _log.warning(
-                "worker %s gives task %s up: %s",
-                declined.worker_id,
-                declined.task_id[:8],
-                declined.reason,
-            )
+            who, what = declined.worker_id, declined.task_id[:8]
+            self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             if declined.reason.startswith(MODEL_GONE):
                 self.effects.append(LookAtModel())
@@ -381,11 +417,16 @@ class Batch:
 
     def take_parked(self, delivery: Delivered, attempts: int) -> None:
         """A message that the broker dead-lettered; `attempts` is how often it was taken up."""
-        self.effects.append(Ack(delivery.tag))
-        body = delivery.body
-        self._work.forget_parked(digest_of(body))
+        self._work.forget_parked(digest_of(delivery.body))
+        self._take(delivery, lambda: self._receive_parked(delivery, attempts))
+
+    def _receive_parked(self, delivery: Delivered, attempts: int) -> None:
+        body, why = delivery.body, delivery.death or "no reason given"
         if attempts > POISON_ATTEMPTS:
-            reason = f"taken up {POISON_ATTEMPTS} times, and each time the coordinator stopped"
+            reason = (
+                f"the broker gave it up ({why}); it was then taken up {POISON_ATTEMPTS} times, and "
+                "each time the coordinator stopped"
+            )
             self._record_stray(body, Stray("poison", reason))
             return
         try:
@@ -395,8 +436,7 @@ class Batch:
             return
         match message:
             case Task():
-                reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
-                self.advance(TaskDeclined(message.task_id, "", reason))
+                self.advance(TaskDeclined(message.task_id, "", f"the broker gave it up: {why}"))
             case Taken() | Declined() | Presence():
                 self._receive_control(delivery, None)
             case _:

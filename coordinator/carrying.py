@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from broker.topology import Names
-from broker.transport import Outgoing, Transport
+from broker.transport import Transport
 from coordinator.connection import Connection
 from coordinator.effects import (
     Ack,
@@ -58,8 +58,7 @@ class Effects:
             case PublishTask():
                 self._connection.publish_task(effect.task_id)
             case PublishRefused():
-                name = self._names.refused_queue.name
-                self._transport.publish(Outgoing("", name, effect.body, effect.message_id))
+                self._connection.publish_copy(effect.body, effect.message_id, effect.routing_key)
             case AnswerStart():
                 self._telling.start(effect)
             case AnswerUnwanted():

@@ -28,6 +28,7 @@ from broker.transport import (
     Returned,
     Transport,
 )
+from coordinator.copies import CopyOutlet
 from coordinator.modelstream import ModelStream, ModelVersion
 from coordinator.offering import TaskOutlet
 
@@ -101,6 +102,7 @@ class Connection:
         self._on_ready = on_ready
         self._stream = ModelStream(transport, now, self._model_ready)
         self._tasks = TaskOutlet(transport, content.message_of)
+        self._copies = CopyOutlet(transport, names.refused_exchange)
         self._consumers: dict[int, Source] = {}
         self._offset: tuple[int, int] | None = None
         self._redeclare = self._tidied = False
@@ -126,6 +128,10 @@ class Connection:
         """Publish the next version."""
         self._stream.publish(version)
 
+    def publish_copy(self, body: bytes, message_id: str, routing_key: str) -> None:
+        """Publish a copy of a refused message for people, if there is room for it."""
+        self._copies.publish(body, message_id, routing_key)
+
     def look_at_model(self) -> None:
         """A worker did not find the model: look whether it is there."""
         self._stream.doubt()
@@ -144,6 +150,8 @@ class Connection:
             case _ if self._stream.handle(event):
                 if self._stream.lost:
                     self._retry_later(redeclare=True)
+            case _ if self._copies.handle(event):
+                pass
             case Confirmed() | Returned() | Refused() | Doubtful():
                 if self._tasks.handle(event):
                     self._retry_later(redeclare=isinstance(event, Returned))
@@ -153,12 +161,13 @@ class Connection:
                 del self._consumers[event.consumer]
                 self._retry_later(redeclare=True)
             case _:
-                pass  # confirms of what needs none: diagnostic copies
+                pass
 
     def forget(self) -> None:
         """There is no connection: nothing that was known of it holds."""
         self._consumers.clear()
         self._tasks.disconnected()
+        self._copies.disconnected()
         self._stream.disconnected()
         self._redeclare = self._tidied = False
         self._retry_at = None

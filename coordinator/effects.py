@@ -33,10 +33,15 @@ class PublishTask:
 
 @dataclass(frozen=True, slots=True)
 class PublishRefused:
-    """Keep a copy of a refused message for people to look at."""
+    """Keep a copy of a refused message for people to look at.
+
+    Attributes:
+        routing_key: The one that it came with.
+    """
 
     body: bytes
     message_id: str
+    routing_key: str
 
 
 @dataclass(frozen=True, slots=True)

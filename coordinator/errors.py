@@ -7,7 +7,8 @@ CoordinatorError
 │   ├── Fenced        another process took over (start as a standby)
 │   └── Restored      messages are newer than the store (start with --restored)
 ├── RunError          the run cannot start with these settings (change them, or --new-run)
-└── BrokerRefused     the broker refuses us for good (password, permissions)
+├── BrokerRefused     the broker refuses us for good (password, permissions)
+└── BrokerAway        a command cannot reach the broker, or what it needs there (try again)
 """
 
 
@@ -53,3 +54,7 @@ class RunError(CoordinatorError):
 
 class BrokerRefused(CoordinatorError):
     """The broker refuses the coordinator, and trying again cannot mend it."""
+
+
+class BrokerAway(CoordinatorError):
+    """A command that needs the broker does not reach it, or not what it needs there."""

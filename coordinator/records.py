@@ -98,23 +98,6 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class StrayRow:
-    """A message that took no update id; the fields are those of table `strays`.
-
-    Attributes:
-        claims: Which worker and task it says it is of, "" where it says nothing. Nobody checked.
-    """
-
-    digest: str
-    verdict: str
-    reason: str
-    claims: Mapping[str, str]
-    num_bytes: int
-    copies: int
-    received_at: float
-
-
-@dataclass(frozen=True, slots=True)
 class TaskRow:
     """A task; the fields are those of table `tasks`."""
 
@@ -144,6 +127,33 @@ class TaskRow:
             self.lease_end,
             replaces=self.replaces,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StrayRow:
+    """Bytes that could not take an update id; the fields are those of table `strays`.
+
+    Attributes:
+        verdict: The newest, as is its reason: another program may see more in the same bytes.
+        claims: What they say of themselves (`worker_id`, `task_id`); and `accepted_at`, when the
+            same bytes came again and were no stray any more.
+        copies: How often they came again, and were refused again.
+        received_at: When they came first.
+    """
+
+    digest: str
+    verdict: str
+    reason: str
+    claims: Mapping[str, Any]
+    num_bytes: int
+    copies: int
+    received_at: float
+
+    @property
+    def accepted_at(self) -> float | None:
+        """When the same bytes were taken after all, None if they were not."""
+        at = self.claims.get("accepted_at")
+        return at if isinstance(at, float) else None
 
 
 @dataclass(frozen=True, slots=True)

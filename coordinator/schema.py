@@ -8,6 +8,7 @@
 | tasks | a task, from offer to end | before it is published |
 | ledger | an update: its one verdict, its place in the spool | before its delivery is acked |
 | strays | bytes that could not take an update id, by their digest | before they are acked |
+| dropped | how many rows of other tables gave way to newer ones | in the same transaction |
 | parked | a message the broker gave up on: how often it was tried | before it is decoded |
 | workers | a worker that was seen | with what it said |
 
@@ -160,6 +161,15 @@ strays = Table(
     Column("num_bytes", Integer, nullable=False),
     Column("copies", Integer, nullable=False),
     Column("received_at", Float, nullable=False),
+    Index("strays_by_size", "num_bytes"),
+)
+
+dropped = Table(
+    "dropped",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("about", String, primary_key=True),
+    Column("rows", Integer, nullable=False),
 )
 
 parked = Table(

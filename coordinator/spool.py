@@ -141,6 +141,20 @@ class Spool:
         """Delete the parts of an upload that has its verdict, or is given up."""
         remove_tree(self._disk, self._parts / update_id)
 
+    def forget_upload(self, update_id: str, digest: str) -> None:
+        """Delete the parts of one upload, which is given up; its worker sends it again."""
+        remove_tree(self._disk, self._parts / update_id / digest)
+        with contextlib.suppress(OSError):  # other payloads of the update are there
+            self._disk.remove_folder(self._parts / update_id)
+
+    def incomplete(self) -> list[tuple[tuple[str, str], float]]:
+        """The uploads that are not complete, and when a part was last added, in UTC seconds."""
+        return [
+            ((update_id, digest), self._disk.touched_ns(self._parts / update_id / digest) / 1e9)
+            for update_id in self._disk.names(self._parts)
+            for digest in self._disk.names(self._parts / update_id)
+        ]
+
     def forget_all_parts(self) -> None:
         """Delete the parts of all uploads: none of them can be answered any more."""
         for update_id in self._disk.names(self._parts):

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     Engine,
     Table,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     func,
     inspect,
     select,
+    true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -32,7 +34,7 @@ from sqlalchemy.exc import DatabaseError
 from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
-from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow, WorkerRow
+from coordinator.records import LedgerRow, RunRow, StrayRow, TaskRow, VersionRow, WorkerRow
 from disk import OS_DISK, Disk
 
 _RowT = TypeVar("_RowT")
@@ -67,6 +69,9 @@ class Store:
                 if not inspect(connection).get_table_names():
                     _make(connection, federation, now)
                 _check(connection, path, federation)
+                # Added since the first stores were made. Only this one: a store without its ledger
+                # is damaged, and must not be given an empty one.
+                schema.dropped.create(connection, checkfirst=True)
             store._write_ahead()
             disk.sync_folder(path.parent)  # or the file may be gone with all that it holds
         return store
@@ -438,7 +443,11 @@ class Work:
         num_bytes: int,
         now: float,
     ) -> None:
-        """Record bytes that could not take an update id, under their digest; or a copy of them."""
+        """Record bytes that could not take an update id, under their digest; or a copy of them.
+
+        Of bytes that were refused before it is the newest verdict that stands: unlike an update's
+        it reserves nothing, and a newer program may see more in them.
+        """
         first = insert(schema.strays).values(
             digest=digest,
             verdict=verdict,
@@ -448,15 +457,77 @@ class Work:
             copies=0,
             received_at=now,
         )
+        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims)}
         query = first.on_conflict_do_update(
-            index_elements=["digest"], set_={"copies": schema.strays.c.copies + 1}
+            index_elements=["digest"], set_={**newest, "copies": schema.strays.c.copies + 1}
         )
         self._connection.execute(query)
 
-    def count_strays(self) -> dict[str, int]:
-        """How many refused messages that took no update id there are, by verdict."""
+    def stray(self, digest: str) -> StrayRow | None:
+        """The row of bytes that could not take an update id."""
+        return self._row(StrayRow, select(schema.strays).where(schema.strays.c.digest == digest))
+
+    def has_strays_of(self, num_bytes: int) -> bool:
+        """Whether bytes of this length were ever refused without an id."""
         table = schema.strays
-        query = select(table.c.verdict, func.count()).group_by(table.c.verdict)
+        query = select(table.c.num_bytes).where(table.c.num_bytes == num_bytes).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def accept_stray(self, digest: str, now: float) -> None:
+        """Note that bytes came and were no stray, if they were one before."""
+        row = self.stray(digest)
+        if row is not None and row.accepted_at is None:
+            query = update(schema.strays).where(schema.strays.c.digest == digest)
+            self._connection.execute(query.values(claims={**row.claims, "accepted_at": now}))
+
+    def trim_strays(self, keep: int) -> None:
+        """Let all but the newest rows of `strays` go; that they were there is still counted."""
+        table = schema.strays
+        oldest = self._oldest(table.c.digest, table.c.received_at, keep)
+        if oldest is None:
+            return
+        gone = table.c.digest.in_(oldest)
+        counted = self._verdicts_of_strays(gone)
+        self._connection.execute(delete(table).where(gone))
+        for verdict, rows in counted.items():
+            self._drop("stray", verdict, rows)
+
+    def count_strays(self) -> dict[str, int]:
+        """How many refused messages that took no update id there are, by verdict.
+
+        Those that came again and were taken are not among them.
+        """
+        counted = self._verdicts_of_strays(true())
+        for verdict, rows in self.dropped("stray").items():
+            counted[verdict] = counted.get(verdict, 0) + rows
+        return counted
+
+    def _verdicts_of_strays(self, which: ColumnElement[bool]) -> dict[str, int]:
+        table = schema.strays
+        open_ones = table.c.claims["accepted_at"].as_float().is_(None)
+        query = select(table.c.verdict, func.count()).where(which, open_ones)
+        rows = self._connection.execute(query.group_by(table.c.verdict))
+        return {row[0]: row[1] for row in rows}
+
+    def _oldest(self, name: Any, age: Any, keep: int) -> Any:
+        """The rows of a table above the newest `keep`, None if there are none."""
+        count: int = self._connection.execute(select(func.count(name))).scalar_one()
+        return select(name).order_by(age, name).limit(count - keep) if count > keep else None
+
+    def _drop(self, kind: str, about: str, rows: int) -> None:
+        first = insert(schema.dropped).values(kind=kind, about=about, rows=rows)
+        table = schema.dropped
+        query = first.on_conflict_do_update(
+            index_elements=["kind", "about"], set_={"rows": table.c.rows + rows}
+        )
+        self._connection.execute(query)
+
+    def dropped(self, kind: str) -> dict[str, int]:
+        """How many rows gave way to newer ones: "stray" by verdict, "worker" under ""."""
+        table = schema.dropped
+        if not inspect(self._connection).has_table(table.name):
+            return {}  # a store that an earlier program made, and no coordinator opened since
+        query = select(table.c.about, table.c.rows).where(table.c.kind == kind)
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
     def attempt_parked(self, digest: str) -> int:
@@ -499,6 +570,14 @@ class Work:
         first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
         query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
         self._connection.execute(query)
+
+    def trim_workers(self, keep: int) -> None:
+        """Let the workers go that were not seen for longest, all but so many."""
+        table = schema.workers
+        oldest = self._oldest(table.c.worker_id, table.c.last_seen, keep)
+        if oldest is not None:
+            gone = delete(table).where(table.c.worker_id.in_(oldest))
+            self._drop("worker", "", self._connection.execute(gone).rowcount)
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""

@@ -7,6 +7,7 @@ loaded again; the same deliveries in the same order give the same ledger and the
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.topology import Names
-from broker.transport import Delivered, Outgoing
+from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
 from coordinator.batch import Batch, Desk
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
@@ -25,14 +26,25 @@ from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
 from coordinator.run import Closed, State
+from coordinator.saying import Sayings
 from coordinator.startup import OpenedState, restore_state
+from coordinator.store import Work
+from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Task, encode
 from settings import Settings
 
+_log = logging.getLogger(__name__)
+
 Arrival = tuple[Source, Delivered]
+
+STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can make
+WORKERS_KEPT = 100_000
+TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
+TASK_LEAST_S = 3600.0
+LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,9 @@ class RunWriter:
         self._now = now
         self._attempts: dict[str, int] = {}
         self._reopened = False
+        self._sayings = Sayings()
+        self._uploads: Uploads
+        self._since_look = 0
         self._names = Names(settings.federation.name)
         self.state: State
         self.verdicts: dict[str, int]
@@ -101,6 +116,13 @@ class RunWriter:
         self._reopened = self.closed and row.state != "closed"
         self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
         self.versions.add_again(counted)
+        self._uploads = self._find_uploads(now)
+
+    def _find_uploads(self, now: float) -> Uploads:
+        """The uploads on disk; a clock that was ahead when they came makes none of them older."""
+        keep, size = self._settings.coordinator, max(1, self.layout.update_bytes)
+        known = ((upload, min(at, now)) for upload, at in self._spool.incomplete())
+        return Uploads(max(1, keep.uploads_bytes // size), keep.uploads_age_s, known)
 
     def prove_disk(self, num_bytes: int) -> None:
         """Write as much as a message takes, and commit a row: does the disk take it again?
@@ -168,7 +190,17 @@ class RunWriter:
             base_version=None,
             time_s=self._now(),
         )
-        return Outgoing(self._names.task_exchange, self._names.task_key, encode(task), task_id)
+        return Outgoing(
+            self._names.task_exchange,
+            self._names.task_key,
+            encode(task),
+            task_id,
+            # Given up, it stays in the pool all the same: without an end those would pile up.
+            expires_s=self._task_life_s(),
+        )
+
+    def _task_life_s(self) -> float:
+        return min(max(TASK_LEAST_S, TASK_DEADLINES * self._policy.deadline_s), EXPIRES_MAX_S)
 
     def unpublished(self) -> list[str]:
         """Open tasks that the store does not know to be in the pool."""
@@ -185,6 +217,9 @@ class RunWriter:
 
     def transact(self, arrivals: deque[Arrival], due: bool, notes: Notes) -> list[Effect]:
         """One transaction, up to the close of a round; takes from `arrivals` what went in."""
+        before = len(arrivals)
+        for upload in self._uploads.expire(self._now()):  # harmless at any moment
+            self._spool.forget_upload(*upload)
         with self._store.transaction() as work:
             batch = Batch(self._desk(), work, self.state)
             if due:
@@ -196,9 +231,19 @@ class RunWriter:
             if notes.offset is not None:
                 version, offset = notes.offset
                 work.update_version(self.run_id, version, stream_offset=offset)
+            self._make_room(work, batch, before - len(arrivals))
             self._spool.sync()
         self._committed(batch)
         return batch.effects
+
+    def _make_room(self, work: Work, batch: Batch, taken: int) -> None:
+        """Keep what anyone can add rows to from growing for ever."""
+        if batch.strays:
+            work.trim_strays(STRAYS_KEPT)
+        self._since_look += taken
+        if self._since_look >= LOOK_EACH:
+            self._since_look = 0
+            work.trim_workers(WORKERS_KEPT)
 
     def _take(self, batch: Batch, source: Source, delivery: Delivered) -> None:
         match source:
@@ -213,6 +258,14 @@ class RunWriter:
         self.state = batch.state
         for verdict, count in batch.verdicts.items():
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
+        self._say(batch.lines)
+
+    def _say(self, lines: list[tuple[str, str]]) -> None:
+        now = self._now()
+        said = [self._sayings.add(topic, text, now) for topic, text in lines]
+        for line in (*self._sayings.overdue(now), *said):
+            if line is not None:
+                _log.warning("%s", line)
 
     def _desk(self) -> Desk:
         run = self.state.run
@@ -231,6 +284,7 @@ class RunWriter:
             self._spool,
             self._store.epoch,
             self._now(),
+            self._uploads,
             self._settings.coordinator.senders == "users",
         )
 

@@ -79,6 +79,12 @@ def _replay() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., 
     return replay.add_arguments, replay.run, replay.DESCRIPTION
 
 
+def _dead() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import dead
+
+    return dead.add_arguments, dead.run, dead.DESCRIPTION
+
+
 COMMANDS = {
     "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
     "coordinator": _Command("run the coordinator of a federation", _coordinator),
@@ -88,6 +94,7 @@ COMMANDS = {
     "explain": _Command("why an update, a task, a worker or a round was not counted", _explain),
     "replay": _Command("make model versions again, and compare them", _replay),
     "export": _Command("write a model version to a file", _export),
+    "dead": _Command("what was refused: look at it, send it again, delete it", _dead),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from fedmq.cli import COMMANDS, DESCRIPTION
 from settings.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
@@ -57,13 +58,29 @@ def _command(name: str) -> str:
     add_arguments, _, description = COMMANDS[name].load()
     parser = argparse.ArgumentParser(prog=f"fedmq {name}", add_help=False)
     add_arguments(parser)
-    rows = "".join(_rows(parser))
-    return f"\n## fedmq {name}\n\n{description}\n\n| argument | meaning |\n|---|---|\n{rows}"
+    # argparse offers no other way to list what was added to a parser.
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return f"\n## fedmq {name}\n\n{description}\n" + "".join(_subcommands(name, action))
+    return f"\n## fedmq {name}\n\n{description}\n{_table(parser)}"
+
+
+def _subcommands(name: str, action: argparse._SubParsersAction[Any]) -> Iterator[str]:
+    meanings = {choice.dest: choice.help for choice in action._choices_actions}
+    for word, parser in action.choices.items():
+        meaning = str(meanings[word])
+        text = f"{meaning[0].upper()}{meaning[1:]}."
+        yield f"\n### fedmq {name} {word}\n\n{text}\n{_table(parser)}"
+
+
+def _table(parser: argparse.ArgumentParser) -> str:
+    return f"\n| argument | meaning |\n|---|---|\n{''.join(_rows(parser))}"
 
 
 def _rows(parser: argparse.ArgumentParser) -> Iterator[str]:
-    # argparse offers no other way to list what was added to a parser.
     for action in parser._actions:
+        if action.dest == "help":
+            continue
         names = ", ".join(action.option_strings)
         value = _value(action) if action.nargs != 0 else ""
         shown = f"{names} {value}".strip()

@@ -51,6 +51,28 @@ class CoordinatorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
             free="it is about disk space",
         ),
     ] = 1
+    uploads_age_s: Annotated[
+        float,
+        about(
+            "After how long the parts of an upload that nobody added to are forgotten; its worker "
+            "is told, and sends it again.",
+            kind="duration",
+            at_least=60.0,
+            at_most=YEAR_S,
+            free="it is about disk space",
+        ),
+    ] = field(default=3 * DAY_S, name="uploads_age")
+    uploads_bytes: Annotated[
+        int,
+        about(
+            "What all uploads that are not complete may take on disk together; one always may. "
+            "When it is full, further ones are not taken yet, and their workers send them again.",
+            kind="size",
+            at_least=_MIB,
+            at_most=_TIB,
+            free="it is about disk space",
+        ),
+    ] = 64 * 1024 * _MIB
     senders: Annotated[
         Literal["any", "users"],
         about(

@@ -18,7 +18,7 @@ import itertools
 import os
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,15 +94,20 @@ def _cut_power(node: Node, rng: random.Random) -> None:
 
 
 class Platter:
-    """What one machine's disk holds. Paths are absolute."""
+    """What one machine's disk holds. Paths are absolute.
 
-    def __init__(self) -> None:
+    Args:
+        clock: UTC seconds, which files are stamped with.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
         self.root = _FolderNode()
+        self._clock = clock
         self._ticks = itertools.count(1)
 
     def tick(self) -> int:
-        """The disk's clock: later is larger."""
-        return next(self._ticks)
+        """The disk's time in nanoseconds: later is larger."""
+        return int(self._clock() * 1e9) + next(self._ticks)
 
     def find(self, path: Path) -> Node | None:
         """What is at a path."""

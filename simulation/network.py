@@ -218,6 +218,11 @@ class Link:
         if self._passes("reject"):
             self.inner.reject(tag, requeue)
 
+    def count(self, queue: Queue) -> None:
+        """See `Transport.count`."""
+        if self._passes("count"):
+            self.inner.count(queue)
+
     def purge(self, queue: Queue) -> None:
         """See `Transport.purge`."""
         if self._passes("purge"):

@@ -90,7 +90,7 @@ class Process:
     def __init__(self, name: str, site: Site) -> None:
         self.name = name
         self.site = site
-        self.platter = Platter()
+        self.platter = Platter(lambda: EPOCH_S + site.time.now)
         self.mishaps = Mishaps()
         self.link: Link | None = None
         self.frozen = self.full = self.power_fails = False

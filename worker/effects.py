@@ -335,7 +335,7 @@ class Effects:
                 return self._delivered(happening)
             case wire.ConsumerLost(consumer, reason):
                 return self._consumer_lost(consumer, reason)
-            case wire.Failed() | wire.Declared() | wire.Consuming():
+            case wire.Failed() | wire.Declared() | wire.Consuming() | wire.Counted():
                 return ()
             case Moved() | Finished() | Broken():
                 return self._reported(happening)

@@ -74,6 +74,10 @@ class Store:
         queues = (queue for queue in self._queues.values() if isinstance(queue, QuorumQueue))
         return any(queue.holds(message_id) for queue in queues)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a queue or stream of that name."""
+        return name in self._queues
+
     def purge(self, name: str) -> None:
         """Forget what is ready in a queue."""
         queue = self._queues.get(name)

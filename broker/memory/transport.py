@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from broker.arguments import check_consume, check_purge
+from broker.arguments import check_consume, check_count, check_purge
 from broker.memory.broker import MemoryBroker
 from broker.memory.client import Client, Schedule
 from broker.topology import Queue, Topology
-from broker.transport import AnswerTo, Doubtful, Outgoing, Post
+from broker.transport import AnswerTo, Counted, Doubtful, Outgoing, Post
 
 
 class MemoryTransport:
@@ -96,6 +96,15 @@ class MemoryTransport:
         """See `Transport.reject`."""
         with self._broker.working():
             self._broker.store.reject(self.client, tag, requeue)
+
+    def count(self, queue: Queue) -> None:
+        """See `Transport.count`."""
+        check_count(queue)
+        with self._broker.working():
+            if self.client.connected:
+                known = self._broker.store.has(queue.name)
+                ready = self._broker.store.count(queue.name) if known else None
+                self._broker.tell(self.client, Counted(queue.name, ready))
 
     def purge(self, queue: Queue) -> None:
         """See `Transport.purge`."""

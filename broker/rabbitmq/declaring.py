@@ -1,4 +1,4 @@
-"""Declares, purges and deletes: one job after the other, each on a channel of its own.
+"""Declares, counts, purges and deletes: one job after the other, each on a channel of its own.
 
 The broker closes the channel of a job that it refuses, so nothing else may be on it.
 """
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.frame import Method
 
 from broker.rabbitmq.line import Line
 from broker.rabbitmq.outlet import Outlet
 from broker.rabbitmq.retry import LOCKED, NOT_FOUND, PRECONDITION_FAILED, REFUSED
 from broker.topology import Binding, Exchange, Queue, Topology
-from broker.transport import Declared
+from broker.transport import Counted, Declared
 
 Then = Callable[[object], None]
 Step = Callable[[Channel, Then], None]
@@ -36,11 +37,13 @@ class Job:
     Attributes:
         on_done: Called when all are taken.
         may_be_missing: Nothing is wrong if what it is about is not there.
+        on_missing: Called if it is not there.
     """
 
     steps: deque[Step]
     on_done: Callable[[], None] = lambda: None
     may_be_missing: bool = False
+    on_missing: Callable[[], None] = lambda: None
 
 
 class Declarer:
@@ -54,6 +57,21 @@ class Declarer:
     def declare(self, topology: Topology) -> None:
         """Make sure that a topology stands, and say so."""
         self._add(Job(_steps(topology), lambda: self._outlet.tell(Declared())))
+
+    def count(self, queue: Queue) -> None:
+        """Say how many messages wait in a queue."""
+
+        def tell(ready: int | None) -> None:
+            self._outlet.tell(Counted(queue.name, ready))
+
+        def step(channel: Channel, then: Then) -> None:
+            def found(frame: Method) -> None:
+                tell(frame.method.message_count)
+                then(frame)
+
+            channel.queue_declare(queue.name, passive=True, callback=found)
+
+        self._add(Job(deque([step]), may_be_missing=True, on_missing=lambda: tell(None)))
 
     def purge(self, queue: Queue) -> None:
         """Drop what is ready in a queue."""
@@ -93,6 +111,7 @@ class Declarer:
             if not (job.may_be_missing and reason.reply_code == NOT_FOUND):
                 self._refused(reason)
                 return
+            job.on_missing()
         elif job.steps:
             return  # the connection ended
         else:

@@ -131,6 +131,10 @@ class Engine:
         """See `Transport.declare`."""
         self._with_link(lambda link: link.declarer.declare(topology))
 
+    def count(self, queue: Queue) -> None:
+        """See `Transport.count`."""
+        self._with_link(lambda link: link.declarer.count(queue))
+
     def purge(self, queue: Queue) -> None:
         """See `Transport.purge`."""
         self._with_link(lambda link: link.declarer.purge(queue))

@@ -15,7 +15,7 @@ from functools import partial
 
 from pika.adapters.select_connection import IOLoop
 
-from broker.arguments import check_consume, check_purge
+from broker.arguments import check_consume, check_count, check_purge
 from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.parameters import Address
@@ -129,6 +129,11 @@ class RabbitTransport:
     def reject(self, tag: int, requeue: bool) -> None:
         """See `Transport.reject`."""
         self._do(Engine.reject, tag, requeue)
+
+    def count(self, queue: Queue) -> None:
+        """See `Transport.count`."""
+        check_count(queue)
+        self._do(Engine.count, queue)
 
     def purge(self, queue: Queue) -> None:
         """See `Transport.purge`."""

@@ -10,12 +10,14 @@ import pytest
 from broker.errors import BrokerArgumentError
 from broker.topology import DELIVERY_LIMIT, Binding, Exchange, Names, Queue, Topology
 from broker.transport import (
+    EXPIRES_MAX_S,
     Answered,
     AnswerTo,
     Confirmed,
     Connected,
     ConsumerLost,
     Consuming,
+    Counted,
     Declared,
     Delivered,
     Disconnected,
@@ -92,6 +94,10 @@ class Peer:
 
     def delivered(self, body: bytes | None = None) -> Delivered:
         return self.mailbox.take(Delivered, lambda event: body is None or event.body == body)
+
+    def count(self, queue: Queue) -> int | None:
+        self.transport.count(queue)
+        return self.mailbox.take(Counted, lambda event: event.queue == queue.name).ready
 
     def answer(self, token: int) -> bytes:
         return self.mailbox.take(Answered, lambda event: event.token == token).body
@@ -268,6 +274,12 @@ class TransportContract:
         delivered = peer.delivered()
         assert (delivered.body, delivered.death) == (b"old", "expired")
 
+    def test_a_message_may_wait_for_as_long_as_is_said(self, peer: Peer) -> None:
+        message = Outgoing("", TASKS.name, b"patient", expires_s=EXPIRES_MAX_S)
+        assert isinstance(peer.outcome(peer.transport.publish(message)), Confirmed)
+        peer.consume(TASKS)
+        assert peer.delivered().body == b"patient"
+
     # Connections.
 
     def test_publishing_while_offline_is_doubtful_at_once(self, bench: Bench) -> None:
@@ -307,6 +319,7 @@ class TransportContract:
         peer.publish(TASKS, b"kept")
         peer.transport.disconnect()
         consumer = peer.transport.consume(TASKS, 1)
+        peer.transport.count(TASKS)
         peer.transport.purge(TASKS)
         peer.transport.delete(TASKS)
         peer.transport.declare(TOPOLOGY)
@@ -317,6 +330,7 @@ class TransportContract:
         peer.connect().consume(TASKS)
         assert peer.delivered().body == b"kept"
         assert not peer.mailbox.left(Declared)
+        assert not peer.mailbox.left(Counted)
         assert not peer.mailbox.left(ConsumerLost)
 
     def test_a_stopped_transport_posts_nothing(self, peer: Peer) -> None:
@@ -599,6 +613,29 @@ class TransportContract:
         peer.transport.delete(STREAM)
         lost = other.mailbox.take(ConsumerLost)
         assert (lost.consumer, lost.missing) == (consumer, True)
+
+    # Counting, and looking without taking.
+
+    def test_what_waits_is_counted_and_what_is_held_is_not(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"1", b"2", b"3")
+        peer.consume(TASKS, prefetch=1)
+        peer.delivered()
+        assert peer.count(TASKS) == 2
+        assert peer.count(PARKED) == 0
+
+    def test_a_queue_that_is_not_there_is_told_apart_from_an_empty_one(self, peer: Peer) -> None:
+        assert peer.count(LATE) is None
+        assert peer.count(TASKS) == 0
+        assert not peer.mailbox.left(Disconnected)
+
+    def test_a_count_sees_what_was_purged_before_it(self, peer: Peer) -> None:
+        peer.publish(TASKS, b"1", b"2")
+        peer.transport.purge(TASKS)
+        assert peer.count(TASKS) == 0
+
+    def test_a_stream_cannot_be_counted(self, peer: Peer) -> None:
+        with pytest.raises(BrokerArgumentError, match=STREAM.name):
+            peer.transport.count(STREAM)
 
     # Questions and answers.
 

@@ -76,6 +76,7 @@ class Steps:
             (Spool, "prove"),
             (Spool, "store_part"),
             (Spool, "forget_parts"),
+            (Spool, "forget_upload"),
             (ModelFolder, "write"),
         ):
             monkeypatch.setattr(owner, method, self._watched(getattr(owner, method), method))
@@ -147,6 +148,10 @@ class SteppedTransport:
     def reject(self, tag: int, requeue: bool) -> None:
         with self._steps.around("reject"):
             self._inner.reject(tag, requeue)
+
+    def count(self, queue: Queue) -> None:
+        with self._steps.around("count"):
+            self._inner.count(queue)
 
     def purge(self, queue: Queue) -> None:
         with self._steps.around("purge"):

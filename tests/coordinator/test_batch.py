@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from broker.transport import Outgoing
+from coordinator.intake import Stray, receive
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import NAMES_MAX, Presence, Update, encode
@@ -367,3 +370,24 @@ def test_a_start_names_a_model_that_is_on_the_stream(make_world: MakeWorld) -> N
     world.round(1.0, 1.0)
     _, start = world.begin_task(world.somebody())
     assert worker.read_model(start) == world.model(1)
+
+
+def test_the_same_bytes_are_no_stray_any_more_in_the_batch_that_takes_them(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    worker, update, payload = prepared(world)
+    body = encode(update, payload)
+    key = world.names.update_key(update.run_id, 0, worker.worker_id)
+    mended = iter([False])
+
+    def receive_once_wrongly(came: bytes, *rest: Any) -> object:
+        return Stray("malformed", "a bug") if not next(mended, True) else receive(came, *rest)
+
+    monkeypatch.setattr("coordinator.batch.receive", receive_once_wrongly)
+    for _ in range(3):
+        worker.transport.publish(Outgoing(world.names.update_exchange, key, body))
+    world.step()
+    assert world.verdict(update.update_id) == "counted"
+    assert world.ledger(update.update_id).copies == 1
+    assert world.strays() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -271,3 +272,110 @@ def test_a_full_disk_while_a_part_is_stored_leaves_it_with_the_broker(
     one.part(2, 3)
     one.close()
     assert world.verdict(one.update.update_id) == "counted"
+
+
+def test_parts_that_nobody_adds_to_are_forgotten_and_sent_again(make_world: MakeWorld) -> None:
+    world = make_world(size=ROWS, coordinator__uploads_age="1h", run__rounds=1)
+    one = upload(world, 1.0)
+    one.part(0, 1)
+    world.pass_time(3599)
+    assert one.ask().missing == {one.update.update_id: (2, 3)}
+    world.pass_time(2)
+    assert one.ask().unknown == (one.update.update_id,)
+    assert one.parts_on_disk == 0
+    one.part(*range(PARTS))
+    one.close()
+    assert world.has_verdict(one.update.update_id)
+
+
+def test_the_age_of_parts_survives_a_restart(make_world: MakeWorld) -> None:
+    world = make_world(size=ROWS, coordinator__uploads_age="1h")
+    one, other = upload(world, 1.0), upload(world, 2.0)
+    one.part(0)
+    other.part(0)
+    parts = world.folder / "state" / "spool" / "parts"
+    old = parts / one.update.update_id / one.update.payload_digest
+    os.utime(old, (world.now - 3601, world.now - 3601))
+    world.restart()
+    assert one.ask().unknown == (one.update.update_id,)
+    assert one.parts_on_disk == 0
+    assert other.ask().missing == {other.update.update_id: (1, 2, 3)}
+
+
+def test_uploads_take_only_so_much_room_and_the_rest_waits(make_world: MakeWorld) -> None:
+    world = make_world(
+        size=ROWS, coordinator__uploads_bytes="1MiB", rounds__goal=6, rounds__concurrency=6
+    )
+    uploads = [upload(world, float(number)) for number in range(6)]
+    for index in range(PARTS - 1):
+        for each in uploads:
+            each.part(index)
+    most = 2**20 // len(uploads[0].payload)
+    assert [each.parts_on_disk for each in uploads] == [3] * most + [0] * (6 - most)
+    for each in uploads:
+        each.part(PARTS - 1)
+        each.close()
+    assert [world.has_verdict(each.update.update_id) for each in uploads] == [True] * most + [
+        # The first had ended, so there was room for what came last: a part without the others.
+        False
+    ] * (6 - most)
+    for each in uploads[most:]:
+        standing = each.ask()
+        again = standing.missing.get(each.update.update_id, tuple(range(PARTS)))
+        each.part(*again)
+        each.close()
+    assert world.service.look().updates == {"counted": 6}
+    assert not list((world.folder / "state" / "spool" / "parts").iterdir())
+
+
+def test_an_upload_that_fell_silent_gives_way_and_loses_nothing(make_world: MakeWorld) -> None:
+    world = make_world(
+        size=ROWS,
+        coordinator__uploads_bytes="1MiB",
+        rounds__goal=6,
+        rounds__concurrency=6,
+        rounds__deadline="2h",
+        rounds__lease="2h",
+    )
+    *first, last = [upload(world, float(number)) for number in range(5)]
+    for each in first:
+        each.part(0, 1)
+    last.part(0)
+    assert [each.parts_on_disk for each in (*first, last)] == [2, 2, 2, 2, 0]
+    world.pass_time(601)
+    last.part(*range(PARTS))
+    assert [each.parts_on_disk for each in (*first, last)] == [0, 2, 2, 2, PARTS]
+    last.close()
+    assert first[0].ask().unknown == (first[0].update.update_id,)
+    for each in first:
+        each.part(*range(PARTS))
+        each.close()
+    assert world.service.look().updates == {"counted": 5}
+
+
+def test_one_update_has_room_for_two_payloads_whatever_it_sends(world: World) -> None:
+    one = upload(world, 1.0)
+    for number in range(5):
+        other = replace(one.update, payload_digest=digest_of(b"%d" % number))
+        Upload(world, one.worker, other, one.payload).part(0)
+    assert one.parts_on_disk == 2
+    one.part(*range(PARTS))
+    one.close()
+    assert world.verdict(one.update.update_id) == "counted"
+
+
+def test_a_coordinator_killed_while_it_forgets_an_upload_loses_nothing(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(size=ROWS, coordinator__uploads_age="1h")
+    one = upload(world, 1.0)
+    one.part(0, 1)
+    for step in ("before forget_upload", "after forget_upload"):
+        world.steps.kill_at_name(step)
+        world.pass_time(3601)
+        one.ask()
+        assert world.steps.killed == step
+        one.part(0, 1)
+    one.part(2, 3)
+    one.close()
+    assert world.has_verdict(one.update.update_id)

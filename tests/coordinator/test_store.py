@@ -418,6 +418,30 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_is(path: Path
     assert changed(path) == before
 
 
+def test_a_store_from_before_rows_gave_way_is_read_and_completed(store: Store, path: Path) -> None:
+    with store.transaction() as work:
+        work.record_stray("d" * 64, "malformed", "short", {}, 3, 1.0)
+    store.close()
+    assert "dropped" not in changed(path, "DROP TABLE dropped", "DROP INDEX strays_by_size")
+    reader = Store.open_to_read(path)
+    with reader.reading() as work:
+        assert work.count_strays() == {"malformed": 1}
+    reader.close()
+    store = opened(path)
+    with store.transaction() as work:
+        work.trim_strays(0)
+        assert work.count_strays() == {"malformed": 1}
+        assert work.dropped("stray") == {"malformed": 1}
+    store.close()
+
+
+def test_a_store_that_lost_its_ledger_is_not_given_an_empty_one(store: Store, path: Path) -> None:
+    store.close()
+    changed(path, "DROP TABLE ledger")
+    opened(path).close()
+    assert "ledger" not in changed(path)
+
+
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:
     path.write_text("Dear diary, " * 1000)
     assert "not a database" in one_line(path)
