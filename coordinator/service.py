@@ -333,6 +333,7 @@ class CoordinatorService:
         _log.error("could not write (%s); trying again in %.0f s", _in_short(error), delay)
         self._mend_at = self._now() + delay
         self._spool.close()
+        self._run.take_back_attempts()
         self._transport.disconnect()
         self._forget_connection()
         self._trouble = f"could not write: {_in_short(error)}"
@@ -363,15 +364,25 @@ class CoordinatorService:
     # transactions and what follows on them
 
     def _process(self, arrivals: deque[Arrival], due: bool) -> None:
-        parked = self._run.note_attempts(arrivals)
+        """Deal with what came: what the broker had given up last, and each of it alone.
+
+        One of them may end this process, and it alone is to be blamed for that.
+        """
+        parked = [arrival for arrival in arrivals if arrival[0] == "parked"]
+        self._work_off(deque(arrival for arrival in arrivals if arrival[0] != "parked"), due)
+        for source, delivery in parked:
+            self._run.note_attempt(delivery)
+            self._work_off(deque([(source, delivery)]), due=False)
+            self._run.settled(delivery)
+        self._progress()
+
+    def _work_off(self, arrivals: deque[Arrival], due: bool) -> None:
         while arrivals or due or self._run.closed:
             if self._run.closed:
                 self._make_version()
             else:
                 self._transact(arrivals, due)
                 due = False
-        self._run.settled(parked)
-        self._progress()
 
     def _transact(self, arrivals: deque[Arrival], due: bool) -> None:
         came = len(arrivals)

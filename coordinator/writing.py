@@ -290,33 +290,30 @@ class RunWriter:
 
     # what may have ended a process before
 
-    def note_attempts(self, arrivals: deque[Arrival]) -> set[str]:
-        """A parked message's attempt is on disk before it is decoded: it may be what kills us.
+    def note_attempt(self, delivery: Delivered) -> None:
+        """A parked message's attempt is on disk before it is decoded: it may be what kills us."""
+        digest = digest_of(delivery.body)
+        with self._store.transaction() as work:
+            self._attempts[digest] = work.attempt_parked(digest)
 
-        Only the first in a process counts: what else fails meanwhile is not the message's doing.
-        Returns the messages' digests, for `settled`.
-        """
-        digests = {digest_of(d.body) for source, d in arrivals if source == "parked"}
-        unknown = digests - self._attempts.keys()
-        if unknown:
-            with self._store.transaction() as work:
-                attempts = {digest: work.attempt_parked(digest) for digest in sorted(unknown)}
-            self._attempts.update(attempts)
-        return digests
+    def settled(self, delivery: Delivered) -> None:
+        """A parked message has been dealt with."""
+        self._attempts.pop(digest_of(delivery.body), None)
 
-    def settled(self, digests: set[str]) -> None:
-        """Parked messages have been dealt with."""
-        for digest in digests:
-            del self._attempts[digest]
-
-    def note_why_it_stops(self, error: CoordinatorError) -> None:
-        """What the next start has to know; this one stops whether or not it can be written."""
+    def take_back_attempts(self) -> None:
+        """What failed was not the parked message's doing; as far as that can be written."""
         with contextlib.suppress(OSError, SQLAlchemyError, Fenced):
-            if isinstance(error, Restored):
-                self._store.see_incarnation(error.incarnation)
             with self._store.transaction() as work:
                 for digest in self._attempts:
                     work.take_back_attempt(digest)
+            self._attempts.clear()
+
+    def note_why_it_stops(self, error: CoordinatorError) -> None:
+        """What the next start has to know; this one stops whether or not it can be written."""
+        if isinstance(error, Restored):
+            with contextlib.suppress(OSError, SQLAlchemyError, Fenced):
+                self._store.see_incarnation(error.incarnation)
+        self.take_back_attempts()
 
     # versions
 

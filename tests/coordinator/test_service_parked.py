@@ -78,6 +78,36 @@ def test_a_good_update_behind_a_deadly_one_in_the_updates_queue_is_counted_in_th
     assert world.strays() == {"poison": 1}
 
 
+def test_a_parked_update_is_no_poison_because_of_another_message(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    worker, update, body = good(world)
+    Deadly(world, monkeypatch, b"deadly")
+    worker.send_bytes(b"deadly", update.run_id)  # ends many processes before it is parked
+    park(world, worker, body)
+    world.step()
+    for _ in range(5):
+        world.step()
+    assert world.verdict(update.update_id) == "counted"
+    assert world.strays() == {"poison": 1}
+
+
+def test_a_parked_update_is_no_poison_because_a_supervisor_restarts_what_the_disk_stops(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker, update, body = good(world)
+    world.steps.trouble["before append"] = OSError(28, "No space left on device")
+    park(world, worker, body)
+    world.step()
+    for _ in range(6):
+        world.restart()
+    world.steps.trouble.clear()
+    world.restart()
+    assert world.verdict(update.update_id) == "counted"
+
+
 def test_a_parked_update_is_no_poison_because_the_disk_was_full(make_world: MakeWorld) -> None:
     world = make_world()
     worker, update, body = good(world)
