@@ -388,9 +388,10 @@ class Batch:
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now, asking)
         run, worker_id = self.state.run, presence.worker_id
-        counted = self._work.counted_before(run.run_id, KIND, run.version, worker_id)
+        self._refuse_ahead(presence)
+        spent = self._work.is_spent(run.run_id, KIND, run.version, worker_id)
         if not presence.leaving:
-            self.advance(WorkerSeen(worker_id, counted))
+            self.advance(WorkerSeen(worker_id, spent))
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
@@ -403,9 +404,21 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
-        spent = counted or self._work.has_tried(run.run_id, KIND, run.version, worker_id)
+        spent = spent or self._work.is_awaited(run.run_id, run.version, worker_id)
         answer = AnswerPresence(asking, presence, spent, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
+
+    def _refuse_ahead(self, presence: Presence) -> None:
+        """A worker that trained on a version not made yet has seen more than this store has."""
+        self._refuse_newer(presence.incarnation)
+        run = self.state.run
+        same = (presence.run_id, presence.incarnation) == (run.run_id, run.incarnation)
+        if same and presence.last_version > run.version:
+            what = (
+                f"worker {presence.worker_id} has trained on version {presence.last_version}, the "
+                f"store has {run.version}"
+            )
+            raise Restored(presence.incarnation, what)
 
     def _refuse_newer(self, incarnation: int) -> None:
         ours = self.state.run.incarnation

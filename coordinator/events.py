@@ -23,6 +23,11 @@ Verdict = Literal[
 ]
 """What became of an update; `docs/glossary.md` says what each means."""
 
+TRY_AGAIN: frozenset[Verdict] = frozenset(
+    {"replaced", "late", "stale", "other timeline", "unknown task", "after end"}
+)
+"""Refusals that say nothing of the data: another task may be answered with more luck."""
+
 TaskEnd = Literal["answered", "declined", "lapsed", "ended"]
 """How a task leaves the open ones. A lapsed task (its lease ended) may still be answered."""
 
@@ -88,11 +93,12 @@ class WorkerSeen:
     """A worker said that it is there.
 
     Attributes:
-        counted_before: An update of this worker for the current version was counted already.
+        spent: Its update of the current version was counted, or refused for what another try would
+            hardly change.
     """
 
     worker_id: str
-    counted_before: bool = False
+    spent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +205,13 @@ class PauseRun:
 
 
 @dataclass(frozen=True, slots=True)
+class LetTryAgain:
+    """Note that a worker whose update of this version was refused may try again."""
+
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrainRun:
     """Note that the run has ended and records what still comes until `until`."""
 
@@ -224,6 +237,7 @@ Action = (
     | ExtendRound
     | CloseRound
     | PauseRun
+    | LetTryAgain
     | DrainRun
     | EndRun
 )

@@ -23,7 +23,12 @@ NOWHERE = Place(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run and the state of its open round; the fields are those of table `runs`."""
+    """A run and the state of its open round; the fields are those of table `runs`.
+
+    Attributes:
+        tries_since: A refusal before this moment keeps no worker from trying again.
+        ran_s: Seconds that a coordinator has run it.
+    """
 
     run_id: str
     number: int
@@ -37,10 +42,12 @@ class RunRow:
     next_task: int
     opened_at: float
     deadline_at: float
+    tries_since: float
     extensions: int
     until: float
     why: str
     started_at: float
+    ran_s: float
     ended_at: float | None
 
 
@@ -126,6 +133,7 @@ class TaskRow:
             self.worker_id,
             self.lease_end,
             replaces=self.replaces,
+            number=self.number,
         )
 
 

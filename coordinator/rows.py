@@ -15,6 +15,7 @@ from coordinator.events import (
     EndTask,
     ExtendRound,
     GrantTask,
+    LetTryAgain,
     OfferTask,
     OpenRound,
     PauseRun,
@@ -62,6 +63,7 @@ def write(
                 rounds=run.policy.rounds,
                 opened_at=action.opened_at,
                 deadline_at=action.deadline_at,
+                tries_since=action.opened_at,
                 extensions=0,
                 why="",
                 ended_at=None,
@@ -72,11 +74,14 @@ def write(
                 state="collecting",
                 extensions=action.extensions,
                 deadline_at=action.deadline_at,
+                tries_since=now,
             )
         case CloseRound():
             work.update_run(run.run_id, state="closed", why=action.why)
         case PauseRun():
             work.update_run(run.run_id, state="paused")
+        case LetTryAgain():
+            work.update_run(run.run_id, tries_since=now)
         case DrainRun():
             work.update_run(
                 run.run_id,

@@ -11,16 +11,18 @@ seconds; every action of one `advance` belongs to one transaction; the same even
 actions.
 
 A pool task pins no version, so one that nobody has taken is as good for the next version and stays
-(docs/decisions/0004). It is given up when a deadline passes without quorum, in case the broker lost
-it.
+(docs/decisions/0004). It is given up, in case the broker lost it, when a deadline passes without
+quorum, or short of the goal though later tasks were taken: the pool keeps its order.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from coordinator.events import (
+    TRY_AGAIN,
     Action,
     CloseReason,
     CloseRound,
@@ -31,6 +33,7 @@ from coordinator.events import (
     Event,
     ExtendRound,
     GrantTask,
+    LetTryAgain,
     OfferTask,
     OpenRound,
     PauseRun,
@@ -46,6 +49,9 @@ from coordinator.round import judge, judge_after_end
 from coordinator.tasks import NO_TASKS, OpenTask, OpenTasks
 from schemas.digest import identify
 
+DEADLINES_PAUSED = 10
+"""After how many deadlines a paused run lets workers try again whose update was refused."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -53,7 +59,10 @@ class Run:
 
     Attributes:
         version: The current model version, -1 before the first is stored.
+        salt: Drawn when a process begins, so that no two ever make tasks of the same id, not even
+            after a restore that nobody told of.
         next_task: How many tasks were ever made in this run; numbers the next.
+        newest_taken: The highest number of a task that was ever taken, -1 if none was.
         ends_at: When the run ends with what it has, None for no limit.
     """
 
@@ -62,12 +71,14 @@ class Run:
     policy: RoundPolicy
     version: int = -1
     tasks: OpenTasks = NO_TASKS
+    salt: str = ""
     next_task: int = 0
+    newest_taken: int = -1
     ends_at: float | None = None
 
     def task_id(self, number: int) -> str:
         """The id of a task: never used twice, not even after a restore."""
-        return identify("task", self.run_id, self.incarnation, number)
+        return identify("task", self.run_id, self.incarnation, self.salt, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +94,17 @@ class Collecting:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Too many deadlines passed without quorum; waits, without a timer, for workers."""
+    """Too many deadlines passed without quorum; waits for workers.
+
+    Attributes:
+        again_at: When workers whose update was refused may try again.
+        seen: Workers that are there and may still count for this version.
+    """
 
     run: Run
     counted: int
     opened_at: float
+    again_at: float
     seen: frozenset[str] = frozenset()
 
 
@@ -124,7 +141,7 @@ def wake_at(state: State) -> float | None:
             times = [state.deadline_at, state.run.tasks.next_lease_end(), state.run.ends_at]
             return min(time for time in times if time is not None)
         case Paused():
-            return state.run.ends_at
+            return min(state.again_at, state.run.ends_at or math.inf)
         case Draining():
             return state.until
         case Closed() | Ended():
@@ -193,10 +210,13 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             run, actions = _decline(state.run, event)
             return replace(state, run=run), actions
         case WorkerSeen():
-            return _resumed(_seen(state, event.worker_id, event.counted_before), [], now)
+            return _resumed(_seen(state, event.worker_id, event.spent), [], now)
         case TimePassed():
             if state.run.ends_at is not None and state.run.ends_at <= now:
                 return _out_of_time(state, now)
+            if state.again_at <= now:
+                again = replace(state, again_at=_again_at(state.run, now))
+                return again, [LetTryAgain(state.run.version)]
             return state, []
         case VersionStored():
             return state, []
@@ -261,7 +281,7 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
         if counted >= run.policy.quorum:
             return _close(state, "deadline", actions)
         current = judgement.staleness == 0
-        done = current and (judgement.counted or event.counted_before)
+        done = current and judgement.verdict not in TRY_AGAIN
         state = _seen(state, event.worker_id, done)
         return _resumed(state, actions, now)
     return _refilled(state, actions)
@@ -291,11 +311,12 @@ def _look_at_the_clock(state: Collecting, now: float) -> Step:
     if now < state.deadline_at:
         return _refilled(replace(state, run=run), actions)
     if state.counted >= run.policy.quorum:
+        run = _replace_untaken(run, run.newest_taken, "later tasks were taken before it", actions)
         return _close(replace(state, run=run), "deadline", actions)
-    run = _replace_untaken(run, actions)
+    run = _replace_untaken(run, run.next_task, "nobody took it by the deadline", actions)
     if state.extensions >= run.policy.max_extensions:
         actions.append(PauseRun(run.version))
-        return Paused(run, state.counted, state.opened_at), actions
+        return Paused(run, state.counted, state.opened_at, _again_at(run, now)), actions
     return _extend(replace(state, run=run), state.extensions + 1, actions, now)
 
 
@@ -348,7 +369,11 @@ def _grant(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:
     lease_end = task.lease_end
     if lease_end is None:
         lease_end = now + run.policy.lease_s
-        run = replace(run, tasks=run.tasks.take(task.task_id, event.worker_id, lease_end))
+        run = replace(
+            run,
+            tasks=run.tasks.take(task.task_id, event.worker_id, lease_end),
+            newest_taken=max(run.newest_taken, task.number),
+        )
     return run, [GrantTask(task.task_id, event.worker_id, run.version, lease_end)]
 
 
@@ -368,11 +393,17 @@ def _replace_lapsed(run: Run, now: float, actions: list[Action]) -> Run:
     return run
 
 
-def _replace_untaken(run: Run, actions: list[Action]) -> Run:
+def _replace_untaken(run: Run, below: int, why: str, actions: list[Action]) -> Run:
+    """Give up the untaken tasks with numbers below one, in case the broker lost them."""
     for task in run.tasks.untaken():
-        run = _ended(run, [task], "nobody took it by the deadline", actions)
-        run = _offered(run, task.task_id, actions)
+        if task.number < below:
+            run = _ended(run, [task], why, actions)
+            run = _offered(run, task.task_id, actions)
     return run
+
+
+def _again_at(run: Run, now: float) -> float:
+    return now + DEADLINES_PAUSED * run.policy.deadline_s
 
 
 def _ended(run: Run, tasks: list[OpenTask], reason: str, actions: list[Action]) -> Run:
@@ -398,5 +429,5 @@ def _refilled(state: Collecting, actions: list[Action]) -> Step:
 def _offered(run: Run, replaces: str, actions: list[Action]) -> Run:
     task_id = run.task_id(run.next_task)
     actions.append(OfferTask(task_id, run.next_task, run.version, replaces))
-    tasks = run.tasks.offer(OpenTask(task_id, run.version, replaces=replaces))
+    tasks = run.tasks.offer(OpenTask(task_id, run.version, replaces=replaces, number=run.next_task))
     return replace(run, tasks=tasks, next_task=run.next_task + 1)

@@ -32,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -61,10 +61,12 @@ runs = Table(
     Column("next_task", Integer, nullable=False),
     Column("opened_at", Float, nullable=False),
     Column("deadline_at", Float, nullable=False),
+    Column("tries_since", Float, nullable=False),
     Column("extensions", Integer, nullable=False),
     Column("until", Float, nullable=False),
     Column("why", String, nullable=False),
     Column("started_at", Float, nullable=False),
+    Column("ran_s", Float, nullable=False),
     Column("ended_at", Float),
 )
 

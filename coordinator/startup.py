@@ -26,6 +26,8 @@ from settings.frozen import changed, frozen_fields
 
 _log = logging.getLogger(__name__)
 
+GRACE_S = 10.0  # to connect, and to take what has come meanwhile
+
 
 class StateFolder:
     """The coordinator's folder, held by one process at a time.
@@ -52,8 +54,8 @@ class StateFolder:
         self._lock.close()
 
 
-def draw_run_id() -> str:
-    """The id of a new run: 128 random bits."""
+def draw_id() -> str:
+    """128 random bits, as 32 hexadecimal digits."""
     return secrets.token_hex(16)
 
 
@@ -64,12 +66,12 @@ class Surroundings:
     Attributes:
         disk: Where its state folder is.
         initial_of: Asks the learner for its initial parameters.
-        draw_run_id: Draws the id of a new run.
+        draw_id: Draws the id of a new run, and the salt of a process.
     """
 
     disk: Disk = OS_DISK
     initial_of: Callable[[Settings], Initial] = initial_of
-    draw_run_id: Callable[[], str] = draw_run_id
+    draw_id: Callable[[], str] = draw_id
 
 
 ORDINARY = Surroundings()
@@ -82,6 +84,7 @@ class OpenedState:
     Attributes:
         row: The run's row at this start.
         finished_before: The run had ended before this start.
+        salt: Of the tasks that this process makes.
     """
 
     store: Store
@@ -89,6 +92,7 @@ class OpenedState:
     models: ModelFolder
     row: RunRow
     finished_before: bool
+    salt: str
 
 
 def open_state(
@@ -132,7 +136,7 @@ def open_state(
         spool.forget_all_parts()  # of tasks that nobody waits for any more
     if row is None:
         row = begin_run(store, models, settings, now, around)
-    return OpenedState(store, spool, models, row, finished_before)
+    return OpenedState(store, spool, models, row, finished_before, around.draw_id())
 
 
 def _warn_of_few_workers(goal: int, seen: int) -> None:
@@ -197,7 +201,7 @@ def begin_run(
         model = _initial_model(settings, work, models, layout, initial.model)
         last = work.last_run()
     require_finite(model, layout)
-    run_id = around.draw_run_id()
+    run_id = around.draw_id()
     row = RunRow(
         run_id=run_id,
         number=1 if last is None else last.number + 1,
@@ -211,10 +215,12 @@ def begin_run(
         next_task=0,
         opened_at=now,
         deadline_at=now,
+        tries_since=now,
         extensions=0,
         until=0.0,
         why="",
         started_at=now,
+        ran_s=0.0,
         ended_at=None,
     )
     version = VersionRow(
@@ -263,32 +269,36 @@ def restore_state(
     counted: int,
     policy: RoundPolicy,
     now: float,
+    salt: str,
+    newest_taken: int,
 ) -> State:
     """The machine's state from the store.
 
     Stored times are another process's, and its clock may have been wrong: no timer runs longer
-    than one that begins now.
+    than one that begins now. Nor does one end before what waits in the broker was looked at: who
+    answered in time while no coordinator ran is not late for that.
     """
-    ends_at = None
-    if policy.max_seconds:
-        ends_at = min(row.started_at, now) + policy.max_seconds
+    ends_at = now + max(0.0, policy.max_seconds - row.ran_s) if policy.max_seconds else None
     run = Run(
         run_id=row.run_id,
         incarnation=incarnation,
         policy=policy,
         version=row.version,
-        tasks=OpenTasks.restore((task.as_open() for task in tasks), now, policy.lease_s),
+        tasks=OpenTasks.restore((t.as_open() for t in tasks), now, policy.lease_s, GRACE_S),
+        salt=salt,
         next_task=row.next_task,
+        newest_taken=newest_taken,
         ends_at=ends_at,
     )
-    deadline_at = min(row.deadline_at, now + policy.deadline_s)
+    grace_s = min(GRACE_S, policy.deadline_s)
+    deadline_at = min(max(row.deadline_at, now + grace_s), now + policy.deadline_s)
     match row.state:
         case "closed":
             return Closed(run)
         case "paused" if counted >= policy.quorum:  # the quorum was lowered
             return Collecting(run, counted, min(row.opened_at, now), now, row.extensions)
         case "paused":
-            return Paused(run, counted, min(row.opened_at, now))
+            return Paused(run, counted, min(row.opened_at, now), now)
         case "collecting":
             if counted >= policy.goal:
                 raise RunError(

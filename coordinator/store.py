@@ -24,6 +24,7 @@ from sqlalchemy import (
     event,
     func,
     inspect,
+    or_,
     select,
     true,
     update,
@@ -34,6 +35,7 @@ from sqlalchemy.exc import DatabaseError
 from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
+from coordinator.events import TRY_AGAIN
 from coordinator.records import LedgerRow, RunRow, StrayRow, TaskRow, VersionRow, WorkerRow
 from disk import OS_DISK, Disk
 
@@ -69,9 +71,6 @@ class Store:
                 if not inspect(connection).get_table_names():
                     _make(connection, federation, now)
                 _check(connection, path, federation)
-                # Added since the first stores were made. Only this one: a store without its ledger
-                # is damaged, and must not be given an empty one.
-                schema.dropped.create(connection, checkfirst=True)
             store._write_ahead()
             disk.sync_folder(path.parent)  # or the file may be gone with all that it holds
         return store
@@ -313,10 +312,19 @@ class Work:
         self._connection.execute(query)
 
     def end_open_tasks(self, reason: str, now: float) -> None:
-        """End every task that is open, in all runs."""
+        """End every task that may still be answered, in all runs."""
         table = schema.tasks
-        query = update(table).where(table.c.state.in_(("offered", "taken")))
+        query = update(table).where(table.c.state.in_(("offered", "taken", "lapsed")))
         self._connection.execute(query.values(state="ended", reason=reason, ended_at=now))
+
+    def newest_taken(self, run_id: str) -> int:
+        """The highest number of a task that was ever taken, -1 if none was."""
+        table = schema.tasks
+        query = select(func.max(table.c.number)).where(
+            table.c.run_id == run_id, table.c.taken_at.is_not(None)
+        )
+        value = self._connection.execute(query).scalar_one()
+        return -1 if value is None else int(value)
 
     def open_tasks(self, run_id: str) -> list[TaskRow]:
         """Tasks offered or taken, in the order of their numbers."""
@@ -363,22 +371,30 @@ class Work:
         )
         return self._connection.execute(query).first() is not None
 
-    def has_tried(self, run_id: str, kind: str, version: int, worker_id: str) -> bool:
-        """Whether a worker's update of a version is awaited, or was refused for good.
+    def is_spent(self, run_id: str, kind: str, version: int, worker_id: str) -> bool:
+        """Whether a worker's update of a version was counted, or refused for what its data are.
 
-        One refused as `replaced` was only too late for its task: another try may count.
+        Who was refused may try again when the round is extended, or the run was paused for long.
         """
-        ledger, tasks = schema.ledger, schema.tasks
-        of_worker = and_(
+        ledger, runs = schema.ledger, schema.runs
+        query = select(ledger.c.arrival).where(
             ledger.c.run_id == run_id,
             ledger.c.kind == kind,
             ledger.c.base_version == version,
             ledger.c.worker_id == worker_id,
+            ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
+            ledger.c.verdict.not_in(TRY_AGAIN),
+            or_(
+                ledger.c.verdict.in_(("counted", "repeated")),
+                ledger.c.received_at
+                >= select(runs.c.tries_since).where(runs.c.run_id == run_id).scalar_subquery(),
+            ),
         )
-        verdicts = self._connection.execute(select(ledger.c.verdict).where(of_worker)).scalars()
-        answered = list(verdicts)
-        if answered:
-            return any(verdict != "replaced" for verdict in answered)
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    def is_awaited(self, run_id: str, version: int, worker_id: str) -> bool:
+        """Whether a worker's update of a version may be on its way."""
+        tasks = schema.tasks
         awaited = select(tasks.c.task_id).where(
             tasks.c.run_id == run_id,
             tasks.c.worker_id == worker_id,
@@ -424,13 +440,6 @@ class Work:
         )
         value: int | None = self._connection.execute(query).scalar_one()
         return value
-
-    def newest_base_version(self, run_id: str) -> int:
-        """The newest version that any received update was trained on, -1 if none came."""
-        table = schema.ledger
-        query = select(func.max(table.c.base_version)).where(table.c.run_id == run_id)
-        value = self._connection.execute(query).scalar_one()
-        return -1 if value is None else int(value)
 
     # bytes without an update id
 

@@ -23,6 +23,7 @@ class OpenTask:
         lease_end: When another is offered in its place; None while it is untaken.
         lease: Its place in the queue of leases, -1 while untaken.
         replaces: The task whose lease ended, "" if none.
+        number: Its number in the run.
     """
 
     task_id: str
@@ -31,6 +32,7 @@ class OpenTask:
     lease_end: float | None = None
     lease: int = -1
     replaces: str = ""
+    number: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,20 @@ class OpenTasks:
     next_lease: int = 0
 
     @classmethod
-    def restore(cls, tasks: Iterable[OpenTask], now: float, lease_s: float) -> OpenTasks:
-        """The table from stored tasks; no lease is longer than one that begins now."""
+    def restore(
+        cls, tasks: Iterable[OpenTask], now: float, lease_s: float, grace_s: float = 0.0
+    ) -> OpenTasks:
+        """The table from stored tasks.
+
+        No lease is longer than one that begins now, and none ends before `grace_s` are over.
+        """
         table = NO_TASKS
-        limit = now + lease_s
+        limit, first = now + lease_s, now + min(grace_s, lease_s)
         for task in sorted(tasks, key=lambda t: limit if t.lease_end is None else t.lease_end):
-            table = table.offer(OpenTask(task.task_id, task.version, replaces=task.replaces))
+            table = table.offer(replace(task, worker_id="", lease_end=None, lease=-1))
             if task.lease_end is not None:
-                table = table.take(task.task_id, task.worker_id, min(task.lease_end, limit))
+                lease_end = min(max(task.lease_end, first), limit)
+                table = table.take(task.task_id, task.worker_id, lease_end)
         return table
 
     def __len__(self) -> int:

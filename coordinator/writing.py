@@ -44,6 +44,7 @@ STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can
 WORKERS_KEPT = 100_000
 TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
 TASK_LEAST_S = 3600.0
+RAN_EACH_S = 10.0  # what a run that is ended may forget of the time that it ran
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
 
@@ -74,6 +75,7 @@ class RunWriter:
         self._store = opened.store
         self._spool = opened.spool
         self._models = opened.models
+        self._salt = opened.salt
         self._settings = settings
         self._policy = policy
         self._now = now
@@ -108,11 +110,16 @@ class RunWriter:
             incarnation = work.incarnation()
             tasks = work.open_tasks(row.run_id)
             counted = work.counted_in_round(row.run_id, row.version)
+            newest_taken = work.newest_taken(row.run_id)
             self.verdicts = work.count_by_verdict(row.run_id)
         if row.state in ("draining", "ended"):
             counted = []
         now = self._now()
-        self.state = restore_state(row, incarnation, tasks, len(counted), self._policy, now)
+        self.state = restore_state(
+            row, incarnation, tasks, len(counted), self._policy, now, self._salt, newest_taken
+        )
+        self._ran_s = self._noted_ran_s = row.ran_s
+        self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
         self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
         self.versions.add_again(counted)
@@ -232,9 +239,17 @@ class RunWriter:
                 version, offset = notes.offset
                 work.update_version(self.run_id, version, stream_offset=offset)
             self._make_room(work, batch, before - len(arrivals))
+            self._note_time(work)
             self._spool.sync()
         self._committed(batch)
         return batch.effects
+
+    def _note_time(self, work: Work) -> None:
+        """A run that is to end after so many seconds must know how many there were."""
+        ran_s = self._ran_s + self._now() - self._ran_at
+        if self._policy.max_seconds and ran_s - self._noted_ran_s >= RAN_EACH_S:
+            self._noted_ran_s = ran_s
+            work.update_run(self.run_id, ran_s=ran_s)
 
     def _make_room(self, work: Work, batch: Batch, taken: int) -> None:
         """Keep what anyone can add rows to from growing for ever."""

@@ -128,6 +128,7 @@ class Presence:
     Attributes:
         run_id: The run the worker last worked for, "" if none.
         last_version: The newest version it has trained on in that run, -1 if none.
+        incarnation: Of the store that this version is of, 0 if none.
         busy: It holds a task.
         leaving: It is about to disconnect.
         open_updates: Updates it still keeps and asks a verdict for.
@@ -136,6 +137,7 @@ class Presence:
     worker_id: WorkerId
     run_id: MaybeId
     last_version: Version
+    incarnation: Count
     busy: bool
     leaving: bool
     open_updates: tuple[Id, ...]

@@ -321,7 +321,7 @@ class WorkerService:
     def _look(self) -> WorkerReport:
         state, tally = self._session, self._effects.tally
         held = assignment.task(state.work)
-        run_id, version = state.trained
+        run_id, version, _ = state.trained
         return WorkerReport(
             worker_id=self.config.worker_id,
             doing=type(state.work).__name__.lower(),

@@ -69,7 +69,7 @@ from worker.events import (
     WorkEvent,
 )
 from worker.options import Forever, Moment, Once, Options, UntilRunEnds
-from worker.parcel import Parcel
+from worker.parcel import NOTHING_TRAINED, Parcel, Trained
 from worker.sending import Sending
 
 _REST_S, _REST_MOST_S = 1.0, 60.0
@@ -112,7 +112,7 @@ class Session:
     Attributes:
         events: How many there were.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
-        trained: Run and newest version trained on in it.
+        trained: Run, and newest version trained on in it.
         sat_out: Run and version that training failed on; not tried again before `sat_out_until`.
         sat_outs: Versions that were sat out since the last training that was done.
         rest_until: No task is taken before.
@@ -134,7 +134,7 @@ class Session:
     online: bool = False
     events: int = 0
     unheard: tuple[str, ...] = ()
-    trained: tuple[str, int] = ("", -1)
+    trained: Trained = NOTHING_TRAINED
     sat_out: SitOut | None = None
     sat_out_until: float = math.inf
     sat_outs: int = 0
@@ -156,7 +156,7 @@ def begin(
     held: tuple[Task, Start | None, int, bool] | None = None,
     parcels: tuple[Parcel, ...] = (),
     unheard: tuple[str, ...] = (),
-    trained: tuple[str, int] = ("", -1),
+    trained: Trained = NOTHING_TRAINED,
 ) -> Session:
     """A session that goes on where the store left off.
 
@@ -335,15 +335,13 @@ def _patient(session: Session, moment: Moment) -> Session:
 
 def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
-    run_id, version = session.trained
-    if parcel.run_id == run_id:
-        version = max(version, parcel.base_version)
-    else:
-        run_id, version = parcel.run_id, parcel.base_version
+    last, version = session.trained, parcel.base_version
+    if (parcel.run_id, parcel.incarnation) == (last.run_id, last.incarnation):
+        version = max(version, last.version)
     return replace(
         session,
         sending=sending.add(session.sending, parcel, moment),
-        trained=(run_id, version),
+        trained=Trained(parcel.run_id, version, parcel.incarnation),
         tasks_done=session.tasks_done + 1,
         failure="",
         rests=0,
@@ -437,12 +435,13 @@ def _follow_up(session: Session, moment: Moment) -> Step:
 
 def _presence(session: Session, moment: Moment, leaving: bool) -> Say:
     options = session.options
-    run_id, version = session.trained
+    trained = session.trained
     open_updates = (*sending.open_updates(session.sending), *session.unheard)
     message = Presence(
         worker_id=options.worker_id,
-        run_id=run_id,
-        last_version=version,
+        run_id=trained.run_id,
+        last_version=trained.version,
+        incarnation=trained.incarnation,
         busy=assignment.task(session.work) is not None,
         leaving=leaving,
         open_updates=open_updates[:NAMES_MAX],

@@ -30,9 +30,9 @@ from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
-from worker.parcel import Parcel
+from worker.parcel import Parcel, Trained
 
-FORMAT = 1
+FORMAT = 2
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 _BUSY_S = 60.0  # a payload's row waits for the other process's commit
@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS marks (
     update_id TEXT NOT NULL UNIQUE,
     run_id TEXT NOT NULL,
     base_version INTEGER NOT NULL,
+    incarnation INTEGER NOT NULL,
     verdict TEXT
 ) STRICT;
 """
@@ -229,8 +230,15 @@ class Store:
                 (update.update_id, encode(update), file.name, part_bytes),
             )
             self._db.execute(
-                "INSERT INTO marks (task_id, update_id, run_id, base_version) VALUES (?, ?, ?, ?)",
-                (update.task_id, update.update_id, update.run_id, update.base_version),
+                "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (
+                    update.task_id,
+                    update.update_id,
+                    update.run_id,
+                    update.base_version,
+                    update.incarnation,
+                ),
             )
         return _parcel(update, sent=False)
 
@@ -332,13 +340,13 @@ class Store:
 
     # The marks.
 
-    def last_trained(self) -> tuple[str, int]:
-        """The run last worked for and the newest version trained on in it; ("", -1) if none."""
+    def last_trained(self) -> Trained:
+        """The run last worked for, and the newest version trained on in it."""
         found = self._row(
-            "SELECT run_id, max(base_version) FROM marks "
-            "WHERE run_id = (SELECT run_id FROM marks ORDER BY number DESC LIMIT 1) GROUP BY run_id"
+            "SELECT run_id, max(base_version), incarnation FROM marks WHERE (run_id, incarnation) "
+            "= (SELECT run_id, incarnation FROM marks ORDER BY number DESC LIMIT 1) GROUP BY run_id"
         )
-        return ("", -1) if found is None else (found[0], found[1])
+        return Trained() if found is None else Trained(*found)
 
     def unheard(self, limit: int) -> tuple[str, ...]:
         """The newest updates, out of the outbox, whose verdict nobody has told us."""
@@ -438,6 +446,7 @@ def _parcel(update: Update, sent: bool) -> Parcel:
         payload_bytes=update.payload_bytes,
         parts=update.parts,
         sent=sent,
+        incarnation=update.incarnation,
     )
 
 

@@ -91,9 +91,9 @@ class Bench:
         """A worker gives a task up."""
         return self.do(TaskDeclined(task_id, worker, "no battery"))
 
-    def see(self, worker: str) -> list[Action]:
+    def see(self, worker: str, spent: bool = False) -> list[Action]:
         """A worker says that it is there."""
-        return self.do(WorkerSeen(worker, (self.version, worker) in self.counted))
+        return self.do(WorkerSeen(worker, spent or (self.version, worker) in self.counted))
 
     def update(
         self,

@@ -73,10 +73,17 @@ class Feeder:
         self.ask("declined", declined)
 
     def say_present(
-        self, *open_updates: str, run_id: str = "", last_version: int = -1, leaving: bool = False
+        self,
+        *open_updates: str,
+        run_id: str = "",
+        last_version: int = -1,
+        incarnation: int = 0,
+        leaving: bool = False,
     ) -> int:
         """Say that the worker is there; the token that its answers carry."""
-        presence = Presence(self.worker_id, run_id, last_version, False, leaving, open_updates)
+        presence = Presence(
+            self.worker_id, run_id, last_version, incarnation, False, leaving, open_updates
+        )
         return self.ask("presence", presence)
 
     def ask(self, kind: str, message: Message) -> int:

@@ -26,10 +26,12 @@ def run_row(**changes: Any) -> RunRow:
         next_task=0,
         opened_at=1.0,
         deadline_at=61.0,
+        tries_since=1.0,
         extensions=0,
         until=0.0,
         why="",
         started_at=1.0,
+        ran_s=0.0,
         ended_at=None,
     )
     return replace(row, **changes)

@@ -189,7 +189,7 @@ STRAYS: dict[str, tuple[str, Callable[[Update, bytes], bytes]]] = {
         "malformed",
         lambda u, p: encode(replace(u, payload_digest=OTHER_DIGEST), p),
     ),
-    "a presence": ("malformed", lambda u, p: encode(Presence("w", "", -1, False, False, ()))),
+    "a presence": ("malformed", lambda u, p: encode(Presence("w", "", -1, 0, False, False, ()))),
     "of a newer protocol": (
         "unsupported version",
         lambda u, p: (lambda body: body[:16] + b"\x02\x00" + body[18:])(encode(u, p)),

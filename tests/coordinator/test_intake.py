@@ -256,8 +256,10 @@ def hostile(world: World) -> list[bytes]:
         bodies.append(encode(Declined(run.run_id, task_id, names[1], incarnation, "\x00" * 500)))
         bodies.append(encode(Declined(run.run_id, task_id, names[1], largest, "newer")))
         bodies.append(encode(Taken(run.run_id, task_id, names[1], 0)))
-    bodies.append(encode(Presence(names[1], run.run_id, largest, True, False, (names[0],) * 1500)))
-    bodies.append(encode(Presence(names[1], "", -1, True, True, ())))
+    bodies.append(
+        encode(Presence(names[1], run.run_id, largest, largest, True, False, (names[0],) * 1500))
+    )
+    bodies.append(encode(Presence(names[1], "", -1, 0, True, True, ())))
     return bodies
 
 

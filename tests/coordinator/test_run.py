@@ -12,6 +12,7 @@ from coordinator.events import (
     EndTask,
     ExtendRound,
     GrantTask,
+    LetTryAgain,
     OfferTask,
     OpenRound,
     PauseRun,
@@ -19,6 +20,7 @@ from coordinator.events import (
     TimePassed,
 )
 from coordinator.run import (
+    DEADLINES_PAUSED,
     Closed,
     Collecting,
     Draining,
@@ -344,10 +346,45 @@ def test_a_round_closes_once_however_late_the_clock_is_looked_at() -> None:
 # paused
 
 
-def test_a_paused_run_has_no_timer() -> None:
+def test_a_paused_run_lets_who_was_refused_try_again_after_many_deadlines() -> None:
     bench = paused()
-    assert wake_at(bench.state) is None
-    assert bench.tick(1e9) == []
+    waits = DEADLINES_PAUSED * bench.policy.deadline_s
+    for _ in range(3):
+        began = bench.now
+        assert wake_at(bench.state) == began + waits
+        assert bench.tick(waits - 1.0) == []
+        assert bench.tick(1.0) == [LetTryAgain(0)]
+
+
+def test_a_paused_run_does_not_resume_for_a_worker_whose_try_was_refused() -> None:
+    bench = paused(quorum=2)
+    assert bench.see("a") == []
+    assert bench.see("b", spent=True) == []
+    assert isinstance(bench.state, Paused)
+
+
+def test_a_paused_run_does_not_resume_for_an_update_that_is_refused_for_its_data() -> None:
+    bench = paused(quorum=2)
+    bench.see("a")
+    task = next(iter(bench.state.run.tasks.by_id))
+    bench.update(task, "b", fault=Refused("over-norm", "too long"))
+    assert isinstance(bench.state, Paused)
+    bench.see("c")
+    assert isinstance(bench.state, Collecting)
+
+
+def test_a_task_that_later_ones_overtook_is_offered_again_at_a_deadline() -> None:
+    bench = Bench(policy(goal=3, quorum=1, concurrency=4))
+    bench.store()
+    lost, second, third, fourth = bench.open
+    bench.take(third, "b")
+    bench.update(third, "b")
+    actions = bench.tick_to_wake()
+    ended = [a.task_id for a in actions if isinstance(a, EndTask)]
+    assert ended == sorted([lost, second]), "the pool keeps its order: they are not in it"
+    assert {a.replaces for a in actions if isinstance(a, OfferTask)} == {lost, second}
+    assert fourth in bench.open
+    assert isinstance(bench.state, Closed)
 
 
 def test_a_paused_run_resumes_when_enough_workers_are_seen() -> None:
@@ -476,8 +513,9 @@ def test_a_paused_run_ends_when_its_time_is_up(counted: int) -> None:
     for task in bench.open[:counted]:
         bench.update(task, "a")
     bench.tick_to_wake()
-    assert wake_at(bench.state) == 2_000.0
-    bench.tick_to_wake()
+    while bench.now < 2_000.0:
+        assert isinstance(bench.state, Paused)
+        bench.tick_to_wake()
     assert isinstance(bench.state, Closed if counted else Draining)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -115,20 +117,12 @@ class AnyOrder(RuleBasedStateMachine):
         for task in restored.taken():
             assert task.lease_end is not None
             assert task.lease_end <= self.bench.now + self.bench.policy.lease_s
-        run = type(run)(
-            run.run_id,
-            run.incarnation,
-            run.policy,
-            run.version,
-            restored,
-            run.next_task,
-            run.ends_at,
-        )
+        run = replace(run, tasks=restored, salt=f"{run.salt}again")
         match state:
             case Collecting(_, counted, opened_at, deadline_at, extensions):
                 self.bench.state = Collecting(run, counted, opened_at, deadline_at, extensions)
             case Paused(_, counted, opened_at):
-                self.bench.state = Paused(run, counted, opened_at)
+                self.bench.state = Paused(run, counted, opened_at, self.bench.now)
             case _:
                 pass
 

@@ -181,7 +181,7 @@ def test_a_start_that_waited_while_its_task_ended_is_no_start(make_world: MakeWo
 def test_a_presence_without_a_way_back_is_noted(make_world: MakeWorld) -> None:
     world = make_world()
     worker = world.somebody()
-    presence = Presence(worker.worker_id, "", -1, False, False, ())
+    presence = Presence(worker.worker_id, "", -1, 0, False, False, ())
     key = world.names.control_key("presence", worker.worker_id)
     worker.transport.publish(Outgoing(world.names.control_exchange, key, encode(presence)))
     world.step()

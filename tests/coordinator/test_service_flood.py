@@ -103,7 +103,7 @@ def test_rows_of_workers_are_bounded(
     world = make_world()
     feeder = world.somebody()
     for number in range(60):
-        feeder.ask_bytes("presence", encode(Presence(f"p{number}", "", -1, False, False, ())))
+        feeder.ask_bytes("presence", encode(Presence(f"p{number}", "", -1, 0, False, False, ())))
         world.now += 1
         world.step()
     rows = world.read(lambda work: work.workers())

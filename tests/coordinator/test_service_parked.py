@@ -126,7 +126,7 @@ def test_a_parked_update_is_no_poison_because_the_disk_was_full(make_world: Make
 def test_a_question_that_is_parked_again_and_again_is_no_poison(make_world: MakeWorld) -> None:
     world = make_world()
     worker = world.somebody()
-    body = encode(Presence(worker.worker_id, "", -1, False, False, ()))
+    body = encode(Presence(worker.worker_id, "", -1, 0, False, False, ()))
     for _ in range(6):
         park(world, worker, body)
         world.step()

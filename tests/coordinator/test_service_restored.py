@@ -135,3 +135,55 @@ def test_a_worker_that_was_ahead_of_the_restored_store_may_take_a_task(
     token = worker.say_present(run_id=world.run_row().run_id, last_version=2)
     world.step()
     assert worker.standing_of(token).may_take
+
+
+def test_a_worker_that_has_trained_on_a_version_not_made_stops_it(make_world: MakeWorld) -> None:
+    world = make_world()
+    back_up(world)
+    world.round(1.0, 1.0)
+    run, incarnation = world.run_row().run_id, world.read(lambda work: work.incarnation())
+    restore(world)
+    world.begin()
+    worker = world.somebody()
+    worker.say_present(run_id=run, last_version=1, incarnation=incarnation)
+    with pytest.raises(Restored, match="has trained on version 1, the store has 0"):
+        world.step()
+    world.kill()
+    world.begin(restored=True)
+    token = worker.say_present(run_id=run, last_version=1, incarnation=incarnation)
+    world.step()
+    assert worker.standing_of(token).may_take, "what was trained before the restore holds no one"
+
+
+def test_tasks_made_after_a_restore_that_nobody_told_of_are_others(make_world: MakeWorld) -> None:
+    world = make_world(run__rounds=5)
+    world.round(1.0, 1.0)
+    back_up(world)
+    before = {world.begin_task(world.somebody())[0].task_id for _ in range(2)}
+    world.restart()
+    before |= {row.task_id for row in world.open_tasks()}
+    world.round(1.0, 1.0)
+    before |= {row.task_id for row in world.open_tasks()}
+    restore(world)
+    world.begin()
+    kept = {row.task_id for row in world.open_tasks()}
+    world.round(1.0, 1.0)
+    made = {row.task_id for row in world.open_tasks()} - kept
+    assert made
+    assert not made & before
+
+
+def test_who_answered_for_the_time_before_a_restore_may_try_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    workers = [world.worker("a"), world.worker("b")]
+    begun = [(worker, *world.begin_task(worker)) for worker in workers]
+    world.kill()
+    world.begin(restored=True)
+    for worker, task, start in begun:
+        assert world.verdict(world.finish_task(worker, task, start)) == "other timeline"
+    for worker in workers:
+        token = worker.say_present(run_id=world.run_row().run_id, last_version=0)
+        world.step()
+        assert worker.standing_of(token).may_take
+        world.answer(worker)
+    assert world.version == 1

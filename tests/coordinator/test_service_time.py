@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.startup import GRACE_S
 from tests.coordinator.world import MakeWorld, World
 
 
@@ -74,9 +75,9 @@ def test_a_deadline_with_quorum_makes_a_version(make_world: MakeWorld) -> None:
 def test_a_deadline_goes_on_over_a_restart(make_world: MakeWorld) -> None:
     world = make_world()
     world.round(2.0)
-    until(world, 59.0)
+    until(world, 40.0)
     world.restart()
-    until(world, 0.5)
+    until(world, 19.5)
     assert world.version == 0
     until(world, 0.5)
     assert (world.version, world.weight()) == (1, 3.0)
@@ -88,7 +89,45 @@ def test_a_deadline_that_passed_while_it_was_down_closes_the_round(make_world: M
     world.kill()
     world.now += 3600.0
     world.begin()
+    until(world, GRACE_S)
     assert (world.version, world.weight()) == (1, 3.0)
+
+
+def test_who_answered_in_time_while_it_was_down_is_not_late(make_world: MakeWorld) -> None:
+    world = make_world(rounds__late="refuse")
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.kill()
+    update = worker.update(task, start, world.layout, 1.0)
+    worker.send(update, worker.payload(world.layout, 1.0))
+    world.now += 10 * 86400.0  # the lease and many deadlines are over, or its clock is wrong
+    world.begin()
+    until(world, GRACE_S / 2)
+    assert world.verdict(update.update_id) == "counted"
+
+
+def test_a_clock_that_was_far_behind_when_a_run_began_does_not_end_it(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(run__max_seconds=36_000)
+    world.round(1.0)
+    world.now += 56 * 365 * 86400.0  # the right time came when the network did
+    world.restart()
+    assert world.state == "collecting"
+    world.round(1.0)
+    assert world.version == 1
+
+
+def test_a_run_ends_after_the_time_that_it_was_run_for(make_world: MakeWorld) -> None:
+    world = make_world(run__max_seconds=600, rounds__deadline="1d", rounds__max_extensions=9)
+    for _ in range(4):
+        world.pass_time(130.0)
+        world.restart()
+        assert world.state == "collecting"
+        world.now += 86400.0
+        world.restart()
+    world.pass_time(130.0)
+    assert world.state == "draining"
 
 
 def test_extensions_are_remembered_over_restarts(make_world: MakeWorld) -> None:

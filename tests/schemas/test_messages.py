@@ -34,7 +34,7 @@ DIGEST = ID * 2
 CARRIERS = (Update, UpdatePart, ModelPart)
 
 TASK = Task(ID, ID, "train", 1, None, "none", 4096, "", None, 0.0)
-PRESENCE = Presence("shop-1", "", -1, False, False, ())
+PRESENCE = Presence("shop-1", "", -1, 0, False, False, ())
 STANDING = Standing(ID, "running", 1, 0, True, 0.0, {}, {}, (), 0.0)
 UPDATE = Update(
     update_id=ID,

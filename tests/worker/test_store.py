@@ -26,6 +26,7 @@ from worker.errors import (
     TaskGoneError,
     WrongStateError,
 )
+from worker.parcel import Trained
 from worker.store import Store
 
 TASK = a_task()
@@ -49,7 +50,7 @@ def finished(store: Store, payload: bytes = SMALL, number: int = 0, version: int
 def test_a_new_store_holds_nothing(opened: Store) -> None:
     assert opened.held() is None
     assert opened.parcels() == ()
-    assert opened.last_trained() == ("", -1)
+    assert opened.last_trained() == Trained()
     assert opened.known(TASK.task_id) == "new"
 
 
@@ -93,7 +94,7 @@ def test_a_finished_task_moves_from_the_inbox_to_the_outbox(opened: Store) -> No
     header, _ = opened.update(update_id)
     assert header.payload_digest == digest_of(SMALL)
     assert opened.payload(update_id, 0, len(SMALL)) == SMALL
-    assert opened.last_trained() == (TASK.run_id, 0)
+    assert opened.last_trained() == Trained(TASK.run_id, 0, TASK.incarnation)
 
 
 def test_an_update_above_the_part_size_goes_in_parts(opened: Store) -> None:
@@ -192,7 +193,7 @@ def test_a_forgotten_update_may_be_trained_again(opened: Store) -> None:
 def test_the_newest_version_of_the_last_run_counts(opened: Store) -> None:
     for number, version in enumerate((3, 5, 4)):
         finished(opened, number=number, version=version)
-    assert opened.last_trained() == (TASK.run_id, 5)
+    assert opened.last_trained() == Trained(TASK.run_id, 5, TASK.incarnation)
 
 
 def test_parcels_come_in_the_order_they_were_finished(opened: Store) -> None:
