@@ -11,6 +11,7 @@ from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from coordinator.errors import NotKept, RunError, StoreError
 from disk import OS_DISK, Disk, make_folders, write_durably
+from disk.durable import PARTIAL
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
@@ -72,9 +73,12 @@ class ModelFolder:
         """Where a version's file is."""
         return self._folder / file
 
-    def forget(self, file: str) -> None:
-        """Delete a version's file."""
-        self._disk.remove(self._folder / file)
+    def forget_before(self, run_id: str, version: int) -> None:
+        """Delete the files of a run's versions below one, also what an earlier crash left of them."""
+        for name in self._disk.names(self._folder / run_id):
+            number, _, _ = name.removeprefix(PARTIAL).partition(".")
+            if number.isdecimal() and int(number) < version:
+                self._disk.remove(self._folder / run_id / name)
 
 
 def to_safetensors(model: Buffer, layout: Layout) -> bytes:

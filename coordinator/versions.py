@@ -100,10 +100,9 @@ class Versions:
             self.evaluated, self.metrics = version, metrics
 
     def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
-        """Delete the model file and the spool segments that no setting keeps any more."""
-        old = self.row(version - keep_versions) if keep_versions < ALL else None
-        if old is not None:
-            self._models.forget(old.file)
+        """Delete the model files and the spool segments that no setting keeps any more."""
+        if keep_versions < ALL:
+            self._models.forget_before(self._run_id, version - keep_versions + 1)
         if spool_keep_rounds < ALL:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
 

@@ -39,6 +39,13 @@ def test_as_many_versions_are_kept_as_set(make_world: MakeWorld) -> None:
     for _ in range(4):
         world.round(1.0, 1.0)
     assert model_files(world) == ["000003", "000004"]
+    world.change(coordinator__keep_versions=3)
+    world.restart()
+    folder = world.folder / "state" / "models" / world.run_row().run_id
+    for leftover in ("000001.safetensors", ".partial-000002.safetensors"):  # of a crash
+        (folder / leftover).touch()
+    world.round(1.0, 1.0)
+    assert model_files(world) == ["000003", "000004", "000005"]
 
 
 def test_the_rounds_of_an_earlier_run_are_kept_until_this_one_has_closed_as_many(
