@@ -36,7 +36,7 @@ from coordinator.connection import Connection
 from coordinator.errors import BrokerRefused, CoordinatorError, StoreError
 from coordinator.evaluation import Evaluation
 from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
-from coordinator.progress import Observer, Progress, ignore
+from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
 from coordinator.run import Collecting, Ended, Paused, wake_at
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
@@ -81,7 +81,7 @@ class CoordinatorService:
         around: Surroundings = ORDINARY,
     ) -> None:
         self._settings = settings
-        self._observer = observer
+        self._observer = Sheltered(observer)
         self._clock = Clock()
         self._now = clock or self._clock.now
         self._mailbox: Mailbox = queue.SimpleQueue()

@@ -27,7 +27,8 @@ _HEAD = """\
 | exit code | meaning |
 |---|---|
 | 0 | done as asked; a worker that was told to stop |
-| 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
+| 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed; \
+or the output could not be written |
 | {user_error} | something that the user can mend; one line on stderr says what |
 | {interrupted} | a coordinator or a demo that was stopped before the end |
 

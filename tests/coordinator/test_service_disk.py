@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from coordinator.display import PlainDisplay
 from coordinator.errors import Fenced, StoreError
 from coordinator.store import Store
 from tests.coordinator.steps import Steps
@@ -165,3 +168,46 @@ def test_a_fenced_coordinator_does_not_write_the_file_of_a_version(
         world.pass_to_wake()
     assert "before write" not in steps.names
     other.close()
+
+
+class RefusingStream(io.StringIO):
+    """A stdout that takes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, *_: Any) -> int:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error", [FULL, BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")]
+)
+def test_a_stdout_that_takes_nothing_neither_ends_nor_delays_the_run(
+    make_world: MakeWorld, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(begin=False)
+    world.observer = PlainDisplay(RefusingStream(error)).show
+    world.begin()
+    for _ in range(3):
+        world.round(1.0, 1.0)
+    assert world.version == 3
+    assert world.transport.started == 1, "it was taken for the state folder's disk"
+    assert [record.name for record in caplog.records].count("coordinator.progress") == 1
+
+
+def test_a_stdout_that_takes_nothing_does_not_hide_that_the_disk_is_full(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(begin=False)
+    world.observer = PlainDisplay(RefusingStream(FULL)).show
+    world.begin()
+    world.round(1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble["before sync"] = FULL
+    world.finish_task(worker, task, start, 1.0)
+    assert world.service.look().state == "connecting"
+    heal(world)
+    assert world.weight(1) == 2.0
