@@ -93,6 +93,11 @@ class OsDisk:
         """See `Disk.move`."""
         path.replace(to)
 
+    def truncate(self, path: Path, length: int) -> None:
+        """See `Disk.truncate`."""
+        if (self.size(path) or 0) > length:
+            os.truncate(path, length)
+
     def remove(self, path: Path) -> None:
         """See `Disk.remove`."""
         path.unlink(missing_ok=True)

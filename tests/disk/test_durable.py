@@ -89,3 +89,14 @@ def test_what_is_not_there_has_no_size_no_names_and_is_removed_already(tmp_path:
     OS_DISK.remove_folder(tmp_path / "folder")
     with pytest.raises(FileNotFoundError):
         OS_DISK.read(tmp_path / "file")
+
+
+def test_a_file_is_cut_and_never_made_longer(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    OS_DISK.truncate(path, 9)
+    assert path.read_bytes() == b"12345"
+    OS_DISK.truncate(path, 2)
+    assert path.read_bytes() == b"12"
+    OS_DISK.truncate(tmp_path / "none", 2)
+    assert list(tmp_path.iterdir()) == [path]
