@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.buffer import Buffer
+
+# Some file systems of networks and of user space: what they do with entries is out of our hands.
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
 class OsFile:
@@ -112,6 +116,9 @@ class OsDisk:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC_FOLDERS:
+                raise
         finally:
             os.close(descriptor)
 
