@@ -307,10 +307,8 @@ class Batch:
                 self._record_stray(body, stray)
                 return
         match message:
-            case Taken() | Declined() if incarnation_fault(message.incarnation):
-                reason = incarnation_fault(message.incarnation)
-                stray = Stray("malformed", reason, message.worker_id, message.task_id)
-                self._record_stray(body, stray)
+            case Taken() | Declined() if self._is_of_no_store(message, body):
+                pass
             case Taken():
                 self._taken(message, asking)
             case Declined():
@@ -322,6 +320,14 @@ class Batch:
                 self._record_stray(
                     body, Stray("malformed", f"a {kind} message on the control queue")
                 )
+
+    def _is_of_no_store(self, message: Taken | Declined, body: bytes) -> bool:
+        """Whether a message has an incarnation that no store can have; then it is a stray."""
+        reason = incarnation_fault(message.incarnation, self._desk.expected)
+        if reason:
+            stray = Stray("malformed", reason, message.worker_id, message.task_id)
+            self._record_stray(body, stray)
+        return bool(reason)
 
     def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
         run = self.state.run
