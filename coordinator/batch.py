@@ -321,12 +321,12 @@ class Batch:
                     body, Stray("malformed", f"a {kind} message on the control queue")
                 )
 
-    def _is_of_no_store(self, message: Taken | Declined, body: bytes) -> bool:
+    def _is_of_no_store(self, message: Taken | Declined | Task, body: bytes) -> bool:
         """Whether a message has an incarnation that no store can have; then it is a stray."""
         reason = incarnation_fault(message.incarnation, self._desk.expected)
         if reason:
-            stray = Stray("malformed", reason, message.worker_id, message.task_id)
-            self._record_stray(body, stray)
+            sender = "" if isinstance(message, Task) else message.worker_id
+            self._record_stray(body, Stray("malformed", reason, sender, message.task_id))
         return bool(reason)
 
     def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
@@ -400,9 +400,13 @@ class Batch:
             self._receive(delivery)
             return
         match message:
+            case Task() if self._is_of_no_store(message, body):
+                pass
             case Task():
-                reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
-                self.advance(TaskDeclined(message.task_id, "", reason))
+                self._refuse_newer(message.incarnation)
+                if message.incarnation == self.state.run.incarnation:
+                    reason = f"the broker gave it up: {delivery.death or 'no reason given'}"
+                    self.advance(TaskDeclined(message.task_id, "", reason))
             case Taken() | Declined() | Presence():
                 self._receive_control(delivery, None)
             case _:
