@@ -266,11 +266,12 @@ class CoordinatorService:
             events = self._wait_to_mend(events)
             if self._mend_at is not None:
                 return
+        self._take_what_comes_once(events)
         deliveries: list[Delivered] = []
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            else:
+            elif not isinstance(event, StopRequested | Evaluated):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -279,6 +280,16 @@ class CoordinatorService:
         arrivals = self._arrivals(deliveries)
         if arrivals or due or self._run.closed:
             self._process(arrivals, due)
+
+    def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
+        """What neither broker nor store would tell again, if the disk refuses in between."""
+        for event in events:
+            if isinstance(event, StopRequested):
+                self._take(event)
+        self._kept = [event for event in events if isinstance(event, Evaluated)]
+        while self._kept:
+            self._take(self._kept[0])
+            del self._kept[0]
 
     def _arrivals(self, deliveries: list[Delivered]) -> deque[Arrival]:
         """What is still ours: a consumer may have been lost after it delivered."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from coordinator.display import PlainDisplay
 from coordinator.errors import Fenced, StoreError
+from coordinator.mailbox import Evaluated
 from coordinator.store import Store
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import MakeWorld, World
@@ -168,6 +169,25 @@ def test_a_fenced_coordinator_does_not_write_the_file_of_a_version(
         world.pass_to_wake()
     assert "before write" not in steps.names
     other.close()
+
+
+def test_a_stop_and_the_metrics_that_came_with_it_outlive_a_disk_that_is_full(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.round(1.0, 1.0)
+    world.steps.trouble["before commit"] = LOCKED
+    accurate, better = {"accuracy": 0.5}, {"accuracy": 0.6}
+    world.service._mailbox.put(Evaluated(0, accurate))
+    world.service._mailbox.put(Evaluated(1, better))
+    world.service.stop()
+    world.step()
+    assert world.seen[-1].state == "connecting"
+    assert world.service._stopping
+    world.pass_to_wake()
+    heal(world)
+    assert world.version_row(0).metrics == accurate
+    assert world.version_row(1).metrics == better
 
 
 class RefusingStream(io.StringIO):
