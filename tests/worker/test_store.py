@@ -5,6 +5,7 @@ import itertools
 import os
 import shutil
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,6 +231,28 @@ def test_a_payload_that_the_disk_lost_is_said_so(
     damage(payload_files(opened)[0])
     with pytest.raises(PayloadLostError):
         opened.payload(update_id, 0, 64)
+
+
+def test_a_payload_with_other_bytes_than_were_written_is_lost(opened: Store) -> None:
+    update_id = finished(opened, LARGE * 3)
+    (file,) = payload_files(opened)
+    opened.check_payload(update_id)
+    assert opened.whole_payload(update_id) == LARGE * 3
+    file.write_bytes(LARGE * 2 + b"L" + LARGE[1:])
+    with pytest.raises(PayloadLostError, match="not what was written"):
+        opened.check_payload(update_id)
+    with pytest.raises(PayloadLostError, match="not what was written"):
+        opened.whole_payload(update_id)
+
+
+def test_a_payload_is_checked_without_being_in_memory_as_a_whole(opened: Store) -> None:
+    payload = bytes(10 * 2**20)
+    update_id = finished(opened, payload)
+    tracemalloc.start()
+    opened.check_payload(update_id)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ENOMEM])
