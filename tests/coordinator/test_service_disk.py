@@ -13,6 +13,7 @@ from coordinator.display import PlainDisplay
 from coordinator.errors import Fenced, StoreError
 from coordinator.mailbox import Evaluated
 from coordinator.store import Store
+from disk.os_disk import OsFile
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import MakeWorld, World
 
@@ -54,6 +55,26 @@ def test_nothing_is_lost_or_counted_twice_when_a_write_fails(
     assert world.ready("update") == 0
     world.round(1.0, 1.0)
     assert world.weight(2) == 2.5
+
+
+def test_a_segment_that_could_not_be_synced_is_closed_and_used_again(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: OsFile) -> None:
+        raise FULL
+
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    with monkeypatch.context() as patched:
+        patched.setattr(OsFile, "sync", full)
+        update_id = world.finish_task(worker, task, start)
+        assert world.pass_to_wake() > 0.0
+        assert world.seen[-1].state == "connecting"
+        assert not world.has_verdict(update_id)
+    heal(world)
+    assert world.verdict(update_id) == "counted"
+    assert world.ledger(update_id).place == 0, "what was not synced was cut"
 
 
 def test_while_the_disk_is_full_it_waits_longer_and_longer_but_not_for_ever(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
+import random
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ from coordinator.errors import StoreError
 from coordinator.records import Place
 from coordinator.spool import Spool
 from disk import OsDisk
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Crash, Mishaps
 
 UPDATE, DIGEST = "a" * 32, "d" * 64
 
@@ -364,3 +368,26 @@ def test_the_parts_of_an_update_are_forgotten_together(spool: Spool, folder: Pat
     assert part_bytes(folder) == 3
     spool.store_part(UPDATE, DIGEST, 0, b"x")
     assert spool.parts(UPDATE, DIGEST) == {0}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_part_that_comes_again_after_a_crash_is_durable(seed: int) -> None:
+    """The process before may have ended between the part and the sync of its name."""
+    for crash_at in itertools.count(1):
+        platter, first = Platter(), Mishaps()
+        folder, spool = Path("/state/spool"), Spool(Path("/state/spool"), on(platter, first))
+        first.crash_at = first.steps + crash_at
+        try:
+            spool.store_part(UPDATE, DIGEST, 0, b"first")
+        except Crash:
+            platter.end_process(first)
+            Spool(folder, on(platter)).store_part(UPDATE, DIGEST, 0, b"first")
+        platter.cut_power(random.Random(seed))
+        assert Spool(folder, on(platter)).parts(UPDATE, DIGEST) == {0}
+        if not first.ended:
+            assert crash_at > 5, "nothing was tried"
+            return
+
+
+def on(platter: Platter, mishaps: Mishaps | None = None) -> SimulatedDisk:
+    return SimulatedDisk(platter, mishaps or Mishaps())

@@ -267,6 +267,32 @@ def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
 
 
 @pytest.mark.parametrize("kind", ["crash", "cancelled"])
+class Looking(InlineTrainer):
+    """Looks how many attempts are on disk when a training is about to begin."""
+
+    def __init__(self) -> None:
+        self.attempts: list[int] = []
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        store = Store(Path(job.folder))
+        held = store.held()
+        store.close()
+        assert held is not None
+        self.attempts.append(held.attempts)
+        super().submit(job, notify)
+
+
+def test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins(
+    federation: Federation,
+) -> None:
+    trainer = Looking()
+    federation.worker("Raising", trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(600.0)
+    assert trainer.attempts == [1, 2, 3]
+
+
 def test_a_training_that_dies_after_its_commit_is_not_done_again(
     federation: Federation, kind: Failure
 ) -> None:

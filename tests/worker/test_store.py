@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import random
 import shutil
 import sys
 import tracemalloc
@@ -16,6 +17,8 @@ import pytest
 
 from disk import OS_DISK, OsDisk, durable, os_disk
 from schemas.digest import digest_of
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
 from tests.worker.examples import a_start, a_task, an_update
 from worker import disk as worker_disk
 from worker import store
@@ -136,6 +139,24 @@ def test_a_task_given_up_leaves_no_file(opened: Store) -> None:
     with pytest.raises(TaskGoneError):
         opened.finish(UPDATE, 64, SMALL)
     assert payload_files(opened) == []
+
+
+def test_a_commit_is_synced_before_it_is_one(opened: Store) -> None:
+    """As only a power cut of a real machine would show."""
+    full, write_ahead = 2, "wal"
+    assert opened._db.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert opened._db.execute("PRAGMA journal_mode").fetchone() == (write_ahead,)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_new_stores_first_task_outlives_a_power_cut(seed: int) -> None:
+    folder, platter = Path("/state/w1"), Platter()
+    first = Store(folder, SimulatedDisk(platter, Mishaps()))
+    first.keep_task(TASK)
+    platter.cut_power(random.Random(seed))
+    held = Store(folder, SimulatedDisk(platter, Mishaps())).held()
+    assert held is not None, "the name of the database was gone, and all that it holds"
+    assert held.task == TASK
 
 
 def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
