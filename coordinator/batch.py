@@ -347,10 +347,8 @@ class Batch:
                 self._record_stray(body, stray)
                 return
         match message:
-            case Taken() | Declined() if incarnation_fault(message.incarnation):
-                reason = incarnation_fault(message.incarnation)
-                stray = Stray("malformed", reason, message.worker_id, message.task_id)
-                self._record_stray(body, stray)
+            case Taken() | Declined() | Presence() if self._is_of_no_store(message, body):
+                pass
             case Taken():
                 self._taken(message, asking)
             case Declined():
@@ -362,6 +360,15 @@ class Batch:
                 self._record_stray(
                     body, Stray("malformed", f"a {kind} message on the control queue")
                 )
+
+    def _is_of_no_store(self, message: Taken | Declined | Presence | Task, body: bytes) -> bool:
+        """Whether a message has an incarnation that no store can have; then it is a stray."""
+        reason = incarnation_fault(message.incarnation, self._desk.expected)
+        if reason:
+            sender = "" if isinstance(message, Task) else message.worker_id
+            task_id = "" if isinstance(message, Presence) else message.task_id
+            self._record_stray(body, Stray("malformed", reason, sender, task_id))
+        return bool(reason)
 
     def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
         run = self.state.run
@@ -448,8 +455,13 @@ class Batch:
             self._receive(delivery)
             return
         match message:
+            case Task() if self._is_of_no_store(message, body):
+                pass
             case Task():
-                self.advance(TaskDeclined(message.task_id, "", f"the broker gave it up: {why}"))
+                self._refuse_newer(message.incarnation)
+                if message.incarnation == self.state.run.incarnation:
+                    reason = f"the broker gave it up: {why}"
+                    self.advance(TaskDeclined(message.task_id, "", reason))
             case Taken() | Declined() | Presence():
                 self._receive_control(delivery, None)
             case _:

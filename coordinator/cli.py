@@ -18,6 +18,7 @@ from coordinator.display import display_for
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import Settings, load, require
+from settings.command import say, say_result
 from settings.logging import LEVELS, configure_logging
 
 DESCRIPTION = (
@@ -85,14 +86,13 @@ def run(arguments: argparse.Namespace) -> int:
         )
         stop_on_signals(service)
         if service.finished_before:
-            print(
+            say(
                 f"run {service.run_id[:8]} had ended; what still comes is recorded for "
-                f"{settings.rounds.drain_s:g} s. --new-run begins another",
-                flush=True,
+                f"{settings.rounds.drain_s:g} s. --new-run begins another"
             )
         end = service.run()
     if arguments.json:
-        print(json.dumps(result_of(end, time.monotonic() - began)), flush=True)
+        say_result(json.dumps(result_of(end, time.monotonic() - began)))
     return 0 if end.state == "ended" else 130
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -82,7 +83,8 @@ class LiveDisplay:
         traceback: TracebackType | None,
     ) -> None:
         for bar in self._bars:
-            bar.close()
+            with contextlib.suppress(OSError):  # the terminal is gone
+                bar.close()
 
     def show(self, progress: Progress) -> None:
         """Draw the view again."""

@@ -6,7 +6,6 @@ User code runs here and not in the coordinator, which so needs neither torch nor
 from __future__ import annotations
 
 import math
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from coordinator.models import from_safetensors
 from learning.errors import LearnerError
 from learning.learner import EvaluateRequest, Evaluator, Learner, parameters_of
 from learning.loading import load_learner
-from learning.process import Link, serve
+from learning.process import Link, note_failure, serve
 from learning.seeding import seed_everything
 from schemas.layout import Layout
 from schemas.tensors import flatten, layout_of, unflatten
@@ -35,7 +34,7 @@ def _handle(request: dict[str, Any], link: Link) -> None:
     except LearnerError as error:  # its text says what to mend
         link.send({"error": str(error)[:500]})
     except Exception as error:  # user code may raise anything; the coordinator goes on
-        traceback.print_exc()
+        note_failure()
         link.send({"error": f"{type(error).__name__}: {error}"[:500]})
 
 

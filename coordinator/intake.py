@@ -19,7 +19,10 @@ from schemas.layout import Layout
 from schemas.messages import Update, UpdatePart, decode, part_count, part_span
 
 CODEC = "none"
-INCARNATION_MAX = 2**52  # far from now in milliseconds, and messages can name a few more
+BELIEVED_AHEAD_MS = 10 * 365 * 24 * 3600 * 1000
+"""How far an incarnation may be ahead: more than a wrong clock is, and far below what a message can
+name, or a forged one would leave no incarnation above it to go on in.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +30,14 @@ class Expected:
     """What the open run expects of an update.
 
     Attributes:
+        newest_incarnation: The newest that a message is believed to come from.
         version: The current model version.
         digest_of_version: The digest of a version's parameters, None if it was never made.
     """
 
     run_id: str
     incarnation: int
+    newest_incarnation: int
     version: int
     layout: Layout
     part_bytes: int
@@ -153,9 +158,19 @@ def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[i
     return tuple(i for i in range(part_count(update_bytes, part_bytes)) if i not in here)
 
 
-def incarnation_fault(incarnation: int) -> str:
+def newest_believed(own: int, now: float) -> int:
+    """The newest incarnation that a message is believed to come from.
+
+    Args:
+        own: The store's, whose clock may have been ahead when it was made.
+        now: The coordinator's time in seconds.
+    """
+    return max(own, int(now * 1000)) + BELIEVED_AHEAD_MS
+
+
+def incarnation_fault(incarnation: int, expected: Expected) -> str:
     """Why no store can have this incarnation, or ""."""
-    if incarnation > INCARNATION_MAX:
+    if incarnation > expected.newest_incarnation:
         return f"no store is of incarnation {incarnation}"
     return ""
 
@@ -180,18 +195,18 @@ def _newer(update: Update | UpdatePart, expected: Expected) -> Newer | None:
     return None
 
 
-def _identity_fault(update: Update | UpdatePart) -> Stray | None:
+def _identity_fault(update: Update | UpdatePart, expected: Expected) -> Stray | None:
     if update.update_id != update_id_of(update.incarnation, update.task_id, update.worker_id):
         reason = "its update id does not follow from its task and worker"
         return Stray("malformed", reason, update.worker_id, update.task_id)
-    reason = incarnation_fault(update.incarnation)
+    reason = incarnation_fault(update.incarnation, expected)
     if reason:
         return Stray("malformed", reason, update.worker_id, update.task_id)
     return None
 
 
 def _receive_update(update: Update, payload: memoryview, expected: Expected) -> Received:
-    stray = _identity_fault(update)
+    stray = _identity_fault(update, expected)
     if stray is not None:
         return stray
     newer = _newer(update, expected)
@@ -206,7 +221,7 @@ def _receive_update(update: Update, payload: memoryview, expected: Expected) -> 
 
 
 def _receive_part(part: UpdatePart, payload: memoryview, expected: Expected) -> Received:
-    stray = _identity_fault(part)
+    stray = _identity_fault(part, expected)
     if stray is not None:
         return stray
     newer = _newer(part, expected)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,23 @@ Observer = Callable[[Progress], None]
 
 def ignore(progress: Progress) -> None:
     """An observer that does not look."""
+
+
+class Sheltered:
+    """An observer whose trouble is not that of the run it looks at.
+
+    Where it shows things may be a full disk, or a pipe that nobody reads any more.
+    """
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._told = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Let the observer look; that it cannot show what it saw is logged once."""
+        try:
+            self._observer(progress)
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
+            if not self._told:
+                self._told = True
+                _log.warning("how the run stands cannot be shown (%s); the run goes on", error)

@@ -36,7 +36,7 @@ from coordinator.connection import Connection
 from coordinator.errors import BrokerRefused, CoordinatorError, StoreError
 from coordinator.evaluation import Evaluation
 from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
-from coordinator.progress import Observer, Progress, ignore
+from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
 from coordinator.run import Collecting, Ended, Paused, wake_at
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
@@ -81,7 +81,7 @@ class CoordinatorService:
         around: Surroundings = ORDINARY,
     ) -> None:
         self._settings = settings
-        self._observer = observer
+        self._observer = Sheltered(observer)
         self._clock = Clock()
         self._now = clock or self._clock.now
         self._mailbox: Mailbox = queue.SimpleQueue()
@@ -267,11 +267,12 @@ class CoordinatorService:
             events = self._wait_to_mend(events)
             if self._mend_at is not None:
                 return
+        self._take_what_comes_once(events)
         deliveries: list[Delivered] = []
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            else:
+            elif not isinstance(event, StopRequested | Evaluated):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -280,6 +281,16 @@ class CoordinatorService:
         arrivals = self._arrivals(deliveries)
         if arrivals or due or self._run.closed:
             self._process(arrivals, due)
+
+    def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
+        """What neither broker nor store would tell again, if the disk refuses in between."""
+        for event in events:
+            if isinstance(event, StopRequested):
+                self._take(event)
+        self._kept = [event for event in events if isinstance(event, Evaluated)]
+        while self._kept:
+            self._take(self._kept[0])
+            del self._kept[0]
 
     def _arrivals(self, deliveries: list[Delivered]) -> deque[Arrival]:
         """What is still ours: a consumer may have been lost after it delivered."""

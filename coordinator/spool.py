@@ -6,7 +6,8 @@
 Rules: `append` gives the place, and only after `sync` may the ledger name it. What no ledger row
 names (a crash between the two) is dead space: harmless, and gone with its segment. After a write
 that failed nothing is appended or synced until the spool was closed: what was appended may be lost,
-and an fsync that is tried again may claim otherwise.
+and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the last
+sync ended, or each try on a full disk would take some of the room that is left.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Spool:
         segments = self._segments()
         self._number = segments[-1] if segments else 1
         self._file: File | None = None
-        self._end = 0
+        self._end = self._synced = 0
         self._dirty = False
         self._failed = False
 
@@ -103,10 +104,14 @@ class Spool:
                 self._disk.remove(self._path(number))
 
     def close(self) -> None:
-        """Close the segment in use, also after an error; what was not synced is not durable."""
-        file, self._file, self._dirty, self._failed = self._file, None, False, False
+        """Close the segment in use, also after an error; what was not synced is gone."""
+        file, self._file = self._file, None
         if file is not None:
             file.close()
+            if self._dirty or self._failed:
+                with contextlib.suppress(OSError):  # then it is dead space
+                    self._disk.truncate(self._path(self._number), self._synced)
+        self._dirty = self._failed = False
 
     def store_part(self, update_id: str, digest: str, index: int, data: Buffer) -> None:
         """Keep one part of an upload, durable on return; keeping it again changes nothing."""
@@ -180,13 +185,14 @@ class Spool:
     def _flush(self) -> None:
         if self._file is not None and self._dirty:
             self._file.sync()
-            self._dirty = False
+            self._synced, self._dirty = self._end, False
 
     def _roll(self) -> None:
         """Open the segment to append to: the last one, or a new one if that is full."""
         if self._file is not None:
             self._flush()
             self._file.close()
+            self._file = None
             self._number += 1
         path = self._path(self._number)
         if (self._disk.size(path) or 0) >= self._segment_bytes:
@@ -196,5 +202,5 @@ class Spool:
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
         self._file = self._disk.append(path)
-        self._end = self._file.tell()
+        self._end = self._synced = self._file.tell()
         self._disk.sync_folder(self._folder)

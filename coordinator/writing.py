@@ -21,7 +21,7 @@ from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
 from coordinator.errors import CoordinatorError, Fenced, Restored
 from coordinator.events import TimePassed, VersionStored
-from coordinator.intake import CODEC, Expected
+from coordinator.intake import CODEC, Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
@@ -283,10 +283,11 @@ class RunWriter:
                 _log.warning("%s", line)
 
     def _desk(self) -> Desk:
-        run = self.state.run
+        run, now = self.state.run, self._now()
         expected = Expected(
             run_id=run.run_id,
             incarnation=run.incarnation,
+            newest_incarnation=newest_believed(run.incarnation, now),
             version=run.version,
             layout=self.layout,
             part_bytes=self._settings.rounds.part_bytes,
@@ -298,7 +299,7 @@ class RunWriter:
             expected,
             self._spool,
             self._store.epoch,
-            self._now(),
+            now,
             self._uploads,
             self._settings.coordinator.senders == "users",
         )

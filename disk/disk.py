@@ -84,6 +84,14 @@ class Disk(Protocol):
         """Give a file another name; what had that name is gone."""
         ...
 
+    def truncate(self, path: Path, length: int) -> None:
+        """Cut what a file has behind a length; nothing happens if it is not longer, or not there.
+
+        Close it first: what is written to it and still held back would come behind the cut. Not
+        durable by itself: after a power cut the file may be as long as it was.
+        """
+        ...
+
     def remove(self, path: Path) -> None:
         """Remove a file; nothing happens if there is none."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -11,6 +12,9 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from schemas.buffer import Buffer
+
+# Some file systems of networks and of user space: what they do with entries is out of our hands.
+_CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
 class OsFile:
@@ -94,6 +98,11 @@ class OsDisk:
         """See `Disk.move`."""
         path.replace(to)
 
+    def truncate(self, path: Path, length: int) -> None:
+        """See `Disk.truncate`."""
+        if (self.size(path) or 0) > length:
+            os.truncate(path, length)
+
     def remove(self, path: Path) -> None:
         """See `Disk.remove`."""
         path.unlink(missing_ok=True)
@@ -108,6 +117,9 @@ class OsDisk:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC_FOLDERS:
+                raise
         finally:
             os.close(descriptor)
 

@@ -236,6 +236,17 @@ def _turn_deaf() -> None:
     os.register_at_fork(before=hold, after_in_parent=release, after_in_child=listen)
 
 
+def note(text: str) -> None:
+    """Print lines on stderr, if that takes them: no work is worth less for a full log."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def note_failure() -> None:
+    """Print the traceback of what is being handled, likewise."""
+    note(traceback.format_exc().rstrip())
+
+
 def serve(link_fd: int, lifeline_fd: int, handle: Callable[[dict[str, Any], Link], None]) -> None:
     """Be a child: hand each message to `handle`, on this thread, until the owner is gone.
 
@@ -267,8 +278,7 @@ def serve(link_fd: int, lifeline_fd: int, handle: Callable[[dict[str, Any], Link
             message, link = work.get()
             handle(message, link)
     except BaseException:
-        traceback.print_exc()
+        note_failure()
     finally:
-        sys.stderr.flush()
         guard.kill()
         os._exit(1)

@@ -30,6 +30,7 @@ _HEAD = """\
 | 0 | done as asked; a worker that was told to stop |
 | 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
 | 1 | `fedmq replay` found something wrong, or could make nothing again |
+| 1 | the output could not be written |
 | {user_error} | something that the user can mend; one line on stderr says what |
 | {interrupted} | a coordinator, a demo or a replay that was stopped before the end |
 

@@ -1,12 +1,15 @@
-"""How a command ends: with one line for what the user can mend, and an exit code."""
+"""How a command speaks and ends: with one line for what the user can mend, and an exit code."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from settings.errors import SettingsError, one_line
 from settings.masking import mask_text
 
+EXIT_UNSAID = 1  # as of `cat` and its like
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -27,35 +30,79 @@ def run_command(
         platform: The system, as `sys.platform` names it.
 
     Returns:
-        What `main` returned; 2 for an error of the user or on Windows, 130 when interrupted, 141
-        when whoever read the output went away.
+        What `main` returned; 1 when the output could not be written, 2 for an error of the user or
+        on Windows, 130 when interrupted, 141 when whoever read the output went away.
     """
     if platform in ("win32", "cygwin"):
-        _complain("Windows is not supported; run it on Linux or macOS, or in WSL 2")
+        complain("Windows is not supported; run it on Linux or macOS, or in WSL 2")
         return EXIT_USER_ERROR
     expected: tuple[type[Exception], ...] = (SettingsError, *user_errors)
     try:
         code = main()
-        sys.stdout.flush()  # here, where a broken pipe can still be handled
+        _write_out()  # what is still to be written, here where it can be handled
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _silence_stdout()
+        _silence(sys.stdout)
         return EXIT_BROKEN_PIPE
+    except UnsaidError as error:
+        _silence(sys.stdout)
+        complain(str(error))
+        return EXIT_UNSAID
     except expected as error:
-        _complain(str(error) or type(error).__name__)
+        complain(str(error) or type(error).__name__)
         return EXIT_USER_ERROR
     return code
 
 
-def _complain(text: str) -> None:
-    print(f"fedmq: {one_line(mask_text(text))}", file=sys.stderr)
+class UnsaidError(Exception):
+    """What a command came to cannot be written: stdout is a full disk, say."""
 
 
-def _silence_stdout() -> None:
+def say_result(text: str) -> None:
+    """Print what a command came to; nothing comes after it.
+
+    Raises:
+        UnsaidError: It cannot be written; `run_command` makes the exit code of it.
+        BrokenPipeError: Whoever read the output went away; likewise.
+    """
+    with _unsaid():
+        print(text, flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line on the way; a service works on though nobody takes what it says."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """Print a line on stderr, if that takes it."""
+    try:
+        print(f"fedmq: {one_line(mask_text(text))}", file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)  # or the exit code would be another
+
+
+def _write_out() -> None:
+    with _unsaid():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnsaidError(f"the output could not be written: {error.strerror}") from error
+
+
+def _silence(stream: TextIO) -> None:
     """Let the interpreter flush at exit without a second error."""
     try:
-        descriptor = sys.stdout.fileno()
+        descriptor = stream.fileno()
     except (OSError, ValueError):  # not a file, as in a test
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

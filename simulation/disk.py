@@ -48,7 +48,14 @@ class _FileNode:
         """The system believes that it is written from now on, and it is not."""
         self.lost.append((len(self.survives), len(self.data)))
 
+    def truncate(self, length: int) -> None:
+        """What is written in the place of what was cut is new to the system."""
+        del self.data[length:]
+        self.lost = [(start, min(end, length)) for start, end in self.lost if start < length]
+
     def cut_power(self, rng: random.Random) -> None:
+        if len(self.data) < len(self.survives) and rng.random() < 0.5:
+            self.survives = self.survives[: len(self.data)]
         kept = len(self.data) if rng.random() < 0.5 else rng.randint(0, len(self.data))
         if kept > len(self.survives) and not self.lost and rng.random() < 0.5:
             self.survives = bytes(self.data[:kept])
@@ -261,6 +268,14 @@ class SimulatedDisk:
         target.entries[to.name] = node
         target.touched_ns = self.platter.tick()
         del self.platter.folder(path.parent).entries[path.name]
+
+    def truncate(self, path: Path, length: int) -> None:
+        """See `Disk.truncate`."""
+        node = self.platter.find(path)
+        if isinstance(node, _FileNode) and len(node.data) > length:
+            self.mishaps.at(f"truncate {path.name}")
+            node.truncate(length)
+            node.touched_ns = self.platter.tick()
 
     def remove(self, path: Path) -> None:
         """See `Disk.remove`."""

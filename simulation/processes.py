@@ -10,6 +10,7 @@ what ends it is a `Crash`, which nothing in it catches, or the world; it is alwa
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Callable
@@ -297,7 +298,8 @@ class CoordinatorProcess(Process):
 
     def _closed(self, power_cut: bool) -> None:
         if self.service is not None:
-            self.service.close()
+            with contextlib.suppress(Crash):  # one that has ended tidies nothing up
+                self.service.close()
             self.service = None
 
 

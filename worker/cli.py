@@ -7,7 +7,6 @@ import json
 import math
 import os
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -15,6 +14,7 @@ from types import FrameType
 from broker.connect import open_transport
 from broker.topology import is_worker_id
 from settings import Settings, SettingsError, load, require
+from settings.command import complain, say_result
 from settings.duration import parse_duration
 from settings.errors import show
 from settings.logging import LEVELS, configure_logging
@@ -173,7 +173,7 @@ def _stop_on_signals(service: WorkerService) -> None:
 def _tell(report: WorkerReport, *, as_json: bool) -> int:
     code = 1 if report.exit_code is None else report.exit_code
     if code:
-        print(f"fedmq: {report.reason}", file=sys.stderr)
+        complain(report.reason)
     if as_json:
-        print(json.dumps(report.as_json()), flush=True)
+        say_result(json.dumps(report.as_json()))
     return code

@@ -87,6 +87,9 @@ class Effects:
         self._pool: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
         self._unreached = False  # and it has been said
         self._declined = ""  # the last task given up
+        # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
+        # again, it is looked at again: the coordinator may have found what had rotted meanwhile.
+        self._sound: set[str] = set()
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
@@ -137,8 +140,10 @@ class Effects:
                 self._tidy("release", update_id, self._store.release)
                 self._is_sent(update_id)
             case events.Settle(update_id, verdict):
+                self._sound.discard(update_id)
                 self._tidy("settle", update_id, partial(self._settle, verdict=verdict))
             case events.MarkSent(update_id, sent):
+                self._sound.discard(update_id)
                 self._tidy("sent", update_id, partial(self._store.mark_sent, sent=sent))
                 if sent:
                     self._is_sent(update_id)
@@ -220,9 +225,12 @@ class Effects:
         update, _ = self._store.update(update_id)
         if update.parts:
             return encode(update)
-        return encode(update, self._store.payload(update_id, 0, update.payload_bytes))
+        return encode(update, self._store.whole_payload(update_id))
 
     def _part(self, update_id: str, index: int) -> bytes:
+        if update_id not in self._sound:
+            self._store.check_payload(update_id)
+            self._sound.add(update_id)
         update, part_bytes = self._store.update(update_id)
         span = part_span(index, update.payload_bytes, part_bytes)
         part = UpdatePart(

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar
 
 from disk import OS_DISK, Disk, write_durably
 from schemas.buffer import Buffer
-from schemas.digest import digest_of
+from schemas.digest import digest_of, digest_of_stream
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
 from worker.disk import make_folder
@@ -35,6 +35,7 @@ from worker.parcel import Parcel, Trained
 FORMAT = 2
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
+_CHECKED_AT_ONCE = 2**20  # bytes
 _BUSY_S = 60.0  # a payload's row waits for the other process's commit
 
 _SCHEMA = """
@@ -297,6 +298,31 @@ class Store:
             )
         return found
 
+    def whole_payload(self, update_id: str) -> bytes:
+        """A payload that goes in one message, if it is still what was written.
+
+        Raises:
+            PayloadLostError: It is missing or damaged.
+            StoreError: As of `payload`.
+        """
+        update, _ = self.update(update_id)
+        payload = self.payload(update_id, 0, update.payload_bytes)
+        _require_digest(update, digest_of(payload))
+        return payload
+
+    def check_payload(self, update_id: str) -> None:
+        """Look whether a payload of any size is still what was written.
+
+        Raises:
+            PayloadLostError: It is missing or damaged.
+            StoreError: As of `payload`.
+        """
+        update, _ = self.update(update_id)
+        size = update.payload_bytes
+        starts = range(0, size, _CHECKED_AT_ONCE)
+        chunks = (self.payload(update_id, at, min(at + _CHECKED_AT_ONCE, size)) for at in starts)
+        _require_digest(update, digest_of_stream(chunks))
+
     def mark_sent(self, update_id: str, sent: bool) -> None:
         """Remember that all parts of an upload were confirmed, or that some are wanted again."""
         with self._transaction():
@@ -435,6 +461,11 @@ def _described(update: Update, part_bytes: int, payload: Buffer) -> Update:
         payload_bytes=payload_bytes,
         parts=0 if payload_bytes <= part_bytes else part_count(payload_bytes, part_bytes),
     )
+
+
+def _require_digest(update: Update, digest: str) -> None:
+    if digest != update.payload_digest:
+        raise PayloadLostError(f"the payload of update {update.update_id} is not what was written")
 
 
 def _parcel(update: Update, sent: bool) -> Parcel:

@@ -6,11 +6,11 @@ leaves the inbox and the update enters the outbox in one transaction, before the
 
 from __future__ import annotations
 
+import errno
 import math
 import numbers
 import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +23,7 @@ from disk import OS_DISK, Disk
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
 from learning.learner import Learner, TrainRequest, TrainResult, layout_of_learner
 from learning.loading import load_learner
-from learning.process import Link, serve
+from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import LayoutError
@@ -50,6 +50,7 @@ from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
 _REASON_CHARS = 300
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DISK_RETRY_S = 5.0
 _SIGN_S = 0.25  # between signs of life; well below any timeout that lets a learner train
 _MOVED_EVERY_S = 0.2
@@ -125,12 +126,14 @@ def run_job(
     except StoreError as error:
         return Broken(job.task_id, "disk", _reason(error))
     except (UnfitError, LearnerLoadError, LearnerSettingError, MissingExtraError) as error:
-        traceback.print_exc()
+        note_failure()
         return Broken(job.task_id, "unfit", _reason(error))
     except BaseException as error:  # SystemExit too: user code may do anything
-        traceback.print_exc()
+        note_failure()
         if cancelled():
             return Broken(job.task_id, "cancelled", _reason(error))
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return Broken(job.task_id, "disk", _reason(error))
         return Broken(job.task_id, "crash", _reason(error))
 
 
@@ -322,7 +325,7 @@ def _finish(
         except StoreError as error:
             if wait is None:
                 raise
-            print(f"finished, but {error}; trying again in {_DISK_RETRY_S:.0f} s", file=sys.stderr)
+            note(f"finished, but {error}; trying again in {_DISK_RETRY_S:.0f} s")
             for _ in range(round(_DISK_RETRY_S / _SIGN_S)):
                 moved(1.0)  # or it would be taken for a training that hangs, and killed
                 if wait(_SIGN_S):

@@ -33,6 +33,20 @@ def test_what_is_dead_lettered_at_least_once_refuses_when_full() -> None:
             assert queue.overflow == "reject-publish"
 
 
+def test_what_workers_send_is_dead_lettered_at_least_once() -> None:
+    for queue in (NAMES.task_queue, NAMES.update_queue(), NAMES.control_queue):
+        arguments = queue.arguments()
+        assert arguments["x-dead-letter-exchange"] == NAMES.dead_exchange
+        assert arguments["x-dead-letter-strategy"] == "at-least-once"
+        assert arguments["x-overflow"] == "reject-publish", "at-least-once needs it"
+        assert arguments["x-delivery-limit"] == 20
+
+
+def test_what_is_parked_is_refused_when_full_and_never_dropped() -> None:
+    assert NAMES.parked_queue.arguments()["x-overflow"] == "reject-publish"
+    assert NAMES.refused_queue.arguments()["x-overflow"] == "drop-head"
+
+
 @given(st.integers(1, 10**11))
 def test_a_model_stream_keeps_four_models(model_bytes: int) -> None:
     queue = NAMES.model_queue("run", model_bytes)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.intake import (
-    INCARNATION_MAX,
+    BELIEVED_AHEAD_MS,
     Closing,
     Expected,
     Newer,
@@ -20,6 +20,7 @@ from coordinator.intake import (
     fault_of,
     header_fault,
     missing_parts,
+    newest_believed,
     receive,
 )
 from coordinator.store import Work
@@ -31,6 +32,7 @@ from tests.coordinator.world import MakeWorld, World
 LAYOUT = Layout.from_rows([["w", "float32", [10, 10], "mean"]])
 RUN, TASK, WORKER = "a" * 32, "b" * 32, "alice"
 INCARNATION = 5
+NOW = 1000.0
 BASE = "c" * 64
 PART_BYTES = 150
 PAYLOAD = bytes(400)
@@ -38,6 +40,7 @@ PAYLOAD = bytes(400)
 EXPECTED = Expected(
     run_id=RUN,
     incarnation=INCARNATION,
+    newest_incarnation=newest_believed(INCARNATION, NOW),
     version=3,
     layout=LAYOUT,
     part_bytes=PART_BYTES,
@@ -135,8 +138,19 @@ def test_a_newer_version_or_incarnation_is_not_judged() -> None:
     assert all(isinstance(receive(body, EXPECTED), Newer) for body in newer)
 
 
+def test_an_incarnation_is_believed_if_it_is_not_far_ahead_of_store_and_clock() -> None:
+    for own, now_ms in ((0, 10**12), (10**12, 0), (10**12, 10**12)):
+        newest = newest_believed(own, now_ms / 1000)
+        assert newest == 10**12 + BELIEVED_AHEAD_MS
+        ours = replace(EXPECTED, incarnation=own, newest_incarnation=newest)
+        for incarnation, kind in ((newest, Newer), (newest + 1, Stray)):
+            message = encode(update(incarnation=incarnation), PAYLOAD)
+            assert isinstance(receive(message, ours), kind)
+
+
 def test_an_incarnation_that_no_clock_gives_is_malformed() -> None:
-    for message in (update(incarnation=INCARNATION_MAX + 1), part(incarnation=2**53)):
+    too_new = EXPECTED.newest_incarnation + 1
+    for message in (update(incarnation=too_new), part(incarnation=2**53)):
         payload = PAYLOAD if isinstance(message, Update) else PAYLOAD[:150]
         received = receive(encode(message, payload), EXPECTED)
         assert isinstance(received, Stray)

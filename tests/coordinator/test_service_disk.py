@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import sqlite3
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from broker.topology import DELIVERY_LIMIT
+from coordinator.display import PlainDisplay
 from coordinator.errors import Fenced, StoreError
+from coordinator.mailbox import Evaluated
 from coordinator.store import Store
+from disk.os_disk import OsFile
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import MakeWorld, World
 
@@ -51,6 +56,26 @@ def test_nothing_is_lost_or_counted_twice_when_a_write_fails(
     assert world.ready("update") == 0
     world.round(1.0, 1.0)
     assert world.weight(2) == 2.5
+
+
+def test_a_segment_that_could_not_be_synced_is_closed_and_used_again(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(file: OsFile) -> None:
+        raise FULL
+
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    with monkeypatch.context() as patched:
+        patched.setattr(OsFile, "sync", full)
+        update_id = world.finish_task(worker, task, start)
+        assert world.pass_to_wake() > 0.0
+        assert world.seen[-1].state == "connecting"
+        assert not world.has_verdict(update_id)
+    heal(world)
+    assert world.verdict(update_id) == "counted"
+    assert world.ledger(update_id).place == 0, "what was not synced was cut"
 
 
 def test_while_the_disk_is_full_it_waits_longer_and_longer_but_not_for_ever(
@@ -213,3 +238,65 @@ def test_a_fenced_coordinator_does_not_write_the_file_of_a_version(
         world.pass_to_wake()
     assert "before write" not in steps.names
     other.close()
+
+
+def test_a_stop_and_the_metrics_that_came_with_it_outlive_a_disk_that_is_full(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.round(1.0, 1.0)
+    world.steps.trouble["before commit"] = LOCKED
+    accurate, better = {"accuracy": 0.5}, {"accuracy": 0.6}
+    world.service._mailbox.put(Evaluated(0, accurate))
+    world.service._mailbox.put(Evaluated(1, better))
+    world.service.stop()
+    world.step()
+    assert world.seen[-1].state == "connecting"
+    assert world.service._stopping
+    world.pass_to_wake()
+    heal(world)
+    assert world.version_row(0).metrics == accurate
+    assert world.version_row(1).metrics == better
+
+
+class RefusingStream(io.StringIO):
+    """A stdout that takes nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def write(self, *_: Any) -> int:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error", [FULL, BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")]
+)
+def test_a_stdout_that_takes_nothing_neither_ends_nor_delays_the_run(
+    make_world: MakeWorld, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(begin=False)
+    world.observer = PlainDisplay(RefusingStream(error)).show
+    world.begin()
+    for _ in range(3):
+        world.round(1.0, 1.0)
+    assert world.version == 3
+    assert world.transport.started == 1, "it was taken for the state folder's disk"
+    assert [record.name for record in caplog.records].count("coordinator.progress") == 1
+
+
+def test_a_stdout_that_takes_nothing_does_not_hide_that_the_disk_is_full(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(begin=False)
+    world.observer = PlainDisplay(RefusingStream(FULL)).show
+    world.begin()
+    world.round(1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble["before sync"] = FULL
+    world.finish_task(worker, task, start, 1.0)
+    assert world.service.look().state == "connecting"
+    heal(world)
+    assert world.weight(1) == 2.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from broker.transport import Outgoing
@@ -191,3 +193,42 @@ def test_a_parked_update_is_no_poison_because_the_coordinator_was_stopped_beside
     world.begin(restored=True)
     assert world.verdict(update.update_id) == "other timeline"
     assert world.strays() == {}
+
+
+def test_a_parked_task_of_a_newer_incarnation_stops_it_and_stays_with_the_broker(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    park(world, worker, encode(replace(task, incarnation=task.incarnation + 1)))
+    with pytest.raises(Restored, match=str(task.incarnation + 1)):
+        world.step()
+    assert world.task_row(task.task_id).state == "taken"
+    world.kill()
+    assert world.ready("parked") == 1
+    world.begin(restored=True)
+    assert world.ready("parked") == 0
+    assert world.run_row().state == "collecting"
+
+
+def test_a_parked_task_of_no_incarnation_there_can_be_is_a_stray(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    park(world, worker, encode(replace(task, incarnation=2**53)))
+    world.step()
+    assert world.strays() == {"malformed": 1}
+    assert world.task_row(task.task_id).state == "taken"
+
+
+def test_a_parked_task_of_an_older_incarnation_gives_up_no_task_of_this_one(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    park(world, worker, encode(replace(task, incarnation=task.incarnation - 1)))
+    world.step()
+    assert world.task_row(task.task_id).state == "taken"
+    assert world.ready("parked") == 0

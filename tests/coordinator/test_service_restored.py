@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.errors import Restored
+from coordinator.intake import newest_believed
 from schemas.digest import update_id_of
 from schemas.messages import Declined, Taken, encode
 from tests.coordinator.world import MakeWorld, World
@@ -92,6 +93,46 @@ def test_a_new_life_is_above_every_one_that_was_seen(make_world: MakeWorld) -> N
     world.begin(restored=True)
     fresh, _ = world.begin_task(world.somebody())
     assert fresh.incarnation > seen
+
+
+@pytest.mark.parametrize("forged", [2**52, 2**53])
+def test_a_forged_incarnation_neither_stops_it_nor_ends_its_line(
+    make_world: MakeWorld, forged: int
+) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    names = (task.run_id, task.task_id, worker.worker_id, forged)
+    worker.ask("taken", Taken(*names))
+    worker.ask("declined", Declined(*names, "no"))
+    made = update_id_of(forged, task.task_id, worker.worker_id)
+    update = replace(
+        worker.update(task, start, world.layout, 1.0), incarnation=forged, update_id=made
+    )
+    worker.send(update, worker.payload(world.layout, 1.0))
+    world.step()
+    assert world.strays() == {"malformed": 3}
+    world.finish_task(worker, task, start)
+    world.round(1.0)
+    assert world.version == 1
+
+
+def test_the_newest_incarnation_that_is_believed_leaves_room_for_those_that_follow(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    for _ in range(3):
+        worker = world.somebody()
+        task, _ = world.begin_task(worker)
+        newest = newest_believed(task.incarnation, world.now)
+        worker.ask("taken", Taken(task.run_id, task.task_id, worker.worker_id, newest))
+        with pytest.raises(Restored):
+            world.step()
+        world.kill()
+        world.begin(restored=True)
+    world.round(1.0, 1.0)
+    assert world.version == 1
+    assert world.strays() == {}
 
 
 def test_tasks_of_the_life_before_are_not_wanted_and_new_ones_are_offered_at_once(

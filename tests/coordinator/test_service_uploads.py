@@ -13,6 +13,7 @@ import pytest
 from schemas.digest import digest_of, update_id_of
 from schemas.messages import Start, Task, Update, UpdatePart, encode
 from tests.coordinator.feeder import Feeder
+from tests.coordinator.steps import Steps
 from tests.coordinator.world import MakeWorld, World
 
 ROWS = 30_000  # 240 kB: four parts
@@ -125,6 +126,19 @@ def test_an_upload_that_is_closed_twice_counts_once(world: World) -> None:
     assert (row.verdict, row.copies) == ("counted", 2)
     assert one.parts_on_disk == 0
     assert world.ready("update") == 0
+
+
+def test_parts_that_a_crash_left_after_the_verdict_go_when_the_end_comes_again(
+    world: World, steps: Steps
+) -> None:
+    one = upload(world, 1.0)
+    one.part(*range(PARTS))
+    steps.kill_at_name("before forget_parts")
+    one.close()
+    assert steps.killed
+    row = world.ledger(one.update.update_id)
+    assert (row.verdict, row.copies) == ("counted", 1)
+    assert one.parts_on_disk == 0
 
 
 def test_an_upload_with_other_bytes_does_not_mix_with_the_first(world: World) -> None:

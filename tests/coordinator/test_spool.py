@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import os
+import random
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,9 @@ from hypothesis import strategies as st
 from coordinator.errors import StoreError
 from coordinator.records import Place
 from coordinator.spool import Spool
+from disk import OsDisk
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Crash, Mishaps
 
 UPDATE, DIGEST = "a" * 32, "d" * 64
 
@@ -125,6 +131,7 @@ def test_messages_come_back_over_segments_and_restarts(
         message = bytes([number]) * size
         messages[spool.append(message)] = message
         if restart:
+            spool.sync()
             spool.close()
             spool = Spool(folder, segment_bytes=40)
     spool.sync()
@@ -171,14 +178,68 @@ def test_a_segment_number_is_never_used_again(folder: Path) -> None:
 # writes that fail
 
 
-def test_a_write_that_was_cut_is_dead_space_and_the_next_one_is_not(spool: Spool) -> None:
+def test_a_write_that_was_cut_takes_no_room_and_the_next_one_goes_in_its_place(
+    spool: Spool, folder: Path
+) -> None:
+    segment = folder / "00000001.seg"
     first = kept(spool, b"first")
+    for _ in range(3):
+        spool.append(b"second")
+        with files_of_at_most(20_000), pytest.raises(OSError, match="large"):
+            spool.append(b"x" * 100_000)
+        spool.close()
+        assert segment.read_bytes() == b"first", "each try would eat what room is left"
+    again = kept(spool, b"y" * 100_000)
+    assert again.place == 5
+    assert [spool.read(first), spool.read(again)] == [b"first", b"y" * 100_000]
+
+
+def test_what_was_appended_for_a_transaction_that_failed_takes_no_room(
+    spool: Spool, folder: Path
+) -> None:
+    kept(spool, b"first")
+    spool.append(b"of a row that could not be written")
+    spool.close()
+    assert (folder / "00000001.seg").read_bytes() == b"first"
+
+
+def test_what_was_there_when_the_segment_was_opened_is_never_cut(
+    spool: Spool, folder: Path
+) -> None:
+    first = kept(spool, b"first")
+    spool.close()
+    again = Spool(folder)
+    with files_of_at_most(20_000), pytest.raises(OSError, match="large"):
+        again.append(b"x" * 100_000)
+    again.close()
+    assert spool.read(first) == b"first"
+
+
+def test_a_segment_that_was_left_when_it_was_full_is_never_cut(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    unsynced = spool.append(b"0123456789")
     with files_of_at_most(20_000), pytest.raises(OSError, match="large"):
         spool.append(b"x" * 100_000)
     spool.close()
-    assert spool.read(first) == b"first"
-    again = kept(spool, b"y" * 100_000)
-    assert spool.read(again) == b"y" * 100_000
+    assert spool.read(unsynced) == b"0123456789", "it was synced when the next one was begun"
+    assert (folder / "00000002.seg").read_bytes() == b""
+    spool.close()
+
+
+def test_a_tail_that_cannot_be_cut_is_dead_space(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    kept(spool, b"first")
+    with monkeypatch.context() as patched:
+        patched.setattr(OsDisk, "truncate", refuse, raising=False)
+        spool.append(b"tail")
+        spool.close()
+    again = kept(spool, b"again")
+    assert again.place == 9
+    assert spool.read(again) == b"again"
 
 
 def test_small_messages_that_do_not_reach_the_disk_fail_the_sync(spool: Spool) -> None:
@@ -308,3 +369,26 @@ def test_the_parts_of_an_update_are_forgotten_together(spool: Spool, folder: Pat
     assert part_bytes(folder) == 3
     spool.store_part(UPDATE, DIGEST, 0, b"x")
     assert spool.parts(UPDATE, DIGEST) == {0}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_part_that_comes_again_after_a_crash_is_durable(seed: int) -> None:
+    """The process before may have ended between the part and the sync of its name."""
+    for crash_at in itertools.count(1):
+        platter, first = Platter(), Mishaps()
+        folder, spool = Path("/state/spool"), Spool(Path("/state/spool"), on(platter, first))
+        first.crash_at = first.steps + crash_at
+        try:
+            spool.store_part(UPDATE, DIGEST, 0, b"first")
+        except Crash:
+            platter.end_process(first)
+            Spool(folder, on(platter)).store_part(UPDATE, DIGEST, 0, b"first")
+        platter.cut_power(random.Random(seed))
+        assert Spool(folder, on(platter)).parts(UPDATE, DIGEST) == {0}
+        if not first.ended:
+            assert crash_at > 5, "nothing was tried"
+            return
+
+
+def on(platter: Platter, mishaps: Mishaps | None = None) -> SimulatedDisk:
+    return SimulatedDisk(platter, mishaps or Mishaps())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from coordinator.accounts import Accounts
 from coordinator.errors import Fenced, StoreError
@@ -46,6 +46,23 @@ def update_ids(store: Store) -> list[str]:
 
 
 # transactions
+
+
+def test_who_is_to_write_waits_before_it_reads_and_not_at_its_commit(
+    path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or two could read, decide, and both write what they decided."""
+    monkeypatch.setattr("coordinator.store.BUSY_S", 0.0)
+    other = Store.create_or_open(path, "shops", 1_000.0)
+    other.epoch = store.epoch
+    with store.transaction():
+        with pytest.raises(OperationalError, match="locked"), other.transaction():
+            raise AssertionError("it began beside the other")
+        with other.reading() as work:
+            assert work.runs() == [], "who only looks waits for nobody"
+    with other.transaction() as work:
+        work.set_incarnation(9)
+    other.close()
 
 
 def write_everything_and_crash(work: Work) -> None:

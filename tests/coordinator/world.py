@@ -16,7 +16,7 @@ from broker.transport import Delivered, Post, Transport
 from coordinator import evaluation
 from coordinator.evaluation import Initial
 from coordinator.models import ModelFolder
-from coordinator.progress import Progress
+from coordinator.progress import Observer, Progress
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
 from coordinator.startup import Surroundings
@@ -86,6 +86,7 @@ class World:
         self.names = Names("demo")
         self.broker = MemoryBroker(self.clock)
         self.seen: list[Progress] = []
+        self.observer: Observer = self.seen.append
         self.transports: list[SteppedTransport] = []
         self.lives: list[CoordinatorService] = []
         self._people = 0
@@ -135,7 +136,7 @@ class World:
         return CoordinatorService(
             self.settings(),
             self._transport,
-            self.seen.append,
+            self.observer,
             clock=self.clock,
             around=self.around,
             **options,

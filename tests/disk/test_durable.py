@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -52,6 +53,34 @@ def test_a_folder_above_that_may_not_be_read_is_no_hindrance(
     make_folders(OS_DISK, tmp_path)
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_folders_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fsync = os.fsync
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    make_folders(OS_DISK, tmp_path / "a" / "b")
+    write_durably(OS_DISK, tmp_path / "a" / "b" / "file", b"bytes")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"bytes"
+
+
+def test_a_folder_that_could_not_be_synced_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        make_folders(OS_DISK, tmp_path / "a")
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_durably(OS_DISK, path, b"old", b" and good")
@@ -89,3 +118,14 @@ def test_what_is_not_there_has_no_size_no_names_and_is_removed_already(tmp_path:
     OS_DISK.remove_folder(tmp_path / "folder")
     with pytest.raises(FileNotFoundError):
         OS_DISK.read(tmp_path / "file")
+
+
+def test_a_file_is_cut_and_never_made_longer(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    OS_DISK.truncate(path, 9)
+    assert path.read_bytes() == b"12345"
+    OS_DISK.truncate(path, 2)
+    assert path.read_bytes() == b"12"
+    OS_DISK.truncate(tmp_path / "none", 2)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,7 +1,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -70,26 +72,84 @@ def test_windows_is_refused_with_one_line(capsys: pytest.CaptureFixture[str]) ->
     assert err.count("\n") == 1
 
 
-def test_a_reader_who_went_away_is_no_error() -> None:
-    program = (
-        "import sys\n"
-        "from settings.command import run_command\n"
-        "def main():\n"
-        "    print('x' * 10_000_000)\n"
-        "    return 0\n"
-        "sys.exit(run_command(main))\n"
+PRINTS_MUCH = """
+import sys
+from settings.command import run_command
+def main():
+    print("x" * 10_000_000)
+    return 0
+sys.exit(run_command(main))
+"""
+SAYS = """
+import sys
+from settings.command import {say}, run_command
+def main():
+    {say}("a line")
+    print("went on", file=sys.stderr)
+    return 0
+sys.exit(run_command(main))
+"""
+
+
+def ended(program: str, stdout: int, stderr: int = subprocess.PIPE) -> tuple[int, str]:
+    """The exit code of a program, and what it said on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
     )
+    return done.returncode, (done.stderr or b"").decode()
+
+
+@contextmanager
+def nobody_reads() -> Iterator[int]:
     reading, writing = os.pipe()
     os.close(reading)
-    try:
-        ended = subprocess.run(
-            [sys.executable, "-c", program],
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            timeout=60,
-            check=False,
-        )
-    finally:
-        os.close(writing)
-    assert (ended.returncode, ended.stderr) == (141, b"")
+    yield writing
+    os.close(writing)
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_a_reader_who_went_away_is_no_error() -> None:
+    with nobody_reads() as stdout:
+        assert ended(PRINTS_MUCH, stdout) == (141, "")
+
+
+def test_what_a_service_says_on_the_way_need_not_be_taken() -> None:
+    with nobody_reads() as stdout:
+        assert ended(SAYS.format(say="say"), stdout)[1] == "went on\n"
+    with full_disk() as stdout:
+        assert ended(SAYS.format(say="say"), stdout)[1].startswith("went on\n")
+
+
+def test_a_result_that_cannot_be_written_is_said_so() -> None:
+    with nobody_reads() as stdout:
+        assert ended(SAYS.format(say="say_result"), stdout) == (141, "")
+    with full_disk() as stdout:
+        code, said = ended(SAYS.format(say="say_result"), stdout)
+    assert code == 1
+    assert said.startswith("fedmq: the output could not be written: No space left on device")
+
+
+def test_a_complaint_to_a_full_disk_keeps_its_exit_code() -> None:
+    program = """
+import sys
+from settings.command import run_command
+from settings.errors import SettingsError
+def main():
+    raise SettingsError("rounds.goal", "more", "less")
+sys.exit(run_command(main))
+"""
+    with full_disk() as stderr:
+        assert ended(program, subprocess.DEVNULL, stderr)[0] == 2

@@ -1,6 +1,11 @@
+import errno
+import io
 import logging
+import os
 import re
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -89,3 +94,13 @@ def test_a_traceback_and_a_line_break_stay_on_the_record_s_line(
 def test_an_unknown_level_is_a_wrong_setting() -> None:
     with pytest.raises(SettingsError, match=r'expected one of debug, info.*, got "loud"'):
         configure_logging("loud")
+
+
+def test_a_log_on_a_full_disk_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class RefusingStream(io.StringIO):
+        def write(self, *_: Any) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "stderr", RefusingStream())
+    configure_logging("info")
+    logging.getLogger("a").info("not written")

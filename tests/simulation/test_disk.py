@@ -77,6 +77,39 @@ def test_a_file_that_was_moved_without_a_sync_may_have_its_old_content() -> None
     assert found_after(act) == {b"old", b"new"}
 
 
+def test_a_tail_that_was_cut_may_come_back_and_what_was_written_in_its_place_is_synced() -> None:
+    def cut(disk: SimulatedDisk) -> None:
+        write_durably(disk, FILE, b"old and its tail")
+        disk.truncate(FILE, 3)
+
+    def go_on(disk: SimulatedDisk) -> None:
+        cut(disk)
+        file = disk.append(FILE)
+        assert file.tell() == 3
+        file.write(b" new")
+        file.sync()
+
+    assert found_after(cut) == {b"old and its tail", b"old"}
+    assert found_after(go_on) == {b"old new"}
+
+
+def test_what_is_written_in_place_of_a_tail_that_a_failed_sync_lost_is_not_lost(
+    disk: SimulatedDisk, platter: Platter
+) -> None:
+    write_durably(disk, FILE, b"old")
+    file = disk.append(FILE)
+    file.write(b" lost")
+    disk.mishaps.syncs_to_fail = 1
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    disk.truncate(FILE, 3)
+    file = disk.append(FILE)
+    file.write(b" kept")
+    file.sync()
+    platter.cut_power(random.Random(0))
+    assert disk.read(FILE) == b"old kept"
+
+
 def test_a_removed_file_may_come_back() -> None:
     def act(disk: SimulatedDisk) -> None:
         write_durably(disk, FILE, b"old")

@@ -66,6 +66,13 @@ class Raising(Adder):
         raise ValueError("no such data here")
 
 
+class Writing(Adder):
+    """Writes something and fails with the error whose number is in `data`."""
+
+    def train(self, parameters: Arrays, request: TrainRequest) -> TrainResult:
+        raise OSError(int(request.data), os.strerror(int(request.data)))
+
+
 class Dying(Adder):
     """Its process ends in the middle, unless the file named by `data` exists."""
 

@@ -267,6 +267,32 @@ def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
 
 
 @pytest.mark.parametrize("kind", ["crash", "cancelled"])
+class Looking(InlineTrainer):
+    """Looks how many attempts are on disk when a training is about to begin."""
+
+    def __init__(self) -> None:
+        self.attempts: list[int] = []
+
+    def submit(self, job: Job, notify: Notify) -> None:
+        store = Store(Path(job.folder))
+        held = store.held()
+        store.close()
+        assert held is not None
+        self.attempts.append(held.attempts)
+        super().submit(job, notify)
+
+
+def test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins(
+    federation: Federation,
+) -> None:
+    trainer = Looking()
+    federation.worker("Raising", trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(600.0)
+    assert trainer.attempts == [1, 2, 3]
+
+
 def test_a_training_that_dies_after_its_commit_is_not_done_again(
     federation: Federation, kind: Failure
 ) -> None:
@@ -528,6 +554,83 @@ def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
         assert service.report.open_updates == 1
     federation.run(60.0)
     assert len(federation.coordinator.updates) == 1
+
+
+def rot(federation: Federation) -> None:
+    """A byte of the payload in the outbox is another one; its file is as long as it was."""
+    (file,) = (federation.folder / "w1" / "outbox").iterdir()
+    payload = bytearray(file.read_bytes())
+    payload[5] ^= 1
+    file.write_bytes(payload)
+
+
+def test_a_rotten_payload_is_given_up_and_not_confirmed_and_lost(
+    federation: Federation, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    service.go_offline()
+    federation.run()
+    trainer.release()
+    federation.run()
+    federation.workers.pop().kill()
+    rot(federation)
+    service = federation.worker()
+    federation.run(60.0)
+    assert federation.coordinator.updates == []
+    assert service.report.open_updates == 0
+    assert "an update is given up" in caplog.text
+    federation.coordinator.offer(task_id=task.task_id)
+    federation.coordinator.publish_version(1)
+    federation.run(60.0)
+    assert payloads(federation) == [[1.0] * 4], "its task may be trained again"
+
+
+def test_an_upload_that_was_rotten_before_it_was_sent_is_given_up(
+    in_parts: Federation,
+) -> None:
+    in_parts.coordinator.publish_version(0)
+    trainer = HeldTrainer()
+    service = in_parts.worker("Large", trainer=trainer)
+    in_parts.coordinator.offer()
+    in_parts.run(1.0)
+    in_parts.broker.drop(in_parts.transports[0])
+    trainer.release()
+    service.drain()
+    rot(in_parts)
+    in_parts.run(120.0)
+    assert in_parts.coordinator.parts == []
+    assert service.report.open_updates == 0
+
+
+def test_an_upload_that_rots_while_it_is_sent_is_not_sent_for_ever(in_parts: Federation) -> None:
+    in_parts.coordinator.gives_verdicts = False
+    service = in_parts.worker("Large")
+    in_parts.coordinator.offer()
+    in_parts.coordinator.publish_version(0)
+    in_parts.run(1.0)
+    (update, _) = in_parts.coordinator.updates[0]
+    rot(in_parts)  # as if it had been before: the coordinator says that its digest does not hold
+    in_parts.coordinator.unknown.add(update.update_id)
+    in_parts.run(3600.0)
+    assert len(in_parts.coordinator.parts) == 4
+    assert service.report.open_updates == 0
+
+
+def test_a_sound_upload_that_is_unknown_is_sent_again(in_parts: Federation) -> None:
+    in_parts.coordinator.gives_verdicts = False
+    service = in_parts.worker("Large")
+    in_parts.coordinator.offer()
+    in_parts.coordinator.publish_version(0)
+    in_parts.run(1.0)
+    (update, _) = in_parts.coordinator.updates[0]
+    in_parts.coordinator.unknown.add(update.update_id)
+    in_parts.run(60.0)
+    assert len(in_parts.coordinator.parts) > 4
+    assert service.report.open_updates == 1
 
 
 def test_what_a_full_disk_did_not_let_go_is_let_go_when_there_is_room(

@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import random
 import shutil
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 
 from disk import OS_DISK, OsDisk, durable, os_disk
 from schemas.digest import digest_of
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
 from tests.worker.examples import a_start, a_task, an_update
 from worker import disk as worker_disk
 from worker import store
@@ -138,6 +142,24 @@ def test_a_task_given_up_leaves_no_file(opened: Store) -> None:
     assert payload_files(opened) == []
 
 
+def test_a_commit_is_synced_before_it_is_one(opened: Store) -> None:
+    """As only a power cut of a real machine would show."""
+    full, write_ahead = 2, "wal"
+    assert opened._db.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert opened._db.execute("PRAGMA journal_mode").fetchone() == (write_ahead,)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_new_stores_first_task_outlives_a_power_cut(seed: int) -> None:
+    folder, platter = Path("/state/w1"), Platter()
+    first = Store(folder, SimulatedDisk(platter, Mishaps()))
+    first.keep_task(TASK)
+    platter.cut_power(random.Random(seed))
+    held = Store(folder, SimulatedDisk(platter, Mishaps())).held()
+    assert held is not None, "the name of the database was gone, and all that it holds"
+    assert held.task == TASK
+
+
 def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     agent, training = Store(tmp_path), Store(tmp_path)
     agent.keep_task(TASK)
@@ -231,6 +253,28 @@ def test_a_payload_that_the_disk_lost_is_said_so(
     damage(payload_files(opened)[0])
     with pytest.raises(PayloadLostError):
         opened.payload(update_id, 0, 64)
+
+
+def test_a_payload_with_other_bytes_than_were_written_is_lost(opened: Store) -> None:
+    update_id = finished(opened, LARGE * 3)
+    (file,) = payload_files(opened)
+    opened.check_payload(update_id)
+    assert opened.whole_payload(update_id) == LARGE * 3
+    file.write_bytes(LARGE * 2 + b"L" + LARGE[1:])
+    with pytest.raises(PayloadLostError, match="not what was written"):
+        opened.check_payload(update_id)
+    with pytest.raises(PayloadLostError, match="not what was written"):
+        opened.whole_payload(update_id)
+
+
+def test_a_payload_is_checked_without_being_in_memory_as_a_whole(opened: Store) -> None:
+    payload = bytes(10 * 2**20)
+    update_id = finished(opened, payload)
+    tracemalloc.start()
+    opened.check_payload(update_id)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 2**20
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EIO, errno.EACCES, errno.ENOMEM])

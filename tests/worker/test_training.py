@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -262,3 +265,49 @@ def test_parameters_that_cannot_be_a_model_do_not_fit(bench: Bench) -> None:
     assert isinstance(report, Broken)
     assert report.kind == "unfit"
     assert "parameters cannot be a model" in report.reason
+
+
+class RefusingStream(io.StringIO):
+    """A log on a full disk."""
+
+    def write(self, *_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_log_that_is_full_too_does_not_throw_the_work_away(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, refused = os.fsync, iter([True, True, False])
+
+    def full_at_first(descriptor: int) -> None:
+        if next(refused, False):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_at_first)
+        patched.setattr(sys, "stderr", RefusingStream())
+        report = run_job(bench.job(), lambda: False, lambda _: None, lambda _: False)
+    assert isinstance(report, Finished)
+    assert trained(bench) == [1.0] * 4
+
+
+@pytest.mark.parametrize(("learner", "kind"), [("Raising", "crash"), ("NoSuch", "unfit")])
+def test_what_went_wrong_is_reported_though_the_log_is_full(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, learner: str, kind: str
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", RefusingStream())
+        report = bench.run(learner)
+    assert isinstance(report, Broken)
+    assert report.kind == kind
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_learner_that_finds_the_disk_full_did_not_crash(bench: Bench, code: int) -> None:
+    report = bench.run("Writing", data=str(code))
+    assert isinstance(report, Broken)
+    assert (report.kind, report.reason) == (
+        "disk",
+        f"OSError: [Errno {code}] {os.strerror(code)}",
+    )
