@@ -74,7 +74,7 @@ class ModelFolder:
         return self._folder / file
 
     def forget_before(self, run_id: str, version: int) -> None:
-        """Delete the files of a run's versions below one, and what an earlier crash left of them."""
+        """Delete the files of a run's versions below one, and what a crash left of them."""
         for name in self._disk.names(self._folder / run_id):
             number, _, _ = name.removeprefix(PARTIAL).partition(".")
             if number.isdecimal() and int(number) < version:

@@ -46,7 +46,7 @@ class Machine(World):
         chances: random.Random | None = None,
         **options: Any,
     ) -> None:
-        self.platter = Platter()
+        self.platter = Platter(lambda: self.now)
         self.mishaps = Mishaps()
         self.mishaps.crash_at = crash_at
         self.taken = self.mishaps.names = list[str]()
