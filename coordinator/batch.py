@@ -389,8 +389,15 @@ class Batch:
             who, what = declined.worker_id, declined.task_id[:8]
             self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
+            self._give_up_lapsed(declined)
             if declined.reason.startswith(MODEL_GONE):
                 self.effects.append(LookAtModel())
+
+    def _give_up_lapsed(self, declined: Declined) -> None:
+        """A lapsed task, which the machine has let go of, is not awaited any more."""
+        task = self._work.task(declined.task_id)
+        if task is not None and (task.state, task.worker_id) == ("lapsed", declined.worker_id):
+            self._work.update_task(task.task_id, state="declined", reason=declined.reason)
 
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now, asking)
@@ -411,7 +418,8 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
-        spent = spent or self._work.is_awaited(run.run_id, run.version, worker_id)
+        late = run.policy.late
+        spent = spent or self._work.is_awaited(run.run_id, run.version, worker_id, late)
         answer = AnswerPresence(asking, presence, spent, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
 

@@ -392,14 +392,18 @@ class Work:
         )
         return self._connection.execute(query.limit(1)).first() is not None
 
-    def is_awaited(self, run_id: str, version: int, worker_id: str) -> bool:
-        """Whether a worker's update of a version may be on its way."""
+    def is_awaited(self, run_id: str, version: int, worker_id: str, late: str) -> bool:
+        """Whether a worker's update of a version may be on its way, and may count.
+
+        Where late updates are refused, one whose lease ended was replaced, and can not.
+        """
         tasks = schema.tasks
+        states = ("taken", "lapsed") if late == "weigh" else ("taken",)
         awaited = select(tasks.c.task_id).where(
             tasks.c.run_id == run_id,
             tasks.c.worker_id == worker_id,
             tasks.c.base_version == version,
-            tasks.c.state.in_(("taken", "lapsed")),
+            tasks.c.state.in_(states),
         )
         return self._connection.execute(awaited.limit(1)).first() is not None
 

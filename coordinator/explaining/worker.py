@@ -80,7 +80,7 @@ def _may_take_in_round(scene: Scene, worker_id: str, run: RunRow) -> tuple[bool,
         if task.run_id == run.run_id and task.state == "taken":
             return False, f"it has task {task.task_id[:SHORT]} in hand"
     if work.is_spent(run.run_id, KIND, version, worker_id) or work.is_awaited(
-        run.run_id, version, worker_id
+        run.run_id, version, worker_id, run.settings["rounds.late"]
     ):
         wanted = Wanted(run_id=run.run_id, worker_id=worker_id)
         for row in scene.accounts.last_updates(wanted, LAST_UPDATES)[::-1]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from coordinator.run import DEADLINES_PAUSED
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.world import MakeWorld, World
@@ -72,6 +74,22 @@ def test_another_worker_ends_the_pause_at_once(make_world: MakeWorld) -> None:
     assert world.state == "paused"
     world.answer(world.worker("c"), 1.0)
     assert world.version == 1
+
+
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+def test_who_gives_a_task_up_after_its_lease_is_not_waited_for(
+    make_world: MakeWorld, late: str
+) -> None:
+    world = make_world(rounds__late=late, rounds__quorum=2, rounds__deadline="10m")
+    worker = world.worker("a")
+    task, _ = world.begin_task(worker)
+    world.pass_time(31.0)
+    assert world.task_row(task.task_id).state == "lapsed"
+    assert may_take(world, worker) == (late == "refuse"), "its update may come, and may count"
+    worker.say_declined(task, "crashed 3 times on it")
+    world.step()
+    assert world.task_row(task.task_id).state == "declined"
+    assert may_take(world, worker)
 
 
 def test_a_task_that_the_broker_lost_is_offered_again_though_quorums_are_met(

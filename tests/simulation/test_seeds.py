@@ -20,3 +20,11 @@ def test_a_disk_that_takes_rows_but_no_updates_does_not_wear_them_out(seed: int)
     `tests/coordinator/test_service_disk.py`: a_disk_that_is_full_for_long_loses_no_confirmed_update
     """
     assert try_seed(seed).broken == ""
+
+
+def test_a_task_given_up_after_its_lease_does_not_hold_its_worker() -> None:
+    """All workers were waited for, so that none might take a task, and no round could close.
+
+    `tests/coordinator/test_service_tries.py`: who_gives_a_task_up_after_its_lease_is_not_waited_for
+    """
+    assert try_seed(12).broken == ""
