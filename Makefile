@@ -20,7 +20,8 @@ test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for s
 	@$(BIN)/pytest $(ARGS)
 
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
-	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0)
+	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
+		$(if $(EVIDENCE),--evidence $(EVIDENCE))
 
 check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from scripts.simulate import summary_of
+from scripts.simulate import Sum
 from simulation.explore import Finding, try_seed
 from simulation.laws import Broken
 from simulation.world import World
@@ -61,4 +61,6 @@ def test_a_broken_law_is_told_with_the_seed_and_its_history(
     finding = try_seed(3)
     assert "nothing holds" in finding.broken
     assert "coordinator    begins" in finding.broken
-    assert summary_of([finding], 1.0).endswith("seeds that break a law: 3")
+    told = Sum([finding], 1.0)
+    assert told.in_words().endswith("seeds that break a law: 3")
+    assert "| **seeds that break a law** | 1 |" in told.as_page("page.md")
