@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types contracts wheel bench format clean
+.PHONY: help setup demo test chaos check lint types contracts wheel bench format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: setup ## learn handwritten digits with 12 flaky workers on this machine
 
 test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for some)
 	@$(BIN)/pytest $(ARGS)
+
+chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
+		$(if $(EVIDENCE),--evidence $(EVIDENCE)) $(ARGS)
 
 check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
 

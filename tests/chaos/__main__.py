@@ -9,31 +9,25 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from tests.chaos.evidence import table
+from tests.chaos.evidence import page, table
 from tests.chaos.play import play
+from tests.chaos.replay import Replayed, replay
 from tests.chaos.stage import Act
 from tests.support.rabbitmq_install import NoBrokerError, find_or_install_server
 from tests.support.rabbitmq_node import RabbitmqNode
 
 ACTS = (
-    Act("late is weighed", workers=8, rounds_min=20, seconds=150.0, gap_s=0.9, goal=3),
-    Act(
-        "late is refused", workers=8, rounds_min=20, seconds=150.0, gap_s=0.9, goal=3, late="refuse"
-    ),
-    Act(
-        "updates in parts",
-        workers=8,
-        rounds_min=15,
-        seconds=120.0,
-        gap_s=0.9,
-        goal=3,
-        learner="many",
-    ),
+    Act("late is weighed", 8, rounds_min=20, seconds=150.0, gap_s=0.7, goal=3),
+    Act("late is refused", 8, rounds_min=20, seconds=150.0, gap_s=0.7, goal=3, late="refuse"),
+    Act("in parts", 8, rounds_min=12, seconds=100.0, gap_s=0.7, goal=3, learner="many"),
 )
+STRIDE = 1
 
 
 def main() -> int:
@@ -41,52 +35,49 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, _leave)
     try:
-        node = RabbitmqNode(find_or_install_server())
+        script = find_or_install_server()
     except NoBrokerError as error:
         print(error, file=sys.stderr)
         return 2
-    outcomes = []
-    folder = Path(tempfile.mkdtemp(prefix="fedmq-chaos-"))
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
-    try:
-        node.start()
+    folder = Path(tempfile.mkdtemp(prefix="fedmq-chaos-"))
+    _say(f"seed {seed}; everything on disk is in {folder}")
+    outcomes = []
+    with _running(RabbitmqNode(script)) as node:
         version = node.ctl("version").strip()
         for number, act in enumerate(ACTS):
-            if arguments.act not in (None, number):
-                continue
-            act = replace(act, seconds=act.seconds * arguments.length)
-            _say(f"act {number}, {act.name}; seed {seed}; everything on disk is in {folder}")
-            place = folder / str(number)
-            place.mkdir()
-            outcomes.append(play(act, place, node, seed, _say))
-            for line in outcomes[-1].wrong:
-                _say(f"WRONG: {line}")
-    finally:
-        node.stop()
-    text = table(outcomes, seed, version)
+            if arguments.act in (None, number):
+                _say(f"act {number}: {act.name}")
+                place = folder / str(number)
+                place.mkdir()
+                longer = replace(act, seconds=act.seconds * arguments.length)
+                outcomes.append(play(longer, place, node, seed, _say))
+                for line in outcomes[-1].wrong:
+                    _say(f"WRONG: {line}")
+        _say(f"the same updates, and a coordinator that is killed at every {STRIDE}. step")
+        replayed = replay(folder / "replay", node, STRIDE)
+    text = table(outcomes, replayed, seed, version)
     print(text)
     if arguments.evidence:
-        arguments.evidence.write_text(_PAGE.format(table=text), encoding="utf-8")
-    if any(outcome.wrong for outcome in outcomes):
-        _say(f"everything on disk is kept in {folder}")
+        arguments.evidence.write_text(page(text), encoding="utf-8")
+    if _is_wrong(replayed) or any(outcome.wrong for outcome in outcomes):
+        _say(f"something was wrong; everything on disk is kept in {folder}")
         return 1
     shutil.rmtree(folder)
     return 0
 
 
-_PAGE = """\
-# Evidence of the chaos tests
+def _is_wrong(replayed: Replayed) -> bool:
+    return replayed.disturbed != replayed.undisturbed
 
-<!-- Written by `make chaos EVIDENCE=docs/explanation/evidence-chaos.md`; not by hand. -->
 
-Federations of real processes on a private RabbitMQ, each process behind a network of its own, were
-broken at random: processes killed (`kill -9`) and frozen, connections cut, reset, half-open and
-slow, the broker killed and frozen, updates sent again long after their round. A fault counts only
-if it was seen from outside to happen. Every training filled a slot of the model of its own, so the
-model versions themselves show which updates were counted in each round, and with what weights
-(`tests/chaos/oracle.py`).
-
-{table}"""
+@contextmanager
+def _running(node: RabbitmqNode) -> Iterator[RabbitmqNode]:
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.chaos.faults import CELLS, Cell
+from tests.chaos.replay import Replayed
+
+_PAGE = """\
+# Evidence of the chaos tests
+
+<!-- Written by `make chaos EVIDENCE=docs/explanation/evidence-chaos.md`; not by hand. -->
+
+Federations of real processes on a private RabbitMQ, each process behind a network of its own, were
+broken at random: processes killed (`kill -9`) and frozen, connections cut, reset, half-open and
+slow, the broker killed and frozen, updates sent again long after their round. A fault counts only
+if it was seen from outside to happen. Every training filled a slot of the model of its own, so the
+model versions themselves show which updates were counted in each round, and with what weights
+(`tests/chaos/oracle.py`). `make chaos SEED=…` does it again.
+
+{table}"""
 
 
 @dataclass(frozen=True)
@@ -39,13 +54,34 @@ class Outcome:
     wrong: Sequence[str]
 
 
-def table(outcomes: Sequence[Outcome], seed: int, broker: str) -> str:
-    """The evidence of some acts."""
-    names = [outcome.name for outcome in outcomes]
+def page(text: str) -> str:
+    """The page that shows a table."""
+    return _PAGE.format(table=text)
+
+
+def table(outcomes: Sequence[Outcome], replayed: Replayed | None, seed: int, broker: str) -> str:
+    """The evidence of some acts, and of a replay if there was one."""
+    return "\n".join(
+        (
+            f"RabbitMQ {broker}, Python {platform.python_version()}, {platform.system()} on "
+            f"{platform.machine()}, seed {seed}.",
+            "",
+            *_head("what there was", outcomes),
+            *_facts(outcomes),
+            "",
+            *_head("faults that were seen to happen", outcomes),
+            *_faults(outcomes),
+            "",
+            *([] if replayed is None else [_sentence(replayed), ""]),
+        )
+    )
+
+
+def _facts(outcomes: Sequence[Outcome]) -> list[str]:
     verdicts = Counter[str]()
     for outcome in outcomes:
         verdicts.update(outcome.verdicts)
-    facts = [
+    return [
         _row("settings", [o.settings for o in outcomes], ""),
         _row("worker processes", [o.workers for o in outcomes], ""),
         _numbers("rounds", [o.rounds for o in outcomes]),
@@ -58,33 +94,35 @@ def table(outcomes: Sequence[Outcome], seed: int, broker: str) -> str:
         _numbers("copies that came and were not counted", [o.copies for o in outcomes]),
         _numbers("tasks offered in place of another", [o.replacements for o in outcomes]),
         _numbers("seconds", [round(o.seconds) for o in outcomes]),
-        _numbers(
-            "**wrong (lost, counted twice, sums that differ)**", [len(o.wrong) for o in outcomes]
+        _numbers("**lost, counted twice, or wrong otherwise**", [len(o.wrong) for o in outcomes]),
+    ]
+
+
+def _faults(outcomes: Sequence[Outcome]) -> list[str]:
+    return [
+        *(
+            _numbers(f"{cell.actor}: {cell.fault}", [outcome.faults[cell] for outcome in outcomes])
+            for cell in CELLS
         ),
+        _numbers("**all faults**", [sum(outcome.faults.values()) for outcome in outcomes]),
+        _numbers("besides, parts of updates sent again", [o.parts_again for o in outcomes]),
     ]
-    faults = [
-        _numbers(f"{cell.actor}: {cell.fault}", [o.faults[cell] for o in outcomes])
-        for cell in CELLS
-    ]
-    total = _numbers("**all faults**", [sum(o.faults.values()) for o in outcomes])
-    parts = _numbers("beside them, parts of updates sent again", [o.parts_again for o in outcomes])
-    return "\n".join(
-        (
-            f"RabbitMQ {broker}, Python {platform.python_version()}, {platform.system()} on "
-            f"{platform.machine()}, seed {seed}.",
-            "",
-            _row("what there was", names, "all"),
-            _row("---", ["---:"] * len(names), "---:"),
-            *facts,
-            "",
-            _row("faults that were seen to happen", names, "all"),
-            _row("---", ["---:"] * len(names), "---:"),
-            *faults,
-            total,
-            parts,
-            "",
-        )
+
+
+def _sentence(replayed: Replayed) -> str:
+    same = replayed.disturbed == replayed.undisturbed
+    return (
+        f"A coordinator that was killed {len(replayed.died_at)} times, at "
+        f"{len(set(replayed.died_at))} different kinds of steps, was fed the same "
+        f"{len(replayed.undisturbed.ledger)} updates in the same order as one that nobody "
+        f"disturbed: the bytes of all {len(replayed.undisturbed.models)} model versions, and the "
+        f"ledger, {'were the same' if same else '**differed**'}."
     )
+
+
+def _head(what: str, outcomes: Sequence[Outcome]) -> list[str]:
+    names = [outcome.name for outcome in outcomes]
+    return [_row(what, names, "all"), _row("---", ["---:"] * len(names), "---:")]
 
 
 def _numbers(what: str, values: Sequence[int]) -> str:

@@ -107,7 +107,7 @@ class Coordinator:
         self._stride = stride
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "federation.toml").write_text(
             f'[federation]\nname = "{self.name}"\n[broker]\nurl = "{self.url}"\n'
             f'[learner]\npath = "{LEARNERS}:learner"\n[run]\nrounds = {ROUNDS}\nevaluate = false\n'

@@ -23,5 +23,5 @@ def test_whatever_is_broken_nothing_is_lost_and_nothing_counted_twice(
         pytest.skip("needs a broker that it may kill")
     seed = int(os.environ.get("FEDMQ_CHAOS_SEED", "1"))
     outcome = play(SHORT, tmp_path, rabbitmq_node, seed, lambda line: print(line, flush=True))
-    print(table([outcome], seed, rabbitmq_node.ctl("version").strip()))
+    print(table([outcome], None, seed, rabbitmq_node.ctl("version").strip()))
     assert outcome.wrong == []
