@@ -126,9 +126,13 @@ class Conductor:
             self._over.wait(0.1)
             self._look()
 
-    def close(self) -> None:
-        """End it, whatever goes on."""
+    def halt(self) -> None:
+        """Begin to end, whatever goes on: nothing is started again from here on."""
         self._over.set()
+
+    def close(self) -> None:
+        """End it."""
+        self.halt()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _look(self) -> None:
@@ -232,8 +236,8 @@ class Conductor:
         return _Drawn(cell, lock, lambda: freeze_broker(node, 0.5 + seconds, self._over.wait))
 
 
-def _kill(actor: Actor, away_s: float, wait: Callable[[float], object]) -> bool:
+def _kill(actor: Actor, away_s: float, wait: Callable[[float], bool]) -> bool:
     killed = actor.kill()
-    wait(away_s)
-    actor.start()
+    if not wait(away_s):
+        actor.start()
     return killed

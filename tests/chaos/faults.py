@@ -146,14 +146,14 @@ def slow_down(
     return proxy.delayed_bytes > before
 
 
-def kill_broker(node: RabbitmqNode, away_s: float, wait: Callable[[float], object]) -> bool:
+def kill_broker(node: RabbitmqNode, away_s: float, wait: Callable[[float], bool]) -> bool:
     """Kill the broker as a power cut would, and start it again on its data."""
     pid = node.pid
     lived = process_state(pid) != ""
     node.kill(settle=False)
     died = process_state(pid) == "" and not node.answers()
-    wait(away_s)
-    node.start()
+    if not wait(away_s):
+        node.start()
     return lived and died
 
 

@@ -59,9 +59,11 @@ def play(act: Act, folder: Path, node: RabbitmqNode, seed: int, say: Say) -> Out
         say(stage.logs())
         raise
     finally:
-        conductor.close()
-        onlooker.close()
+        conductor.halt()
         stage.close()
+        conductor.close()
+        stage.close()  # what was being started again meanwhile
+        onlooker.close()
     return replace(outcome, seconds=time.monotonic() - began)
 
 
