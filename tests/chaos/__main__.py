@@ -45,6 +45,8 @@ def main() -> int:
     outcomes = []
     with _running(RabbitmqNode(script)) as node:
         version = node.ctl("version").strip()
+        _say("the same updates to a coordinator that is killed at its n-th step, n = 1, 2, 3 …")
+        replayed = replay(folder / "replay", node, STRIDE)
         for number, act in enumerate(ACTS):
             if arguments.act in (None, number):
                 _say(f"act {number}: {act.name}")
@@ -54,8 +56,6 @@ def main() -> int:
                 outcomes.append(play(longer, place, node, seed, _say))
                 for line in outcomes[-1].wrong:
                     _say(f"WRONG: {line}")
-        _say(f"the same updates, and a coordinator that is killed at every {STRIDE}. step")
-        replayed = replay(folder / "replay", node, STRIDE)
     text = table(outcomes, replayed, seed, version)
     print(text)
     if arguments.evidence:

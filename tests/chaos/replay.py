@@ -221,6 +221,7 @@ class Publisher:
     """One connection that publishes one message after another."""
 
     def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
         self._mailbox = Mailbox()
         self._transport = open_transport(coordinator.url, self._mailbox.post, "feeder")
         self._transport.start()
@@ -241,7 +242,7 @@ class Publisher:
 
             return isinstance(self._mailbox.take(object, is_outcome), Confirmed)
 
-        assert until(confirmed, LIMIT_S), "it comes back"
+        self._coordinator.wait(confirmed, "an update to be taken")
 
 
 def record(coordinator: Coordinator) -> list[Entry]:
