@@ -55,7 +55,7 @@ def play(act: Act, folder: Path, node: RabbitmqNode, seed: int, say: Say) -> Out
         say("no more faults; waiting for the end")
         _end(stage, onlooker)
         outcome = _outcome(stage, onlooker, tally)
-    except BaseException:
+    except Exception:
         say(stage.logs())
         raise
     finally:
