@@ -18,6 +18,7 @@ from functools import partial
 from tests.broker.tcp_proxy import BOTH, Side, Slowness
 from tests.chaos.faults import (
     CELLS,
+    SENT_AGAIN,
     Cell,
     Tally,
     freeze_broker,
@@ -35,13 +36,12 @@ from tests.chaos.stage import Actor, Stage
 Say = Callable[[str], None]
 Deed = Callable[[], bool]
 
-SENT_AGAIN = Cell("updates", "sent again")
 AT_ONCE_MAX = 12
 MOP_UP_LIMIT_S = 150.0
 STORM_S = 10.0
 CALM_LIMIT_S = 240.0
 _TELL_S = 10.0
-_CARDS = {"broker": 1, "coordinator": 1, "agent": 2, "training": 3}  # of each fault, in a deck
+_CARDS = {"broker": 1, "coordinator": 2, "agent": 2, "training": 3}  # of each fault, in a deck
 _SIDES: tuple[tuple[Side, ...], ...] = (("client",), ("broker",), BOTH)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.chaos.faults import CELLS, Cell
+from tests.chaos.faults import CELLS, SENT_AGAIN, Cell
 from tests.chaos.replay import Replayed
 
 _PAGE = """\
@@ -105,8 +105,13 @@ def _faults(outcomes: Sequence[Outcome]) -> list[str]:
             for cell in CELLS
         ),
         _numbers("**all faults**", [sum(outcome.faults.values()) for outcome in outcomes]),
+        _numbers("… without copies", [_without_copies(outcome) for outcome in outcomes]),
         _numbers("besides, parts of updates sent again", [o.parts_again for o in outcomes]),
     ]
+
+
+def _without_copies(outcome: Outcome) -> int:
+    return sum(count for cell, count in outcome.faults.items() if cell != SENT_AGAIN)
 
 
 def _sentence(replayed: Replayed) -> str:

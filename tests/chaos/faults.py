@@ -52,6 +52,10 @@ CELLS: tuple[Cell, ...] = tuple(
 )
 
 
+SENT_AGAIN = Cell("updates", "sent again")
+"""Counted at the end, by what the ledger says."""
+
+
 class Tally:
     """How often what happened; threads count at once."""
 

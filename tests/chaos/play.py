@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tests.chaos.conductor import SENT_AGAIN, ChaosError, Conductor, Say
+from tests.chaos.conductor import ChaosError, Conductor, Say
 from tests.chaos.evidence import Outcome
-from tests.chaos.faults import Tally, until
+from tests.chaos.faults import SENT_AGAIN, Tally, until
 from tests.chaos.onlooker import Onlooker
 from tests.chaos.oracle import judge
 from tests.chaos.reading import Standing
