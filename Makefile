@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate chaos check lint types contracts wheel bench format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for s
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
 	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
 		$(if $(EVIDENCE),--evidence $(EVIDENCE))
+
+chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
+		$(if $(EVIDENCE),--evidence $(EVIDENCE)) $(ARGS)
 
 check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,13 @@ class Federation:
         )
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start `fedmq` with some words, from a folder that is not ours."""
         with (self.folder / f"stderr-{len(self.processes)}.txt").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _FEDMQ, *words],
                 cwd=self.folder,
-                env={**os.environ, "FEDMQ_LOG_LEVEL": "info"},
+                env={**os.environ, "FEDMQ_LOG_LEVEL": "info", **(environ or {})},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -45,13 +45,19 @@ class Federation:
         self.processes.append(process)
         return process
 
-    def coordinator(self, *words: str) -> subprocess.Popen[str]:
+    def coordinator(
+        self, *words: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Start the coordinator."""
-        return self.start("coordinator", "--config", str(self.config), "--json", *words)
+        command = ("coordinator", "--config", str(self.config), "--json")
+        return self.start(*command, *words, environ=environ)
 
-    def worker(self, name: str, *words: str) -> subprocess.Popen[str]:
+    def worker(
+        self, name: str, *words: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[str]:
         """Start a worker."""
-        return self.start("worker", "--config", str(self.config), "--id", name, "--json", *words)
+        command = ("worker", "--config", str(self.config), "--id", name, "--json")
+        return self.start(*command, *words, environ=environ)
 
     def ended(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         """Wait for a process to end well; the JSON of its last line."""

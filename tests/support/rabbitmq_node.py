@@ -68,6 +68,12 @@ class RabbitmqNode:
         (self._folder / "enabled_plugins").write_text("[].\n")
 
     @property
+    def pid(self) -> int:
+        """The process of the virtual machine, which runs."""
+        assert self._vm is not None, "the node does not run"
+        return self._vm.pid
+
+    @property
     def log(self) -> str:
         """The last lines that the node wrote."""
         lines: list[str] = []
@@ -118,21 +124,27 @@ class RabbitmqNode:
         """End the virtual machine at once (kill -9), as a power cut would; the data stays.
 
         Args:
-            settle: Flush first where each quorum queue is stored (0.7 s). RabbitMQ 3.10 does
-                so half a second after the declare, and a queue killed before that never finds
-                a leader again: its clients wait for ever. A test that declares and kills at
-                once would meet that instead of what it is about.
+            settle: Do as `settle` does, first.
         """
         if self._vm is None:
             return
         if settle and not self._paused and self._vm.poll() is None:
-            self.ctl("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
+            self.settle()
         self._dismiss_guard()
         if self._vm.poll() is None:
             self._signal(signal.SIGKILL)
             self._vm.wait()
         self._vm = None
         self._paused = False
+
+    def settle(self) -> None:
+        """Flush where each quorum queue and stream is stored (0.7 s).
+
+        RabbitMQ 3.10 does so half a second after the declare, and a queue killed before that never
+        finds a leader again: its clients wait for ever, and a stream can be neither declared nor
+        deleted. A test that declares and kills at once would meet that instead of what it is about.
+        """
+        self.ctl("eval", "[ok = dets:sync(Table) || Table <- dets:all()].")
 
     def restart(self) -> None:
         """Kill the node if it runs (`kill`) and start it again on the same ports and data."""
