@@ -26,7 +26,7 @@ class RunRow:
     """A run and the state of its open round; the fields are those of table `runs`.
 
     Attributes:
-        tries_since: A refusal before this moment keeps no worker from trying again.
+        tries_after: A refusal up to this arrival keeps no worker from trying again.
         ran_s: Seconds that a coordinator has run it.
     """
 
@@ -42,7 +42,7 @@ class RunRow:
     next_task: int
     opened_at: float
     deadline_at: float
-    tries_since: float
+    tries_after: int
     extensions: int
     until: float
     why: str

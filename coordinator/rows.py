@@ -63,7 +63,7 @@ def write(
                 rounds=run.policy.rounds,
                 opened_at=action.opened_at,
                 deadline_at=action.deadline_at,
-                tries_since=action.opened_at,
+                tries_after=work.last_arrival(),
                 extensions=0,
                 why="",
                 ended_at=None,
@@ -74,14 +74,14 @@ def write(
                 state="collecting",
                 extensions=action.extensions,
                 deadline_at=action.deadline_at,
-                tries_since=now,
+                tries_after=work.last_arrival(),
             )
         case CloseRound():
             work.update_run(run.run_id, state="closed", why=action.why)
         case PauseRun():
             work.update_run(run.run_id, state="paused")
         case LetTryAgain():
-            work.update_run(run.run_id, tries_since=now)
+            work.update_run(run.run_id, tries_after=work.last_arrival())
         case DrainRun():
             work.update_run(
                 run.run_id,

@@ -215,7 +215,7 @@ def begin_run(
         next_task=0,
         opened_at=now,
         deadline_at=now,
-        tries_since=now,
+        tries_after=0,
         extensions=0,
         until=0.0,
         why="",

@@ -386,8 +386,8 @@ class Work:
             ledger.c.verdict.not_in(TRY_AGAIN),
             or_(
                 ledger.c.verdict.in_(("counted", "repeated")),
-                ledger.c.received_at
-                >= select(runs.c.tries_since).where(runs.c.run_id == run_id).scalar_subquery(),
+                ledger.c.arrival
+                > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
             ),
         )
         return self._connection.execute(query.limit(1)).first() is not None
@@ -406,6 +406,12 @@ class Work:
             tasks.c.state.in_(states),
         )
         return self._connection.execute(awaited.limit(1)).first() is not None
+
+    def last_arrival(self) -> int:
+        """The arrival number of the newest update, 0 if none came."""
+        query = select(func.coalesce(func.max(schema.ledger.c.arrival), 0))
+        number: int = self._connection.execute(query).scalar_one()
+        return number
 
     def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
         """The updates counted in the round of a version, in the order of arrival."""

@@ -26,7 +26,7 @@ def run_row(**changes: Any) -> RunRow:
         next_task=0,
         opened_at=1.0,
         deadline_at=61.0,
-        tries_since=1.0,
+        tries_after=0,
         extensions=0,
         until=0.0,
         why="",
