@@ -15,6 +15,7 @@ from broker.transport import Answered, Delivered, Event
 from coordinator.errors import CoordinatorError, Restored
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
+from coordinator.store import Work
 from schemas.messages import Start, Taken, Task, decode
 from tests.coordinator.world import MakeWorld, World
 
@@ -122,7 +123,7 @@ def test_stopped_it_ends_and_goes_on_at_the_next_start(world: World) -> None:
 def test_what_stops_it_comes_out_and_nothing_stays_open(world: World) -> None:
     live = Live(world)
     live.wait(lambda look: look.state == "collecting")
-    run_id, incarnation = world.run_row().run_id, 2**50
+    run_id, incarnation = world.run_row().run_id, world.read(Work.incarnation) + 1
     world.somebody().ask("taken", Taken(run_id, "0" * 32, "w1", incarnation))
     error = live.end.exception(WAIT_S)
     assert isinstance(error, Restored)

@@ -266,7 +266,6 @@ def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
     assert len(federation.coordinator.taken) == 1, "its start and its model were on disk"
 
 
-@pytest.mark.parametrize("kind", ["crash", "cancelled"])
 class Looking(InlineTrainer):
     """Looks how many attempts are on disk when a training is about to begin."""
 
@@ -293,6 +292,7 @@ def test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins
     assert trainer.attempts == [1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", ["crash", "cancelled"])
 def test_a_training_that_dies_after_its_commit_is_not_done_again(
     federation: Federation, kind: Failure
 ) -> None:
