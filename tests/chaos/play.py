@@ -76,6 +76,7 @@ def _end(stage: Stage, onlooker: Onlooker) -> None:
     _settle(stage, lambda: not stage.unsettled(), "every outbox to be empty", stage.unsettled)
     if not onlooker.lives:
         raise ChaosError("the onlooker has ended by itself")
+    onlooker.close()  # or it would send copies that nobody takes any more
 
     def missing() -> str:
         return "; ".join(_missing_copies(onlooker, read_ledger(stage.state)[0]))
