@@ -29,7 +29,7 @@ class Wanted:
 
     Attributes:
         round_version: The version whose round was open when the update came.
-        refused: Any verdict but "counted".
+        refused: Any verdict but "counted"; of strays, those that were not accepted later.
         until: Only what came before this time.
     """
 
@@ -160,6 +160,8 @@ class Accounts:
         conditions: list[ColumnElement[bool]] = []
         if wanted.verdict is not None:
             conditions.append(table.c.verdict == wanted.verdict)
+        if wanted.refused or wanted.verdict is not None:
+            conditions.append(table.c.accepted_at.is_(None))
         if wanted.worker_id is not None:
             conditions.append(table.c.claims["worker_id"].as_string() == wanted.worker_id)
         if after is not None:
@@ -175,10 +177,19 @@ class Accounts:
         return self._like(StrayRow, schema.strays, schema.strays.c.digest, prefix, limit)
 
     def strays_for_task(self, task_id: str, limit: int) -> list[StrayRow]:
-        """Strays that claim to answer a task."""
+        """Strays that claim to answer a task, and were not accepted later."""
         table = schema.strays
-        query = select(table).where(table.c.claims["task_id"].as_string() == task_id)
+        query = select(table).where(
+            table.c.claims["task_id"].as_string() == task_id, table.c.accepted_at.is_(None)
+        )
         return self._rows(StrayRow, query.order_by(table.c.received_at).limit(limit))
+
+    def accepted_strays(self) -> int:
+        """How many strays came again and were accepted."""
+        table = schema.strays
+        query = select(func.count()).where(table.c.accepted_at.is_not(None))
+        count: int = self.work.connection.execute(query).scalar_one()
+        return count
 
     # tasks
 

@@ -476,7 +476,7 @@ class Work:
             copies=0,
             received_at=now,
         )
-        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims)}
+        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims), "accepted_at": None}
         query = first.on_conflict_do_update(
             index_elements=["digest"], set_={**newest, "copies": schema.strays.c.copies + 1}
         )
@@ -494,10 +494,9 @@ class Work:
 
     def accept_stray(self, digest: str, now: float) -> None:
         """Note that bytes came and were no stray, if they were one before."""
-        row = self.stray(digest)
-        if row is not None and row.accepted_at is None:
-            query = update(schema.strays).where(schema.strays.c.digest == digest)
-            self._connection.execute(query.values(claims={**row.claims, "accepted_at": now}))
+        table = schema.strays
+        query = update(table).where(table.c.digest == digest, table.c.accepted_at.is_(None))
+        self._connection.execute(query.values(accepted_at=now))
 
     def trim_strays(self, keep: int) -> None:
         """Let all but the newest rows of `strays` go; that they were there is still counted."""
@@ -523,8 +522,7 @@ class Work:
 
     def _verdicts_of_strays(self, which: ColumnElement[bool]) -> dict[str, int]:
         table = schema.strays
-        open_ones = table.c.claims["accepted_at"].as_float().is_(None)
-        query = select(table.c.verdict, func.count()).where(which, open_ones)
+        query = select(table.c.verdict, func.count()).where(which, table.c.accepted_at.is_(None))
         rows = self._connection.execute(query.group_by(table.c.verdict))
         return {row[0]: row[1] for row in rows}
 

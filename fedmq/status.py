@@ -11,6 +11,7 @@ from typing import Any
 
 from coordinator.display import updates_of
 from coordinator.reports import status_of
+from coordinator.wording import listed
 from settings import load
 
 DESCRIPTION = (
@@ -56,7 +57,9 @@ def lines_of(status: dict[str, Any]) -> list[str]:
     for reason, count in status["declined"].items():
         lines.append(f"given up {count} tasks: {reason}")
     if status["strays"]:
-        lines.append(f"refused without an id: {status['strays']}")
+        lines.append(f"refused without an id: {listed(status['strays'])}")
+    if status["strays_accepted"]:
+        lines.append(f"refused without an id, and accepted later: {status['strays_accepted']}")
     for version in status["versions"][-ROUNDS_SHOWN:]:
         made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items())

@@ -125,13 +125,13 @@ def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
             "-",
             "-",
             "-",
-            row.verdict,
+            row.verdict if row.accepted_at is None else "accepted",
             "-",
             "-",
             str(row.copies),
             "-",
             moment(row.received_at),
-            plain(row.reason),
+            _why(row),
         )
     return (
         row.update_id[:ID_SHOWN],
@@ -149,6 +149,12 @@ def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
         moment(row.received_at),
         plain(row.reason),
     )
+
+
+def _why(row: StrayRow) -> str:
+    if row.accepted_at is None:
+        return plain(row.reason)
+    return f"{moment(row.accepted_at)}; before: {row.verdict} ({plain(row.reason)})"
 
 
 def _aligned(cells: Iterable[str], widths: list[int]) -> Iterator[str]:

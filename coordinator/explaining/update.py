@@ -42,18 +42,14 @@ def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
 
 def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
     """What became of a message that took no update id."""
-    worker, task = (row.claims.get(name) for name in ("worker_id", "task_id"))
-    says = ", ".join(
-        [f"worker {worker}"] * bool(worker) + [f"task {task[:SHORT] if task else ''}"] * bool(task)
-    )
+    if row.accepted_at is not None:
+        return _explain_accepted(scene, row, row.accepted_at)
     words = [
         f"Stray {row.digest}: {row.verdict} ({plain(row.reason)}).",
         _meaning(row.verdict),
         f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: its "
         "sender and digest did not hold, so it may be forged and stands for nobody's update.",
-        f"It says that it is of {says}; nobody can know."
-        if says
-        else "It does not say whose it is.",
+        _claims(row),
         *_copies(row.copies),
         f"What to do: {_remedy_of(row.verdict)}",
         _kept_copy(scene),
@@ -64,6 +60,40 @@ def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
         "remedy": _remedy_of(row.verdict),
     }
     return Explanation("update", row.digest, words, facts)
+
+
+def _explain_accepted(scene: Scene, row: StrayRow, accepted_at: float) -> Explanation:
+    """A message that took no update id at first, and was no stray when it came again."""
+    work = scene.accounts.work
+    worker, task = (row.claims.get(name, "") for name in ("worker_id", "task_id"))
+    update = work.ledger_row(update_id_of(work.incarnation(), task, worker))
+    words = [
+        f"Stray {row.digest}: it was accepted {moment(accepted_at)}, when the same bytes came "
+        "again.",
+        f"It came first {moment(row.received_at)}, {row.num_bytes} bytes, and was refused as "
+        f"{row.verdict} ({plain(row.reason)}).",
+        _claims(row),
+        *([] if update is None else [f"Update {update.update_id} of them: {update.verdict}."]),
+        "There is nothing to do.",
+    ]
+    facts = {
+        **facts_of(row),
+        "update": None if update is None else update.update_id,
+        "meaning": "",
+        "remedy": "There is nothing to do.",
+    }
+    return Explanation("update", row.digest, words, facts)
+
+
+def _claims(row: StrayRow) -> str:
+    """Whose a stray says that it is."""
+    worker, task = (row.claims.get(name) for name in ("worker_id", "task_id"))
+    says = [f"worker {worker}"] * bool(worker) + [f"task {task[:SHORT] if task else ''}"] * bool(
+        task
+    )
+    if not says:
+        return "It does not say whose it is."
+    return f"It says that it is of {', '.join(says)}; nobody can know."
 
 
 def explain_unknown(scene: Scene, update_id: str) -> Explanation:

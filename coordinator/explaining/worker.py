@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from coordinator.accounts import Wanted
@@ -25,7 +26,7 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     updates = accounts.last_updates(wanted, LAST_UPDATES)
     ends = accounts.task_ends_of_worker(worker_id)
     tasks = accounts.tasks_of_worker(worker_id, LAST_TASKS)
-    strays = accounts.strays(wanted, None, 1)
+    strays = accounts.strays(replace(wanted, refused=True), None, 1)
     may_take, why = may_take_now(scene, worker_id)
     seen = accounts.worker(worker_id)
     words = [
