@@ -192,7 +192,8 @@ def requeue(arguments: argparse.Namespace) -> int:
                 return Keep()
             judged = judgements.of(letter)
             home = home_of(letter, names)
-            if judged.is_poison:  # so that each attempt is counted before it is decoded
+            if judged.is_poison or (home is not None and not judged.verdict):
+                # It is, or may be, poison: so that each attempt is counted before it is decoded.
                 home = (names.dead_exchange, letter.routing_key)
             if letter.digest not in found:
                 found[letter.digest] = words.requeued(letter, judged)

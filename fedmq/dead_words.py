@@ -146,8 +146,13 @@ def requeued(letter: Letter, judged: Judged) -> list[str]:
         )
     elif judged.known and judged.stray is not None:
         lines.append(f"  it took no id when it was refused as {judged.verdict}: it is judged anew")
-    elif not judged.known and letter.update_id:
-        lines.append("  if its update has its verdict already, this will only be noted as a copy")
+    elif not judged.verdict:
+        lines.append(
+            "  its verdict is not known here, and it may be poison: the coordinator takes it up as "
+            "what the broker gave up on"
+        )
+        if not judged.known and letter.update_id:
+            lines.append("  if its update has its verdict already, this is only noted as a copy")
     return lines
 
 
