@@ -143,8 +143,8 @@ def list_letters(arguments: argparse.Namespace) -> int:
             "messages": [words.as_json(*each) for each in found],
         }
         print(json.dumps(said))
-        return 0
-    print("\n".join(words.listed(found, ready, left, parked, trouble)))
+    else:
+        print("\n".join(words.listed(found, ready, left, parked, trouble)))
     return _stuck(look)
 
 

@@ -126,6 +126,21 @@ def test_a_program_can_read_the_list(make_world: MakeWorld, command: Command) ->
     )
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_the_queue_does_not_take_back_is_an_error_in_both_forms(
+    make_world: MakeWorld, command: Command, form: list[str]
+) -> None:
+    world = make_world()
+    stray(world, b"garbage")
+    world.broker.refuse(True)
+    code, said, error = command(world, "list", *form)
+    world.broker.refuse(False)
+    assert code == 2
+    assert digest_of(b"garbage")[:12] in said
+    assert error.startswith("fedmq: the broker took 1 message not back")
+    assert world.ready("refused") == 1
+
+
 def test_a_long_list_is_cut_and_goes_on(make_world: MakeWorld, command: Command) -> None:
     world = make_world()
     ids = [stray(world, b"garbage %d" % number) for number in range(5)]
