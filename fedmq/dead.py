@@ -8,7 +8,6 @@ import math
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from coordinator.letters import ID_DIGITS, Letter, home_of, letter_of
 from coordinator.looking import Drop, Fate, Keep, Look, Send
 from fedmq import dead_words as words
 from settings import Settings, SettingsError, load
+from settings.command import complain, say_result
 
 DESCRIPTION = (
     "Dead letters. Copies of what the coordinator refused are kept in a queue for people until it "
@@ -142,9 +142,9 @@ def list_letters(arguments: argparse.Namespace) -> int:
             "store": trouble or "read",
             "messages": [words.as_json(*each) for each in found],
         }
-        print(json.dumps(said))
+        say_result(json.dumps(said))
     else:
-        print("\n".join(words.listed(found, ready, left, parked, trouble)))
+        say_result("\n".join(words.listed(found, ready, left, parked, trouble)))
     return _stuck(look)
 
 
@@ -167,7 +167,7 @@ def show_letter(arguments: argparse.Namespace) -> int:
         look = queues.look(note)
     if not lines:
         return _not_found([wanted])
-    print("\n".join(lines))
+    say_result("\n".join(lines))
     return _stuck(look)
 
 
@@ -207,13 +207,13 @@ def requeue(arguments: argparse.Namespace) -> int:
     for digest, lines in found.items():
         if digest in homeless:
             why = "nothing says where it came from"
-            print(f"{digest[:ID_DIGITS]}  is kept: {why}", file=sys.stderr)
+            complain(f"{digest[:ID_DIGITS]}  is kept: {why}")
         elif digest in failed:
-            print(f"{digest[:ID_DIGITS]}  is kept: {failed[digest]}", file=sys.stderr)
+            complain(f"{digest[:ID_DIGITS]}  is kept: {failed[digest]}")
         else:
-            print("\n".join(lines))
+            say_result("\n".join(lines))
     if judgements.trouble:
-        print(words.not_read(judgements.trouble), file=sys.stderr)
+        complain(words.not_read(judgements.trouble))
     missing = _not_found(_without(wanted, found))
     return 2 if missing or failed or homeless else _stuck(look)
 
@@ -228,7 +228,7 @@ def purge(arguments: argparse.Namespace) -> int:
             return _purge_parked(queues, names, arguments.yes)
         if arguments.all:
             ready = queues.count(names.refused_queue)
-            print(f"deleting {words.messages(ready)} in refused", flush=True)
+            say_result(f"deleting {words.messages(ready)} in refused")
             queues.purge(names.refused_queue)
             return 0
         return _purge_chosen(queues, _ids(arguments.ids))
@@ -246,17 +246,17 @@ def _purge_chosen(queues: DeadQueues, wanted: list[str]) -> int:
 
     look = queues.look(choose)
     for digest, times in gone.items():
-        print(f"{digest[:ID_DIGITS]}  deleted" + (f", {times} times" if times > 1 else ""))
+        say_result(f"{digest[:ID_DIGITS]}  deleted" + (f", {times} times" if times > 1 else ""))
     return _not_found(_without(wanted, gone)) or _stuck(look)
 
 
 def _purge_parked(queues: DeadQueues, names: Names, yes: bool) -> int:
     ready = queues.count(names.parked_queue)
-    print(words.parked_warning(ready), file=sys.stderr, flush=True)
+    complain(words.parked_warning(ready))
     if not yes:
         raise SettingsError("--parked", "--yes beside it", "nothing", hint="read what it loses")
     queues.purge(names.parked_queue)
-    print(f"deleted {words.messages(ready)} in parked")
+    say_result(f"deleted {words.messages(ready)} in parked")
     return 0
 
 
@@ -327,15 +327,14 @@ def _without(wanted: list[str], found: dict[str, int] | dict[str, list[str]]) ->
 
 def _not_found(missing: list[str]) -> int:
     for word in missing:
-        print(f"fedmq: {word}: there is no such message in refused", file=sys.stderr)
+        complain(f"{word}: there is no such message in refused")
     return 2 if missing else 0
 
 
 def _stuck(look: Look) -> int:
     if look.stuck:
-        print(
-            f"fedmq: the broker took {words.messages(look.stuck)} not back at the end of the "
-            "queue; they are where they were",
-            file=sys.stderr,
+        complain(
+            f"the broker took {words.messages(look.stuck)} not back at the end of the queue; they "
+            "are where they were"
         )
     return 2 if look.stuck else 0

@@ -13,6 +13,7 @@ from coordinator.display import updates_of
 from coordinator.reports import status_of
 from coordinator.wording import listed
 from settings import load
+from settings.command import say_result
 
 DESCRIPTION = (
     "How a run stands, read from the coordinator's state folder, whether or not it is running."
@@ -36,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config, os.environ, overrides)
     status = status_of(settings, arguments.run)
     if arguments.json:
-        print(json.dumps(status))
+        say_result(json.dumps(status))
     else:
-        print("\n".join(lines_of(status)))
+        say_result("\n".join(lines_of(status)))
     return 0
 
 

@@ -206,7 +206,7 @@ def test_an_empty_ledger_is_an_empty_list(
 
 def test_what_others_wrote_cannot_speak_to_the_terminal() -> None:
     out = io.StringIO()
-    write_table([replace(STRAY, reason="a\nb\x1b[2Jc")], out)
+    write_table([replace(STRAY, reason="a\nb\x1b[2Jc")], out.write)
     assert "\x1b" not in out.getvalue()
     assert len(out.getvalue().splitlines()) == 2
 
@@ -222,7 +222,7 @@ def test_rows_are_written_before_all_are_read(write: Any) -> None:
             assert number <= written + MEASURED_ROWS, "rows pile up in memory"
             yield ledger_row(arrival=number)
 
-    write(rows(), out)
+    write(rows(), out.write)
     assert out.getvalue().count("\n") > many
 
 
