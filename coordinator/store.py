@@ -542,8 +542,6 @@ class Work:
     def dropped(self, kind: str) -> dict[str, int]:
         """How many rows gave way to newer ones: "stray" by verdict, "worker" under ""."""
         table = schema.dropped
-        if not inspect(self._connection).has_table(table.name):
-            return {}  # a store that an earlier program made, and no coordinator opened since
         query = select(table.c.about, table.c.rows).where(table.c.kind == kind)
         return {row[0]: row[1] for row in self._connection.execute(query)}
 

@@ -90,7 +90,6 @@ def as_json(letter: Letter, judged: Judged, times: int) -> dict[str, Any]:
         "reason": judged.reason,
         "fault": letter.fault,
         "routing_key": letter.routing_key,
-        "gave_up": letter.death,
         "update_verdict": judged.update.verdict if judged.update is not None else "",
     }
 
@@ -103,8 +102,6 @@ def shown(letter: Letter, judged: Judged, body: bytes, home: tuple[str, str] | N
         f"came by    {_quoted(home[1]) if home else 'not known'}",
         *_verdict(judged),
     ]
-    if letter.death:
-        lines.append(f"given up   the broker gave it up: {_quoted(letter.death)}")
     if letter.message is None:
         return [*lines, f"bytes      {one_line(letter.fault)}", *hexdump(body)]
     lines += [f"  {name} = {_value(value)}" for name, value in to_fields(letter.message).items()]
