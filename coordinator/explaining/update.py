@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from coordinator.accounts import Accounts
@@ -15,6 +16,16 @@ from coordinator.wording import count_of, moment, plain
 from schemas.digest import update_id_of
 
 TAKERS_PAGE = 10_000
+UNPROVED = (
+    "it cannot be read, or its id or digest does not hold, so it may be forged and stands for "
+    "nobody's update"
+)
+TOOK_NO_ID: Mapping[str, str] = {
+    "unsupported version": "this coordinator cannot read it, and so not whose it is",
+    "unauthenticated": "it may be forged and stands for nobody's update",
+    "unknown task": "it is a part of an update that nobody can be waiting for",
+    "poison": "the coordinator never got so far as to read it",
+}
 
 
 def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
@@ -47,8 +58,8 @@ def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
     words = [
         f"Stray {row.digest}: {row.verdict} ({plain(row.reason)}).",
         _meaning(row.verdict),
-        f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: its "
-        "sender and digest did not hold, so it may be forged and stands for nobody's update.",
+        f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: "
+        f"{TOOK_NO_ID.get(row.verdict, UNPROVED)}.",
         _claims(row),
         *_copies(row.copies),
         f"What to do: {_remedy_of(row.verdict)}",
@@ -180,7 +191,10 @@ def _remedy(scene: Scene, row: LedgerRow) -> list[str]:
 
 
 def _kept_copy(scene: Scene) -> str:
-    return f"A copy of the message was put into the broker's queue {scene.refused_queue}."
+    return (
+        f"A copy of the message may be in the broker's queue {scene.refused_queue}, if there was "
+        "room for it: `fedmq dead list` shows what is there."
+    )
 
 
 def _task_of(accounts: Accounts, update_id: str) -> TaskRow | None:
