@@ -21,6 +21,7 @@ from coordinator.deadqueues import DeadQueues
 from coordinator.judged import Judged, Judgements
 from coordinator.letters import ID_DIGITS, Letter, home_of, letter_of
 from coordinator.looking import Drop, Fate, Keep, Look, Send
+from coordinator.wording import count_of
 from fedmq import dead_words as words
 from settings import Settings, SettingsError, load
 from settings.command import complain, say_result
@@ -228,7 +229,7 @@ def purge(arguments: argparse.Namespace) -> int:
             return _purge_parked(queues, names, arguments.yes)
         if arguments.all:
             ready = queues.count(names.refused_queue)
-            say_result(f"deleting {words.messages(ready)} in refused")
+            say_result(f"deleting {count_of(ready, 'message')} in refused")
             queues.purge(names.refused_queue)
             return 0
         return _purge_chosen(queues, _ids(arguments.ids))
@@ -256,7 +257,7 @@ def _purge_parked(queues: DeadQueues, names: Names, yes: bool) -> int:
     if not yes:
         raise SettingsError("--parked", "--yes beside it", "nothing", hint="read what it loses")
     queues.purge(names.parked_queue)
-    say_result(f"deleted {words.messages(ready)} in parked")
+    say_result(f"deleted {count_of(ready, 'message')} in parked")
     return 0
 
 
@@ -334,7 +335,7 @@ def _not_found(missing: list[str]) -> int:
 def _stuck(look: Look) -> int:
     if look.stuck:
         complain(
-            f"the broker took {words.messages(look.stuck)} not back at the end of the queue; they "
-            "are where they were"
+            f"the broker took {count_of(look.stuck, 'message')} not back at the end of the queue; "
+            "they are where they were"
         )
     return 2 if look.stuck else 0

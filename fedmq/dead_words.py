@@ -9,6 +9,7 @@ import numpy as np
 
 from coordinator.judged import Judged
 from coordinator.letters import Letter, hexdump
+from coordinator.wording import count_of
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.fields import to_fields
@@ -22,11 +23,6 @@ _SHOWN_CHARS = 200
 _NAMES_SHOWN = 8
 
 
-def messages(count: int) -> str:
-    """A number of messages."""
-    return "1 message" if count == 1 else f"{count} messages"
-
-
 def not_read(trouble: str) -> str:
     """Why verdicts are missing."""
     return f"verdicts are not known here: {one_line(trouble)}"
@@ -35,23 +31,24 @@ def not_read(trouble: str) -> str:
 def parked_warning(count: int) -> str:
     """What deleting the parked messages loses."""
     return (
-        f"{messages(count)} in parked: what the broker gave up on and the coordinator has not "
-        "taken up yet. Finished updates may be among them; their workers have deleted them, so "
-        "they would be lost for good and never get a verdict. A coordinator that is started takes "
-        "them up by itself"
+        f"{count_of(count, 'message')} in parked: what the broker gave up on and the coordinator "
+        "has not taken up yet. Finished updates may be among them; their workers have deleted "
+        "them, so they would be lost for good and never get a verdict. A coordinator that is "
+        "started takes them up by itself"
     )
 
 
 def listed(found: Sequence[Found], ready: int, left: int, parked: int, trouble: str) -> list[str]:
     """The lines of `fedmq dead list`."""
-    lines = [f"refused: {messages(ready)}"]
+    lines = [f"refused: {count_of(ready, 'message')}"]
     lines += [_line(*each) for each in found]
     if left:
-        lines.append(f"  {messages(left)} more were not looked at: the same command shows the next")
+        more = count_of(left, "message")
+        lines.append(f"  {more} more were not looked at: the same command shows the next")
     if parked:
         lines.append(
-            f"parked: {messages(parked)} that the broker gave up on; the coordinator takes them up "
-            "by itself, as soon as it runs"
+            f"parked: {count_of(parked, 'message')} that the broker gave up on; the coordinator "
+            "takes them up by itself, as soon as it runs"
         )
     if trouble:
         lines.append(not_read(trouble))

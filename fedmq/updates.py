@@ -14,9 +14,10 @@ from typing import get_args
 from coordinator.events import Verdict
 from coordinator.listing import Listing, facts_of
 from coordinator.records import LedgerRow, StrayRow
-from coordinator.wording import moment, plain
+from coordinator.wording import moment
 from settings import load
 from settings.command import write_result
+from settings.errors import one_line
 
 DESCRIPTION = (
     "List every update that the coordinator received, and its one verdict; then the messages that "
@@ -149,14 +150,14 @@ def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
         str(row.copies),
         str(row.num_examples),
         moment(row.received_at),
-        plain(row.reason),
+        one_line(row.reason),
     )
 
 
 def _why(row: StrayRow) -> str:
     if row.accepted_at is None:
-        return plain(row.reason)
-    return f"{moment(row.accepted_at)}; before: {row.verdict} ({plain(row.reason)})"
+        return one_line(row.reason)
+    return f"{moment(row.accepted_at)}; before: {row.verdict} ({one_line(row.reason)})"
 
 
 def _aligned(cells: Iterable[str], widths: list[int]) -> Iterator[str]:

@@ -12,8 +12,9 @@ from coordinator.explaining.task import history_of, where_it_may_be
 from coordinator.listing import facts_of
 from coordinator.meanings import MEANINGS
 from coordinator.records import LedgerRow, StrayRow, TaskRow
-from coordinator.wording import count_of, moment, plain
+from coordinator.wording import count_of, moment
 from schemas.digest import update_id_of
+from settings.errors import one_line
 
 TAKERS_PAGE = 10_000
 UNPROVED = (
@@ -33,7 +34,8 @@ def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
     task = scene.accounts.work.task(row.task_id)
     where, place = _where(scene.accounts, row)
     words = [
-        f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} ({plain(row.reason)}).",
+        f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} "
+        f"({one_line(row.reason)}).",
         _meaning(row.verdict),
         _arrival(row),
         *where,
@@ -56,7 +58,7 @@ def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
     if row.accepted_at is not None:
         return _explain_accepted(scene, row, row.accepted_at)
     words = [
-        f"Stray {row.digest}: {row.verdict} ({plain(row.reason)}).",
+        f"Stray {row.digest}: {row.verdict} ({one_line(row.reason)}).",
         _meaning(row.verdict),
         f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: "
         f"{TOOK_NO_ID.get(row.verdict, UNPROVED)}.",
@@ -82,7 +84,7 @@ def _explain_accepted(scene: Scene, row: StrayRow, accepted_at: float) -> Explan
         f"Stray {row.digest}: it was accepted {moment(accepted_at)}, when the same bytes came "
         "again.",
         f"It came first {moment(row.received_at)}, {row.num_bytes} bytes, and was refused as "
-        f"{row.verdict} ({plain(row.reason)}).",
+        f"{row.verdict} ({one_line(row.reason)}).",
         _claims(row),
         *([] if update is None else [f"Update {update.update_id} of them: {update.verdict}."]),
         "There is nothing to do.",

@@ -12,7 +12,8 @@ from coordinator.explaining.task import facts_of as task_facts
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, TaskRow
 from coordinator.rows import KIND
-from coordinator.wording import listed, moment, plain, span
+from coordinator.wording import listed, moment, span
+from settings.errors import one_line
 
 LAST_UPDATES = 10
 LAST_TASKS = 5
@@ -112,7 +113,7 @@ def _seen(scene: Scene, worker_id: str) -> str:
 def _update(row: LedgerRow) -> str:
     return (
         f"  {moment(row.received_at)}  {row.update_id[:SHORT]}  version {row.base_version}  "
-        f"{row.verdict} ({plain(row.reason)})"
+        f"{row.verdict} ({one_line(row.reason)})"
     )
 
 
