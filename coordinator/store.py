@@ -231,6 +231,10 @@ class Work:
         """The transaction itself, for the questions of `coordinator.accounts`."""
         return self._connection
 
+    def rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
+        """What a query of a whole table finds, as values."""
+        return [kind(**row) for row in self._connection.execute(query).mappings()]
+
     def incarnation(self) -> int:
         """The store's life."""
         value: int = self._connection.execute(select(schema.store.c.incarnation)).scalar_one()
@@ -256,7 +260,7 @@ class Work:
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
-        return self._rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
+        return self.rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
 
     def last_run(self) -> RunRow | None:
         """The newest run."""
@@ -288,7 +292,7 @@ class Work:
         """All versions of a run, oldest first."""
         table = schema.versions
         query = select(table).where(table.c.run_id == run_id).order_by(table.c.version)
-        return self._rows(VersionRow, query)
+        return self.rows(VersionRow, query)
 
     def update_version(self, run_id: str, version: int, **values: Any) -> None:
         """Change fields of a version."""
@@ -334,7 +338,7 @@ class Work:
             .where(table.c.run_id == run_id, table.c.state.in_(("offered", "taken")))
             .order_by(table.c.number)
         )
-        return self._rows(TaskRow, query)
+        return self.rows(TaskRow, query)
 
     # updates
 
@@ -423,7 +427,7 @@ class Work:
             )
             .order_by(table.c.arrival)
         )
-        return self._rows(LedgerRow, query)
+        return self.rows(LedgerRow, query)
 
     def count_by_verdict(self, run_id: str) -> dict[str, int]:
         """How many updates of a run have each verdict."""
@@ -594,7 +598,7 @@ class Work:
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""
-        return self._rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
+        return self.rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
 
     def _insert(self, table: Table, row: Any) -> None:
         self._connection.execute(table.insert().values(_values(row)))
@@ -602,9 +606,6 @@ class Work:
     def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
         row = self._connection.execute(query).mappings().one_or_none()
         return None if row is None else kind(**row)
-
-    def _rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
-        return [kind(**row) for row in self._connection.execute(query).mappings()]
 
 
 def _values(row: Any) -> dict[str, Any]:
