@@ -29,7 +29,7 @@ class Wanted:
 
     Attributes:
         round_version: The version whose round was open when the update came.
-        refused: Any verdict but "counted".
+        refused: Any verdict but "counted"; of strays, those that were not accepted later.
         until: Only what came before this time.
     """
 
@@ -106,13 +106,13 @@ class Accounts:
         """A page of updates: those that arrived after a number."""
         table = schema.ledger
         query = select(table).where(table.c.arrival > after, *_conditions(wanted))
-        return self._rows(LedgerRow, query.order_by(table.c.arrival).limit(limit))
+        return self.work.rows(LedgerRow, query.order_by(table.c.arrival).limit(limit))
 
     def last_updates(self, wanted: Wanted, limit: int) -> list[LedgerRow]:
         """The updates that came last, oldest first."""
         table = schema.ledger
         query = select(table).where(*_conditions(wanted)).order_by(table.c.arrival.desc())
-        return self._rows(LedgerRow, query.limit(limit))[::-1]
+        return self.work.rows(LedgerRow, query.limit(limit))[::-1]
 
     def updates_like(self, prefix: str, limit: int) -> list[LedgerRow]:
         """Updates whose id begins so."""
@@ -122,7 +122,7 @@ class Accounts:
         """The updates that answered a task: two workers may have held it."""
         table = schema.ledger
         query = select(table).where(table.c.task_id == task_id).order_by(table.c.arrival)
-        return self._rows(LedgerRow, query)
+        return self.work.rows(LedgerRow, query)
 
     def verdicts(self, wanted: Wanted) -> dict[str, int]:
         """How many updates have each verdict."""
@@ -150,7 +150,7 @@ class Accounts:
             .order_by(table.c.arrival)
             .limit(limit)
         )
-        return self._rows(LedgerRow, query)
+        return self.work.rows(LedgerRow, query)
 
     # strays
 
@@ -160,13 +160,15 @@ class Accounts:
         conditions: list[ColumnElement[bool]] = []
         if wanted.verdict is not None:
             conditions.append(table.c.verdict == wanted.verdict)
+        if wanted.refused or wanted.verdict is not None:
+            conditions.append(table.c.accepted_at.is_(None))
         if wanted.worker_id is not None:
             conditions.append(table.c.claims["worker_id"].as_string() == wanted.worker_id)
         if after is not None:
             place = tuple_(table.c.received_at, table.c.digest)
             conditions.append(place > (after.received_at, after.digest))
         query = select(table).where(*conditions)
-        return self._rows(
+        return self.work.rows(
             StrayRow, query.order_by(table.c.received_at, table.c.digest).limit(limit)
         )
 
@@ -175,10 +177,19 @@ class Accounts:
         return self._like(StrayRow, schema.strays, schema.strays.c.digest, prefix, limit)
 
     def strays_for_task(self, task_id: str, limit: int) -> list[StrayRow]:
-        """Strays that claim to answer a task."""
+        """Strays that claim to answer a task, and were not accepted later."""
         table = schema.strays
-        query = select(table).where(table.c.claims["task_id"].as_string() == task_id)
-        return self._rows(StrayRow, query.order_by(table.c.received_at).limit(limit))
+        query = select(table).where(
+            table.c.claims["task_id"].as_string() == task_id, table.c.accepted_at.is_(None)
+        )
+        return self.work.rows(StrayRow, query.order_by(table.c.received_at).limit(limit))
+
+    def accepted_strays(self) -> int:
+        """How many strays came again and were accepted."""
+        table = schema.strays
+        query = select(func.count()).where(table.c.accepted_at.is_not(None))
+        count: int = self.work.connection.execute(query).scalar_one()
+        return count
 
     # tasks
 
@@ -192,14 +203,14 @@ class Accounts:
             return None
         table = schema.tasks
         query = select(table).where(table.c.run_id == task.run_id, table.c.replaces == task.task_id)
-        return next(iter(self._rows(TaskRow, query.limit(1))), None)
+        return next(iter(self.work.rows(TaskRow, query.limit(1))), None)
 
     def tasks_of_worker(self, worker_id: str, limit: int) -> list[TaskRow]:
         """The tasks that a worker took last, oldest first."""
         table = schema.tasks
         query = select(table).where(table.c.worker_id == worker_id)
         query = query.order_by(table.c.taken_at.desc(), table.c.number.desc()).limit(limit)
-        return self._rows(TaskRow, query)[::-1]
+        return self.work.rows(TaskRow, query)[::-1]
 
     def task_ends_of_worker(self, worker_id: str) -> list[tuple[str, str, int]]:
         """State, reason and number of the tasks that a worker took."""
@@ -253,7 +264,7 @@ class Accounts:
         """A worker that was seen."""
         table = schema.workers
         query = select(table).where(table.c.worker_id == worker_id)
-        return next(iter(self._rows(WorkerRow, query)), None)
+        return next(iter(self.work.rows(WorkerRow, query)), None)
 
     def knows_worker(self, worker_id: str) -> bool:
         """Whether a worker was seen, took a task, or sent an update."""
@@ -280,10 +291,7 @@ class Accounts:
     ) -> list[_RowT]:
         # A range and not LIKE, which no index helps.
         query = select(table).where(column >= prefix, column < prefix + "g").order_by(column)
-        return self._rows(kind, query.limit(limit))
-
-    def _rows(self, kind: type[_RowT], query: Select[Any]) -> list[_RowT]:
-        return [kind(**row) for row in self.work.connection.execute(query).mappings()]
+        return self.work.rows(kind, query.limit(limit))
 
     def _counts(self, query: Select[Any]) -> dict[str, int]:
         counts = {row[0]: row[1] for row in self.work.connection.execute(query)}

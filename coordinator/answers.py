@@ -7,7 +7,6 @@ from typing import assert_never
 from coordinator.effects import AnswerPresence, AnswerUnwanted
 from coordinator.records import VersionRow
 from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, may_take
-from learning.seeding import derive_seed
 from schemas.messages import RunState, Standing, Start, part_count
 
 COME_BACK_S = (1.0, 30.0)  # the least and most that a worker is asked to wait
@@ -22,10 +21,10 @@ def wanted(
     incarnation: int,
     offset: int,
     part_bytes: int,
-    run_seed: int,
+    seed: int,
     now: float,
 ) -> Start:
-    """Train on `model`, which lies on the stream at `offset`."""
+    """Train on `model`, which lies on the stream at `offset`, with the task's own seed."""
     return Start(
         run_id=model.run_id,
         task_id=task_id,
@@ -38,7 +37,7 @@ def wanted(
         layout_digest=layout_digest,
         parts=part_count(model.num_bytes, part_bytes),
         offset=offset,
-        seed=derive_seed(run_seed, task_id),
+        seed=seed,
         lease_s=max(0.0, lease_end - now),
         time_s=now,
     )

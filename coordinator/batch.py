@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from broker.transport import AnswerTo, Delivered
 from coordinator.effects import (
@@ -148,11 +149,14 @@ class Batch:
         """A message from the updates queue."""
         self._take(delivery, lambda: self._receive(delivery))
 
-    def _take(self, delivery: Delivered, receive: Callable[[], None]) -> None:
-        """Receive a message; if it is no stray and was one before, the store learns it."""
-        strays, self._routing_key = self.strays, delivery.routing_key
-        receive()
-        if self.strays == strays and self._may_have_been_stray(len(delivery.body)):
+    def _take(self, delivery: Delivered, receive: Callable[[], bool]) -> None:
+        """Receive a message; if it is accepted and was a stray before, the store learns it.
+
+        `receive` says whether it is: a verdict was given, or stood already, a part is kept, or a
+        control message was taken. Of one that is left for later nothing new is known.
+        """
+        self._routing_key = delivery.routing_key
+        if receive() and self._may_have_been_stray(len(delivery.body)):
             self._work.accept_stray(digest_of(delivery.body), self._desk.now)
         self.effects.append(Ack(delivery.tag))
 
@@ -165,22 +169,24 @@ class Batch:
     def _sender(self, delivery: Delivered) -> str | None:
         return delivery.user_id if self._desk.senders_are_users else None
 
-    def _receive(self, delivery: Delivered) -> None:
+    def _receive(self, delivery: Delivered) -> bool:
+        """Receive what a worker answers a task with; whether it is accepted."""
         body = delivery.body
         match receive(body, self._desk.expected, self._sender(delivery)):
             case Newer() as newer:
                 raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
-                self._record_stray(body, stray)
+                return self._refuse(body, stray)
             case Whole() as whole if self._is_copy(whole.update):
-                pass
+                return True
             case Whole() as whole:
                 fault = fault_of(whole.update, whole.payload, self._desk.expected)
                 self._judge(_Arrived(whole.update, whole.payload, body, body), fault)
+                return True
             case Closing() as closing:
-                self._close_upload(closing.update, body)
+                return self._close_upload(closing.update, body)
             case Part() as part:
-                self._keep_part(part, body)
+                return self._keep_part(part, body)
 
     def _is_copy(self, update: Update) -> bool:
         """Whether an update has its verdict already; then this is noted as a copy of it."""
@@ -253,51 +259,57 @@ class Batch:
             )
         )
 
-    def _keep_part(self, part: Part, body: bytes) -> None:
+    def _keep_part(self, part: Part, body: bytes) -> bool:
+        """Keep a part until its upload is complete; whether it is accepted."""
         about = part.part
         if self._work.ledger_row(about.update_id) is not None:
-            return
+            return True
         if self._task_of(about) is None:  # or anyone could fill the disk
             reason = f"no task {about.task_id} was offered in this run"
-            self._record_stray(body, Stray("unknown task", reason, about.worker_id, about.task_id))
-            return
+            stray = Stray("unknown task", reason, about.worker_id, about.task_id)
+            return self._refuse(body, stray)
         admission = self._desk.uploads.add((about.update_id, about.payload_digest), self._desk.now)
         for update_id, digest in admission.gone:
             self._desk.spool.forget_upload(update_id, digest)
         if not admission.taken:  # the worker is told that it is missing, and sends it again
             text = f"a part of update {about.update_id[:8]} is not taken: too many are not complete"
             self.lines.append(("uploads", text))
-            return
+            return False
         self._desk.spool.store_part(
             about.update_id, about.payload_digest, about.index, part.payload
         )
+        return True
 
     def _forget_parts(self, update_id: str) -> None:
         self._desk.uploads.forget(update_id)
         self.effects.append(ForgetParts(update_id))
 
-    def _close_upload(self, update: Update, body: bytes) -> None:
-        """The end of an upload: its verdict if all parts are here, else the worker is told."""
+    def _close_upload(self, update: Update, body: bytes) -> bool:
+        """The end of an upload: its verdict if all parts are here, else the worker is told.
+
+        Whether it is accepted.
+        """
         if self._is_copy(update):
             self._forget_parts(update.update_id)
-            return
+            return True
         fault = header_fault(update, self._desk.expected)
         if fault is not None or self._task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget_parts(update.update_id)
             self._judge(_Arrived(update, b"", body, body), fault)
-            return
+            return True
         if self._missing(update.update_id, update.payload_digest):
-            return  # no verdict: the worker asks what is missing, and sends it again
+            return False  # no verdict: the worker asks what is missing, and sends it again
         payload = self._upload(update)
         self._forget_parts(update.update_id)
         if digest_of(payload) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
-            self._record_stray(body, Stray("malformed", reason, update.worker_id, update.task_id))
-            return
+            stray = Stray("malformed", reason, update.worker_id, update.task_id)
+            return self._refuse(body, stray)
         whole = encode(replace(update, parts=0), payload)
         fault = fault_of(update, payload, self._desk.expected)
         self._judge(_Arrived(update, payload, whole, body), fault)
+        return True
 
     def _upload(self, update: Update) -> bytes:
         """The payload of an upload whose parts are all here."""
@@ -309,7 +321,8 @@ class Batch:
         here = self._desk.spool.parts(update_id, digest)
         return missing_parts(expected.layout.update_bytes, expected.part_bytes, here)
 
-    def _record_stray(self, body: bytes, stray: Stray) -> None:
+    def _refuse(self, body: bytes, stray: Stray) -> Literal[False]:
+        """Record bytes that take no update id; they are not accepted."""
         digest = digest_of(body)
         claims = {"worker_id": stray.worker_id, "task_id": stray.task_id}
         self._work.record_stray(
@@ -320,6 +333,7 @@ class Batch:
         text = f"a message of {len(body)} bytes is refused: {stray.reason}"
         self.lines.append(("refused", text))
         self._keep_copy(body, digest)
+        return False
 
     def _keep_copy(self, body: bytes, message_id: str) -> None:
         self.effects.append(PublishRefused(body, message_id, self._routing_key))
@@ -330,25 +344,23 @@ class Batch:
         """A message from the control queue."""
         self._take(delivery, lambda: self._receive_control(delivery, delivery.answer_to))
 
-    def _receive_control(self, delivery: Delivered, asking: AnswerTo | None) -> None:
+    def _receive_control(self, delivery: Delivered, asking: AnswerTo | None) -> bool:
+        """Receive what a worker says or asks; whether it is accepted."""
         body = delivery.body
         try:
             message, _ = decode(body)
         except UnsupportedVersion as error:
-            self._record_stray(body, Stray("unsupported version", str(error)))
-            return
+            return self._refuse(body, Stray("unsupported version", str(error)))
         except DecodeError as error:
-            self._record_stray(body, Stray("malformed", str(error)))
-            return
+            return self._refuse(body, Stray("malformed", str(error)))
         if isinstance(message, Taken | Declined | Presence):
             task_id = "" if isinstance(message, Presence) else message.task_id
             stray = sender_fault(message.worker_id, task_id, self._sender(delivery))
+            if stray is None:
+                stray = self._incarnation_fault(message)
             if stray is not None:
-                self._record_stray(body, stray)
-                return
+                return self._refuse(body, stray)
         match message:
-            case Taken() | Declined() | Presence() if self._is_of_no_store(message, body):
-                pass
             case Taken():
                 self._taken(message, asking)
             case Declined():
@@ -357,18 +369,19 @@ class Batch:
                 self._present(message, asking)
             case _:
                 kind = type(message).__name__
-                self._record_stray(
+                return self._refuse(
                     body, Stray("malformed", f"a {kind} message on the control queue")
                 )
+        return True
 
-    def _is_of_no_store(self, message: Taken | Declined | Presence | Task, body: bytes) -> bool:
-        """Whether a message has an incarnation that no store can have; then it is a stray."""
+    def _incarnation_fault(self, message: Taken | Declined | Presence | Task) -> Stray | None:
+        """A message with an incarnation that no store can have is a stray."""
         reason = incarnation_fault(message.incarnation, self._desk.expected)
-        if reason:
-            sender = "" if isinstance(message, Task) else message.worker_id
-            task_id = "" if isinstance(message, Presence) else message.task_id
-            self._record_stray(body, Stray("malformed", reason, sender, task_id))
-        return bool(reason)
+        if not reason:
+            return None
+        sender = "" if isinstance(message, Task) else message.worker_id
+        task_id = "" if isinstance(message, Presence) else message.task_id
+        return Stray("malformed", reason, sender, task_id)
 
     def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
         run = self.state.run
@@ -460,29 +473,32 @@ class Batch:
         self._work.forget_parked(digest_of(delivery.body))
         self._take(delivery, lambda: self._receive_parked(delivery, attempts))
 
-    def _receive_parked(self, delivery: Delivered, attempts: int) -> None:
+    def _receive_parked(self, delivery: Delivered, attempts: int) -> bool:
+        """Receive it as what it is; whether it is accepted."""
         body, why = delivery.body, delivery.death or "no reason given"
         if attempts > POISON_ATTEMPTS:
             reason = (
                 f"the broker gave it up ({why}); it was then taken up {POISON_ATTEMPTS} times, and "
                 "each time the coordinator stopped"
             )
-            self._record_stray(body, Stray("poison", reason))
-            return
+            return self._refuse(body, Stray("poison", reason))
         try:
             message, _ = decode(body)
         except DecodeError:
-            self._receive(delivery)
-            return
+            return self._receive(delivery)
         match message:
-            case Task() if self._is_of_no_store(message, body):
-                pass
             case Task():
-                self._refuse_newer(message.incarnation)
-                if message.incarnation == self.state.run.incarnation:
-                    reason = f"the broker gave it up: {why}"
-                    self.advance(TaskDeclined(message.task_id, "", reason))
+                return self._task_given_up(message, body, why)
             case Taken() | Declined() | Presence():
-                self._receive_control(delivery, None)
+                return self._receive_control(delivery, None)
             case _:
-                self._receive(delivery)
+                return self._receive(delivery)
+
+    def _task_given_up(self, task: Task, body: bytes, why: str) -> bool:
+        stray = self._incarnation_fault(task)
+        if stray is not None:
+            return self._refuse(body, stray)
+        self._refuse_newer(task.incarnation)
+        if task.incarnation == self.state.run.incarnation:
+            self.advance(TaskDeclined(task.task_id, "", f"the broker gave it up: {why}"))
+        return True

@@ -12,6 +12,15 @@ CoordinatorError
 """
 
 
+def in_short(error: Exception) -> str:
+    """What went wrong, in one line: an error's first, or its name if it has no text.
+
+    A database's error is told in the words of the driver, without SQL.
+    """
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 class CoordinatorError(Exception):
     """Root of what stops a coordinator; its text is one line for the person who runs it."""
 

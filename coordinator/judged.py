@@ -9,7 +9,7 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from coordinator.errors import StoreError
+from coordinator.errors import StoreError, in_short
 from coordinator.letters import Letter
 from coordinator.records import LedgerRow, StrayRow
 from coordinator.store import Store
@@ -66,7 +66,7 @@ class Judgements:
         try:
             self._store = Store.open_to_read(state_dir / "coordinator.db")
         except (StoreError, SQLAlchemyError, OSError) as error:
-            self.trouble = str(error).splitlines()[0]
+            self.trouble = in_short(error)
 
     def __enter__(self) -> Self:
         return self
@@ -89,5 +89,5 @@ class Judgements:
                 row = work.ledger_row(letter.update_id) if letter.update_id else None
                 return Judged(True, work.stray(letter.digest), row)
         except SQLAlchemyError as error:
-            self.trouble = str(getattr(error, "orig", None) or error).splitlines()[0]
+            self.trouble = in_short(error)
             return Judged(known=False)

@@ -34,7 +34,6 @@ class Letter:
 
     Attributes:
         digest: Of its bytes, the payload's too.
-        death: Why the broker gave it up, "" if it did not.
         message: None if the bytes are not a message.
         fault: Why they are not.
     """
@@ -43,7 +42,6 @@ class Letter:
     num_bytes: int
     routing_key: str
     message_id: str
-    death: str
     message: Message | None
     fault: str = ""
 
@@ -94,7 +92,6 @@ def letter_of(delivered: Delivered) -> Letter:
         num_bytes=len(delivered.body),
         routing_key=delivered.routing_key,
         message_id=delivered.message_id,
-        death=delivered.death,
         message=message,
         fault=fault,
     )

@@ -67,7 +67,11 @@ class Listing:
 
 
 def facts_of(row: LedgerRow | StrayRow) -> dict[str, Any]:
-    """A row as JSON has it; of a stray nothing is sure but its digest."""
+    """A row as JSON has it.
+
+    Of a stray nothing is sure but its digest; one that was accepted later has no verdict but that
+    of its update, and `refused_as` is what it was first.
+    """
     if isinstance(row, StrayRow):
         return _facts_of_stray(row)
     return {
@@ -90,6 +94,7 @@ def facts_of(row: LedgerRow | StrayRow) -> dict[str, Any]:
 
 
 def _facts_of_stray(row: StrayRow) -> dict[str, Any]:
+    accepted = row.accepted_at is not None
     return {
         "id": None,
         "stray": True,
@@ -100,7 +105,9 @@ def _facts_of_stray(row: StrayRow) -> dict[str, Any]:
         "run": None,
         "kind": None,
         "base_version": None,
-        "verdict": row.verdict,
+        "verdict": None if accepted else row.verdict,
+        "refused_as": row.verdict,
+        "accepted_at": row.accepted_at,
         "round": None,
         "weight": 0.0,
         "staleness": None,

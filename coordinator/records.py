@@ -143,10 +143,11 @@ class StrayRow:
 
     Attributes:
         verdict: The newest, as is its reason: another program may see more in the same bytes.
-        claims: What they say of themselves (`worker_id`, `task_id`); and `accepted_at`, when the
-            same bytes came again and were no stray any more.
+        claims: What they say of themselves (`worker_id`, `task_id`).
         copies: How often they came again, and were refused again.
         received_at: When they came first.
+        accepted_at: When the same bytes came again and were no stray any more, None if they did
+            not.
     """
 
     digest: str
@@ -156,12 +157,7 @@ class StrayRow:
     num_bytes: int
     copies: int
     received_at: float
-
-    @property
-    def accepted_at(self) -> float | None:
-        """When the same bytes were taken after all, None if they were not."""
-        at = self.claims.get("accepted_at")
-        return at if isinstance(at, float) else None
+    accepted_at: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,7 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
         "updates": work.count_by_verdict(row.run_id),
         "copies": accounts.copies(row.run_id),
         "strays": work.count_strays(),
+        "strays_accepted": accounts.accepted_strays(),
         "declined": accounts.declined(row.run_id),
         "workers": [worker.worker_id for worker in work.workers()],
         "metrics": dict(last.metrics) if last else {},

@@ -36,7 +36,10 @@ class Sayings:
         return None
 
     def overdue(self, now: float) -> list[str]:
-        """What was kept back and is to be logged now, though nothing more has come."""
+        """What was kept back and is to be logged now, though no more of its topic has come.
+
+        It waits until somebody asks: the coordinator does with each transaction.
+        """
         due = [
             (topic, known)
             for topic, known in self._topics.items()

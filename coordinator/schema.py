@@ -163,6 +163,7 @@ strays = Table(
     Column("num_bytes", Integer, nullable=False),
     Column("copies", Integer, nullable=False),
     Column("received_at", Float, nullable=False),
+    Column("accepted_at", Float),
     Index("strays_by_size", "num_bytes"),
 )
 

@@ -33,7 +33,7 @@ from broker.transport import (
 from coordinator.carrying import Effects
 from coordinator.clock import Clock
 from coordinator.connection import Connection
-from coordinator.errors import BrokerRefused, CoordinatorError, StoreError
+from coordinator.errors import BrokerRefused, CoordinatorError, StoreError, in_short
 from coordinator.evaluation import Evaluation
 from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
 from coordinator.progress import Observer, Progress, Sheltered, ignore
@@ -102,7 +102,7 @@ class CoordinatorService:
                 self._open(opened, open_transport, state)
             except (OSError, SQLAlchemyError) as error:
                 where = settings.coordinator.state_dir
-                raise StoreError(f"{where} cannot be used: {_in_short(error)}") from error
+                raise StoreError(f"{where} cannot be used: {in_short(error)}") from error
             self._opened = opened.pop_all()
 
     def _open(
@@ -341,13 +341,13 @@ class CoordinatorService:
         """A write failed: drop the connection, so that nothing is acked, and wait."""
         delay = RECOVER_S[min(self._failures, len(RECOVER_S) - 1)]
         self._failures += 1
-        _log.error("could not write (%s); trying again in %.0f s", _in_short(error), delay)
+        _log.error("could not write (%s); trying again in %.0f s", in_short(error), delay)
         self._mend_at = self._now() + delay
         self._spool.close()
         self._run.take_back_attempts()
         self._transport.disconnect()
         self._forget_connection()
-        self._trouble = f"could not write: {_in_short(error)}"
+        self._trouble = f"could not write: {in_short(error)}"
         self._progress()
 
     def _wait_to_mend(self, events: list[MailboxEvent]) -> list[MailboxEvent]:
@@ -448,7 +448,3 @@ class CoordinatorService:
 
     def _progress(self) -> None:
         self._observer(self.look())
-
-
-def _in_short(error: Exception) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0]

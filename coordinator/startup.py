@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from coordinator.accounts import Accounts
 from coordinator.errors import InUse, RunError
 from coordinator.evaluation import Initial, initial_of
 from coordinator.models import ModelFolder, load_initial, require_finite
@@ -252,11 +253,11 @@ def _initial_model(
     if not initial.startswith("run:"):
         return load_initial(Path(initial), layout)
     prefix = initial.removeprefix("run:")
-    runs = [row for row in work.runs() if row.run_id.startswith(prefix)]
-    if len(runs) != 1:
-        known = ", ".join(row.run_id[:8] for row in work.runs()) or "none"
-        raise RunError(f"run.initial: expected the id of one earlier run ({known}), came {prefix}")
-    last = work.version(runs[0].run_id, runs[0].version)
+    try:
+        row = Accounts(work).run(prefix)
+    except RunError as error:
+        raise RunError(f"run.initial: {error}") from None
+    last = work.version(row.run_id, row.version)
     if last is None:
         raise RunError(f"run.initial: run {prefix} made no version")
     return load_initial(models.path(last.file), layout)

@@ -231,6 +231,10 @@ class Work:
         """The transaction itself, for the questions of `coordinator.accounts`."""
         return self._connection
 
+    def rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
+        """What a query of a whole table finds, as values."""
+        return [kind(**row) for row in self._connection.execute(query).mappings()]
+
     def incarnation(self) -> int:
         """The store's life."""
         value: int = self._connection.execute(select(schema.store.c.incarnation)).scalar_one()
@@ -256,7 +260,7 @@ class Work:
 
     def runs(self) -> list[RunRow]:
         """All runs, oldest first."""
-        return self._rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
+        return self.rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
 
     def last_run(self) -> RunRow | None:
         """The newest run."""
@@ -288,7 +292,7 @@ class Work:
         """All versions of a run, oldest first."""
         table = schema.versions
         query = select(table).where(table.c.run_id == run_id).order_by(table.c.version)
-        return self._rows(VersionRow, query)
+        return self.rows(VersionRow, query)
 
     def update_version(self, run_id: str, version: int, **values: Any) -> None:
         """Change fields of a version."""
@@ -334,7 +338,7 @@ class Work:
             .where(table.c.run_id == run_id, table.c.state.in_(("offered", "taken")))
             .order_by(table.c.number)
         )
-        return self._rows(TaskRow, query)
+        return self.rows(TaskRow, query)
 
     # updates
 
@@ -423,7 +427,7 @@ class Work:
             )
             .order_by(table.c.arrival)
         )
-        return self._rows(LedgerRow, query)
+        return self.rows(LedgerRow, query)
 
     def count_by_verdict(self, run_id: str) -> dict[str, int]:
         """How many updates of a run have each verdict."""
@@ -474,7 +478,7 @@ class Work:
             copies=0,
             received_at=now,
         )
-        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims)}
+        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims), "accepted_at": None}
         query = first.on_conflict_do_update(
             index_elements=["digest"], set_={**newest, "copies": schema.strays.c.copies + 1}
         )
@@ -492,10 +496,9 @@ class Work:
 
     def accept_stray(self, digest: str, now: float) -> None:
         """Note that bytes came and were no stray, if they were one before."""
-        row = self.stray(digest)
-        if row is not None and row.accepted_at is None:
-            query = update(schema.strays).where(schema.strays.c.digest == digest)
-            self._connection.execute(query.values(claims={**row.claims, "accepted_at": now}))
+        table = schema.strays
+        query = update(table).where(table.c.digest == digest, table.c.accepted_at.is_(None))
+        self._connection.execute(query.values(accepted_at=now))
 
     def trim_strays(self, keep: int) -> None:
         """Let all but the newest rows of `strays` go; that they were there is still counted."""
@@ -521,8 +524,7 @@ class Work:
 
     def _verdicts_of_strays(self, which: ColumnElement[bool]) -> dict[str, int]:
         table = schema.strays
-        open_ones = table.c.claims["accepted_at"].as_float().is_(None)
-        query = select(table.c.verdict, func.count()).where(which, open_ones)
+        query = select(table.c.verdict, func.count()).where(which, table.c.accepted_at.is_(None))
         rows = self._connection.execute(query.group_by(table.c.verdict))
         return {row[0]: row[1] for row in rows}
 
@@ -542,8 +544,6 @@ class Work:
     def dropped(self, kind: str) -> dict[str, int]:
         """How many rows gave way to newer ones: "stray" by verdict, "worker" under ""."""
         table = schema.dropped
-        if not inspect(self._connection).has_table(table.name):
-            return {}  # a store that an earlier program made, and no coordinator opened since
         query = select(table.c.about, table.c.rows).where(table.c.kind == kind)
         return {row[0]: row[1] for row in self._connection.execute(query)}
 
@@ -598,7 +598,7 @@ class Work:
 
     def workers(self) -> list[WorkerRow]:
         """All workers that were ever seen."""
-        return self._rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
+        return self.rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
 
     def _insert(self, table: Table, row: Any) -> None:
         self._connection.execute(table.insert().values(_values(row)))
@@ -606,9 +606,6 @@ class Work:
     def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
         row = self._connection.execute(query).mappings().one_or_none()
         return None if row is None else kind(**row)
-
-    def _rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
-        return [kind(**row) for row in self._connection.execute(query).mappings()]
 
 
 def _values(row: Any) -> dict[str, Any]:

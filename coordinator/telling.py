@@ -14,6 +14,7 @@ from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
 from coordinator.present import PresentWorkers
 from coordinator.records import VersionRow, WorkerRow
 from coordinator.run import Draining, Ended, State
+from learning.seeding import derive_seed
 from schemas.messages import Message, encode
 
 OFFLINE_SHOWN = 20
@@ -91,7 +92,7 @@ class Telling:
             incarnation=self._state().run.incarnation,
             offset=offset,
             part_bytes=self._facts.part_bytes,
-            run_seed=self._facts.run_seed,
+            seed=derive_seed(self._facts.run_seed, effect.task_id),
             now=self._now(),
         )
 

@@ -5,11 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def plain(text: str) -> str:
-    """What somebody else wrote, on one line and without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
-
-
 def moment(time: float) -> str:
     """A time in UTC: "2026-03-01 12:00:00 UTC"."""
     return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -8,7 +8,6 @@ import math
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,10 @@ from coordinator.deadqueues import DeadQueues
 from coordinator.judged import Judged, Judgements
 from coordinator.letters import ID_DIGITS, Letter, home_of, letter_of
 from coordinator.looking import Drop, Fate, Keep, Look, Send
+from coordinator.wording import count_of
 from fedmq import dead_words as words
 from settings import Settings, SettingsError, load
+from settings.command import complain, say_result
 
 DESCRIPTION = (
     "Dead letters. Copies of what the coordinator refused are kept in a queue for people until it "
@@ -142,9 +143,9 @@ def list_letters(arguments: argparse.Namespace) -> int:
             "store": trouble or "read",
             "messages": [words.as_json(*each) for each in found],
         }
-        print(json.dumps(said))
-        return 0
-    print("\n".join(words.listed(found, ready, left, parked, trouble)))
+        say_result(json.dumps(said))
+    else:
+        say_result("\n".join(words.listed(found, ready, left, parked, trouble)))
     return _stuck(look)
 
 
@@ -167,7 +168,7 @@ def show_letter(arguments: argparse.Namespace) -> int:
         look = queues.look(note)
     if not lines:
         return _not_found([wanted])
-    print("\n".join(lines))
+    say_result("\n".join(lines))
     return _stuck(look)
 
 
@@ -192,7 +193,8 @@ def requeue(arguments: argparse.Namespace) -> int:
                 return Keep()
             judged = judgements.of(letter)
             home = home_of(letter, names)
-            if judged.is_poison:  # so that each attempt is counted before it is decoded
+            if judged.is_poison or (home is not None and not judged.verdict):
+                # It is, or may be, poison: so that each attempt is counted before it is decoded.
                 home = (names.dead_exchange, letter.routing_key)
             if letter.digest not in found:
                 found[letter.digest] = words.requeued(letter, judged)
@@ -206,13 +208,13 @@ def requeue(arguments: argparse.Namespace) -> int:
     for digest, lines in found.items():
         if digest in homeless:
             why = "nothing says where it came from"
-            print(f"{digest[:ID_DIGITS]}  is kept: {why}", file=sys.stderr)
+            complain(f"{digest[:ID_DIGITS]}  is kept: {why}")
         elif digest in failed:
-            print(f"{digest[:ID_DIGITS]}  is kept: {failed[digest]}", file=sys.stderr)
+            complain(f"{digest[:ID_DIGITS]}  is kept: {failed[digest]}")
         else:
-            print("\n".join(lines))
+            say_result("\n".join(lines))
     if judgements.trouble:
-        print(words.not_read(judgements.trouble), file=sys.stderr)
+        complain(words.not_read(judgements.trouble))
     missing = _not_found(_without(wanted, found))
     return 2 if missing or failed or homeless else _stuck(look)
 
@@ -227,7 +229,7 @@ def purge(arguments: argparse.Namespace) -> int:
             return _purge_parked(queues, names, arguments.yes)
         if arguments.all:
             ready = queues.count(names.refused_queue)
-            print(f"deleting {words.messages(ready)} in refused", flush=True)
+            say_result(f"deleting {count_of(ready, 'message')} in refused")
             queues.purge(names.refused_queue)
             return 0
         return _purge_chosen(queues, _ids(arguments.ids))
@@ -245,17 +247,17 @@ def _purge_chosen(queues: DeadQueues, wanted: list[str]) -> int:
 
     look = queues.look(choose)
     for digest, times in gone.items():
-        print(f"{digest[:ID_DIGITS]}  deleted" + (f", {times} times" if times > 1 else ""))
+        say_result(f"{digest[:ID_DIGITS]}  deleted" + (f", {times} times" if times > 1 else ""))
     return _not_found(_without(wanted, gone)) or _stuck(look)
 
 
 def _purge_parked(queues: DeadQueues, names: Names, yes: bool) -> int:
     ready = queues.count(names.parked_queue)
-    print(words.parked_warning(ready), file=sys.stderr, flush=True)
+    complain(words.parked_warning(ready))
     if not yes:
         raise SettingsError("--parked", "--yes beside it", "nothing", hint="read what it loses")
     queues.purge(names.parked_queue)
-    print(f"deleted {words.messages(ready)} in parked")
+    say_result(f"deleted {count_of(ready, 'message')} in parked")
     return 0
 
 
@@ -326,15 +328,14 @@ def _without(wanted: list[str], found: dict[str, int] | dict[str, list[str]]) ->
 
 def _not_found(missing: list[str]) -> int:
     for word in missing:
-        print(f"fedmq: {word}: there is no such message in refused", file=sys.stderr)
+        complain(f"{word}: there is no such message in refused")
     return 2 if missing else 0
 
 
 def _stuck(look: Look) -> int:
     if look.stuck:
-        print(
-            f"fedmq: the broker took {words.messages(look.stuck)} not back at the end of the "
-            "queue; they are where they were",
-            file=sys.stderr,
+        complain(
+            f"the broker took {count_of(look.stuck, 'message')} not back at the end of the queue; "
+            "they are where they were"
         )
     return 2 if look.stuck else 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from coordinator.judged import Judged
 from coordinator.letters import Letter, hexdump
+from coordinator.wording import count_of
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.fields import to_fields
@@ -22,11 +23,6 @@ _SHOWN_CHARS = 200
 _NAMES_SHOWN = 8
 
 
-def messages(count: int) -> str:
-    """A number of messages."""
-    return "1 message" if count == 1 else f"{count} messages"
-
-
 def not_read(trouble: str) -> str:
     """Why verdicts are missing."""
     return f"verdicts are not known here: {one_line(trouble)}"
@@ -35,23 +31,24 @@ def not_read(trouble: str) -> str:
 def parked_warning(count: int) -> str:
     """What deleting the parked messages loses."""
     return (
-        f"{messages(count)} in parked: what the broker gave up on and the coordinator has not "
-        "taken up yet. Finished updates may be among them; their workers have deleted them, so "
-        "they would be lost for good and never get a verdict. A coordinator that is started takes "
-        "them up by itself"
+        f"{count_of(count, 'message')} in parked: what the broker gave up on and the coordinator "
+        "has not taken up yet. Finished updates may be among them; their workers have deleted "
+        "them, so they would be lost for good and never get a verdict. A coordinator that is "
+        "started takes them up by itself"
     )
 
 
 def listed(found: Sequence[Found], ready: int, left: int, parked: int, trouble: str) -> list[str]:
     """The lines of `fedmq dead list`."""
-    lines = [f"refused: {messages(ready)}"]
+    lines = [f"refused: {count_of(ready, 'message')}"]
     lines += [_line(*each) for each in found]
     if left:
-        lines.append(f"  {messages(left)} more were not looked at: the same command shows the next")
+        more = count_of(left, "message")
+        lines.append(f"  {more} more were not looked at: the same command shows the next")
     if parked:
         lines.append(
-            f"parked: {messages(parked)} that the broker gave up on; the coordinator takes them up "
-            "by itself, as soon as it runs"
+            f"parked: {count_of(parked, 'message')} that the broker gave up on; the coordinator "
+            "takes them up by itself, as soon as it runs"
         )
     if trouble:
         lines.append(not_read(trouble))
@@ -90,7 +87,6 @@ def as_json(letter: Letter, judged: Judged, times: int) -> dict[str, Any]:
         "reason": judged.reason,
         "fault": letter.fault,
         "routing_key": letter.routing_key,
-        "gave_up": letter.death,
         "update_verdict": judged.update.verdict if judged.update is not None else "",
     }
 
@@ -103,8 +99,6 @@ def shown(letter: Letter, judged: Judged, body: bytes, home: tuple[str, str] | N
         f"came by    {_quoted(home[1]) if home else 'not known'}",
         *_verdict(judged),
     ]
-    if letter.death:
-        lines.append(f"given up   the broker gave it up: {_quoted(letter.death)}")
     if letter.message is None:
         return [*lines, f"bytes      {one_line(letter.fault)}", *hexdump(body)]
     lines += [f"  {name} = {_value(value)}" for name, value in to_fields(letter.message).items()]
@@ -146,8 +140,13 @@ def requeued(letter: Letter, judged: Judged) -> list[str]:
         )
     elif judged.known and judged.stray is not None:
         lines.append(f"  it took no id when it was refused as {judged.verdict}: it is judged anew")
-    elif not judged.known and letter.update_id:
-        lines.append("  if its update has its verdict already, this will only be noted as a copy")
+    elif not judged.verdict:
+        lines.append(
+            "  its verdict is not known here, and it may be poison: the coordinator takes it up as "
+            "what the broker gave up on"
+        )
+        if not judged.known and letter.update_id:
+            lines.append("  if its update has its verdict already, this is only noted as a copy")
     return lines
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from coordinator.display import updates_of
 from coordinator.reports import status_of
 from fedmq.chart import page
 from settings import Settings, load
+from settings.command import say_result
 from settings.logging import LEVELS, configure_logging
 
 DESCRIPTION = (
@@ -69,9 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
     seconds = round(time.monotonic() - began, 1)
     result = result_of(status, seconds)
     chart = write_page(arguments.output, status, result)
-    _tell(result, chart)
+    tell(result, chart)
     if arguments.json:
-        print(json.dumps(result), flush=True)
+        say_result(json.dumps(result))
     return 0 if ended else 130
 
 
@@ -128,9 +128,10 @@ def write_page(folder: Path, status: dict[str, Any], result: dict[str, Any]) -> 
     return path
 
 
-def _tell(result: dict[str, Any], chart: Path) -> None:
-    print(f"accuracy {result['accuracy']:.4f} on {HOLD_OUT}")
-    print(f"{result['rounds']} rounds in {result['seconds']} s")
-    print(updates_of(result["updates"]), f"({result['copies']} copies were not counted again)")
-    print(f"accuracy per round: {chart}")
-    sys.stdout.flush()
+def tell(result: dict[str, Any], chart: Path) -> None:
+    """Print what the demo came to, in words."""
+    copies = f"({result['copies']} copies were not counted again)"
+    say_result(f"accuracy {result['accuracy']:.4f} on {HOLD_OUT}")
+    say_result(f"{result['rounds']} rounds in {result['seconds']} s")
+    say_result(f"{updates_of(result['updates'])} {copies}")
+    say_result(f"accuracy per round: {chart}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from coordinator.explaining.answer import Explanation, Reading
 from coordinator.explaining.asked import READINGS, explain
 from settings import load
+from settings.command import say_result
 
 DESCRIPTION = (
     "Say in words what became of a round, an update, a task or a worker, and why. A number is a "
@@ -46,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config, os.environ, overrides)
     found, others = explain(settings, arguments.what, time.time(), arguments.run, arguments.reading)
     if arguments.json:
-        print(json.dumps(object_of(found, others)))
+        say_result(json.dumps(object_of(found, others)))
     else:
-        print("\n".join([*found.words, *hints_of(arguments.what, found, others)]))
+        say_result("\n".join([*found.words, *hints_of(arguments.what, found, others)]))
     return 0
 
 

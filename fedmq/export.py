@@ -8,6 +8,7 @@ from pathlib import Path
 
 from coordinator.reports import export_model
 from settings import SettingsError, load
+from settings.command import say_result
 
 DESCRIPTION = "Write a model version, the newest unless told otherwise, to a safetensors file."
 
@@ -35,5 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     if not output.parent.is_dir():
         raise SettingsError("--output", "a file in a folder that exists", str(output))
     row = export_model(settings, output, arguments.run, arguments.model_version)
-    print(f"{output}: version {row.version} of run {row.run_id[:8]}, {output.stat().st_size} bytes")
+    size = output.stat().st_size
+    say_result(f"{output}: version {row.version} of run {row.run_id[:8]}, {size} bytes")
     return 0

@@ -17,6 +17,7 @@ from coordinator.records import VersionRow
 from coordinator.replay import Replay, Replayed
 from coordinator.wording import count_of
 from settings import SettingsError, load
+from settings.command import or_unsaid, say_result
 
 DESCRIPTION = (
     "Make each model version of a run again, from the version before it and the updates that the "
@@ -55,15 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
     first, last = span_of(arguments.versions)
     with contextlib.closing(Replay(settings.coordinator.state_dir, arguments.run)) as replay:
         rows = replay.select(first, last)
-        with _watching(rows) as (watch, say):
-            show = ignore if arguments.json else lambda found: say(line_of(found))
+        with _watching(rows) as (watch, tell):
+            show = ignore if arguments.json else lambda found: tell(line_of(found))
             results = list(_shown(replay.replay(rows, watch), show))
     summary = summary_of(results)
     if arguments.json:
         found = [asdict(result) for result in results]
-        print(json.dumps({"run": replay.run.run_id, **summary, "versions": found}))
+        say_result(json.dumps({"run": replay.run.run_id, **summary, "versions": found}))
     else:
-        print(words_of(summary))
+        say_result(words_of(summary))
     return 0 if summary["proved"] else EXIT_NOT_PROVED
 
 
@@ -143,10 +144,15 @@ def _watching(
 ) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
     """Who watches the updates that are added, and who prints a line: in a terminal, with a bar."""
     if not sys.stderr.isatty():
-        yield (lambda updates: None), (lambda line: print(line, flush=True))
+        yield (lambda updates: None), say_result
         return
     from tqdm import tqdm
 
     total = sum(row.counted for row in rows)
     with tqdm(total=total, unit=" updates", file=sys.stderr, leave=False) as bar:
-        yield bar.update, (lambda line: tqdm.write(line, file=sys.stdout))
+
+        def tell(line: str) -> None:
+            with or_unsaid():
+                tqdm.write(line, file=sys.stdout)
+
+        yield bar.update, tell

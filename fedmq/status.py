@@ -11,7 +11,9 @@ from typing import Any
 
 from coordinator.display import updates_of
 from coordinator.reports import status_of
+from coordinator.wording import listed
 from settings import load
+from settings.command import say_result
 
 DESCRIPTION = (
     "How a run stands, read from the coordinator's state folder, whether or not it is running."
@@ -35,9 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     settings = load(arguments.config, os.environ, overrides)
     status = status_of(settings, arguments.run)
     if arguments.json:
-        print(json.dumps(status))
+        say_result(json.dumps(status))
     else:
-        print("\n".join(lines_of(status)))
+        say_result("\n".join(lines_of(status)))
     return 0
 
 
@@ -56,7 +58,9 @@ def lines_of(status: dict[str, Any]) -> list[str]:
     for reason, count in status["declined"].items():
         lines.append(f"given up {count} tasks: {reason}")
     if status["strays"]:
-        lines.append(f"refused without an id: {status['strays']}")
+        lines.append(f"refused without an id: {listed(status['strays'])}")
+    if status["strays_accepted"]:
+        lines.append(f"refused without an id, and accepted later: {status['strays_accepted']}")
     for version in status["versions"][-ROUNDS_SHOWN:]:
         made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items())

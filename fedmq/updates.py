@@ -6,17 +6,18 @@ import argparse
 import contextlib
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO, get_args
+from typing import get_args
 
 from coordinator.events import Verdict
 from coordinator.listing import Listing, facts_of
 from coordinator.records import LedgerRow, StrayRow
-from coordinator.wording import moment, plain
+from coordinator.wording import moment
 from settings import load
+from settings.command import write_result
+from settings.errors import one_line
 
 DESCRIPTION = (
     "List every update that the coordinator received, and its one verdict; then the messages that "
@@ -42,6 +43,8 @@ HEADINGS = (
 RIGHT = ("base", "round", "weight", "staleness", "copies", "examples")  # numbers
 MEASURED_ROWS = 200  # decide how wide the columns are; what is wider later moves its row
 ID_SHOWN = 12
+
+Write = Callable[[str], object]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,31 +89,31 @@ def run(arguments: argparse.Namespace) -> int:
     )
     with contextlib.closing(listing):
         if arguments.json:
-            write_json(listing, sys.stdout)
+            write_json(listing, write_result)
         else:
-            write_table(listing, sys.stdout)
+            write_table(listing, write_result)
     return 0
 
 
-def write_json(rows: Iterable[LedgerRow | StrayRow], out: TextIO) -> None:
+def write_json(rows: Iterable[LedgerRow | StrayRow], write: Write) -> None:
     """Write rows as one JSON array, one at a time."""
     before = "["
     for row in rows:
-        out.write(f"{before}\n{json.dumps(facts_of(row))}")
+        write(f"{before}\n{json.dumps(facts_of(row))}")
         before = ","
-    out.write("[]\n" if before == "[" else "\n]\n")
+    write("[]\n" if before == "[" else "\n]\n")
 
 
-def write_table(rows: Iterable[LedgerRow | StrayRow], out: TextIO) -> None:
+def write_table(rows: Iterable[LedgerRow | StrayRow], write: Write) -> None:
     """Write rows as a table, one at a time."""
     cells = map(cells_of, rows)
     first = list(islice(cells, MEASURED_ROWS))
     if not first:
-        out.write("no updates\n")
+        write("no updates\n")
         return
     widths = [max(map(len, column)) for column in zip(HEADINGS, *first, strict=True)]
     for line in chain([HEADINGS], first, cells):
-        out.write("  ".join(_aligned(line, widths)).rstrip() + "\n")
+        write("  ".join(_aligned(line, widths)).rstrip() + "\n")
 
 
 def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
@@ -125,13 +128,13 @@ def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
             "-",
             "-",
             "-",
-            row.verdict,
+            row.verdict if row.accepted_at is None else "accepted",
             "-",
             "-",
             str(row.copies),
             "-",
             moment(row.received_at),
-            plain(row.reason),
+            _why(row),
         )
     return (
         row.update_id[:ID_SHOWN],
@@ -147,8 +150,14 @@ def cells_of(row: LedgerRow | StrayRow) -> tuple[str, ...]:
         str(row.copies),
         str(row.num_examples),
         moment(row.received_at),
-        plain(row.reason),
+        one_line(row.reason),
     )
+
+
+def _why(row: StrayRow) -> str:
+    if row.accepted_at is None:
+        return one_line(row.reason)
+    return f"{moment(row.accepted_at)}; before: {row.verdict} ({one_line(row.reason)})"
 
 
 def _aligned(cells: Iterable[str], widths: list[int]) -> Iterator[str]:

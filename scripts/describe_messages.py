@@ -12,7 +12,7 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from broker.topology import Names, Queue
+from broker.topology import NO_DELIVERY_LIMIT, Names, Queue
 from schemas import fields, frame, messages
 from schemas.errors import DecodeError
 from schemas.messages import KINDS
@@ -115,14 +115,15 @@ def _topology() -> list[str]:
     lines = ["\n## Exchanges and queues\n\n", _TOPOLOGY_TEXT, "\n| exchange | kind |\n|---|---|\n"]
     lines += [f"| `{exchange.name}` | {exchange.kind} |\n" for exchange in topology.exchanges]
     lines.append(
-        "\n| queue | kind | bound to | dead letters go to | when full |\n|---|---|---|---|---|\n"
+        "\n| queue | kind | bound to | deliveries | dead letters go to | when full |\n"
+        "|---|---|---|---|---|---|\n"
     )
     bound = {b.queue: f"`{b.exchange}`, key `{b.key}`" for b in topology.bindings}
     for queue in (*topology.queues, model):
         dead = f"`{queue.dead_letter_exchange}`" if queue.dead_letter_exchange else ""
         lines.append(
-            f"| `{queue.name}` | {_kind(queue)} | {bound.get(queue.name, '')} | {dead} "
-            f"| {_when_full(queue)} |\n"
+            f"| `{queue.name}` | {_kind(queue)} | {bound.get(queue.name, '')} "
+            f"| {_deliveries(queue)} | {dead} | {_when_full(queue)} |\n"
         )
     worker, run = "<worker>", "<run>"
     keys = (
@@ -144,6 +145,13 @@ stream by name, over the default exchange.
 
 def _kind(queue: Queue) -> str:
     return f"{queue.kind}, single active consumer" if queue.single_active else queue.kind
+
+
+def _deliveries(queue: Queue) -> str:
+    """How often a message may come back unsettled before the broker gives it up."""
+    if queue.kind == "stream" or queue.delivery_limit == NO_DELIVERY_LIMIT:
+        return "no limit"
+    return f"{queue.delivery_limit}, then it is given up"
 
 
 def _when_full(queue: Queue) -> str:

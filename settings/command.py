@@ -60,14 +60,25 @@ class UnsaidError(Exception):
 
 
 def say_result(text: str) -> None:
-    """Print what a command came to; nothing comes after it.
+    """Print a line of what a command came to.
 
     Raises:
         UnsaidError: It cannot be written; `run_command` makes the exit code of it.
         BrokenPipeError: Whoever read the output went away; likewise.
     """
-    with _unsaid():
+    with or_unsaid():
         print(text, flush=True)
+
+
+def write_result(text: str) -> None:
+    """Write a piece of a long result; `run_command` sees to what is still in a buffer.
+
+    Raises:
+        UnsaidError: As `say_result`.
+        BrokenPipeError: Likewise.
+    """
+    with or_unsaid():
+        sys.stdout.write(text)
 
 
 def say(text: str) -> None:
@@ -84,19 +95,25 @@ def complain(text: str) -> None:
         _silence(sys.stderr)  # or the exit code would be another
 
 
-def _write_out() -> None:
-    with _unsaid():
-        sys.stdout.flush()
-
-
 @contextlib.contextmanager
-def _unsaid() -> Iterator[None]:
+def or_unsaid() -> Iterator[None]:
+    """Write a result in another way.
+
+    Raises:
+        UnsaidError: As `say_result`.
+        BrokenPipeError: Likewise.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         raise UnsaidError(f"the output could not be written: {error.strerror}") from error
+
+
+def _write_out() -> None:
+    with or_unsaid():
+        sys.stdout.flush()
 
 
 def _silence(stream: TextIO) -> None:

@@ -10,7 +10,8 @@ from coordinator.explaining.answer import FACTS_MAX, LISTED_MAX, SHORT, Explanat
 from coordinator.explaining.task import end_in_words
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, VersionRow
-from coordinator.wording import count_of, listed, moment, plain
+from coordinator.wording import count_of, listed, moment
+from settings.errors import one_line
 
 CLOSES = {
     "goal": "its goal was met",
@@ -113,7 +114,7 @@ def _counted(row: LedgerRow) -> str:
 
 
 def _refused(row: LedgerRow) -> str:
-    return f"  {row.update_id[:SHORT]}  {row.worker_id}  {row.verdict} ({plain(row.reason)})"
+    return f"  {row.update_id[:SHORT]}  {row.worker_id}  {row.verdict} ({one_line(row.reason)})"
 
 
 def _latecomers(rows: list[LedgerRow]) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from coordinator.explaining.answer import SHORT, Explanation, Scene
 from coordinator.records import LedgerRow, TaskRow
-from coordinator.wording import count_of, moment, plain, span
+from coordinator.wording import count_of, moment, span
 from schemas.digest import update_id_of
+from settings.errors import one_line
 
 LEASE_ENDED = "its lease ended"  # what `coordinator.run` says of a lapsed task
 
@@ -98,7 +99,7 @@ def end_in_words(state: str, reason: str) -> str:
     """How a task stands, and why."""
     if state == "answered" and reason == LEASE_ENDED:
         return "answered, after its lease had ended"
-    return f"{state}: {plain(reason)}" if reason else state
+    return f"{state}: {one_line(reason)}" if reason else state
 
 
 def _taken(scene: Scene, task: TaskRow) -> str:
@@ -115,7 +116,7 @@ def _taken(scene: Scene, task: TaskRow) -> str:
 
 def _state(scene: Scene, task: TaskRow) -> str:
     ended = "" if task.ended_at is None else f" {moment(task.ended_at)}"
-    reason = plain(task.reason)
+    reason = one_line(task.reason)
     match task.state:
         case "offered":
             return "It is open: a worker that may take a task can have it."
@@ -141,7 +142,7 @@ def _run_of(scene: Scene, task: TaskRow) -> dict[str, Any]:
 def _answer_in_words(row: LedgerRow) -> str:
     return (
         f"Update {row.update_id[:SHORT]} of worker {row.worker_id} answered it "
-        f"{moment(row.received_at)}: {row.verdict} ({plain(row.reason)})."
+        f"{moment(row.received_at)}: {row.verdict} ({one_line(row.reason)})."
     )
 
 
@@ -149,6 +150,6 @@ def _strays_for(scene: Scene, task: TaskRow) -> list[str]:
     strays = scene.accounts.strays_for_task(task.task_id, 1)
     return [
         f"A message that says it answers this task took no update id: {stray.verdict} "
-        f"({plain(stray.reason)}), digest {stray.digest[:SHORT]}, {moment(stray.received_at)}."
+        f"({one_line(stray.reason)}), digest {stray.digest[:SHORT]}, {moment(stray.received_at)}."
         for stray in strays
     ]

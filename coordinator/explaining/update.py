@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from coordinator.accounts import Accounts
@@ -11,10 +12,21 @@ from coordinator.explaining.task import history_of, where_it_may_be
 from coordinator.listing import facts_of
 from coordinator.meanings import MEANINGS
 from coordinator.records import LedgerRow, StrayRow, TaskRow
-from coordinator.wording import count_of, moment, plain
+from coordinator.wording import count_of, moment
 from schemas.digest import update_id_of
+from settings.errors import one_line
 
 TAKERS_PAGE = 10_000
+UNPROVED = (
+    "it cannot be read, or its id or digest does not hold, so it may be forged and stands for "
+    "nobody's update"
+)
+TOOK_NO_ID: Mapping[str, str] = {
+    "unsupported version": "this coordinator cannot read it, and so not whose it is",
+    "unauthenticated": "it may be forged and stands for nobody's update",
+    "unknown task": "it is a part of an update that nobody can be waiting for",
+    "poison": "the coordinator never got so far as to read it",
+}
 
 
 def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
@@ -22,7 +34,8 @@ def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
     task = scene.accounts.work.task(row.task_id)
     where, place = _where(scene.accounts, row)
     words = [
-        f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} ({plain(row.reason)}).",
+        f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} "
+        f"({one_line(row.reason)}).",
         _meaning(row.verdict),
         _arrival(row),
         *where,
@@ -42,18 +55,14 @@ def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
 
 def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
     """What became of a message that took no update id."""
-    worker, task = (row.claims.get(name) for name in ("worker_id", "task_id"))
-    says = ", ".join(
-        [f"worker {worker}"] * bool(worker) + [f"task {task[:SHORT] if task else ''}"] * bool(task)
-    )
+    if row.accepted_at is not None:
+        return _explain_accepted(scene, row, row.accepted_at)
     words = [
-        f"Stray {row.digest}: {row.verdict} ({plain(row.reason)}).",
+        f"Stray {row.digest}: {row.verdict} ({one_line(row.reason)}).",
         _meaning(row.verdict),
-        f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: its "
-        "sender and digest did not hold, so it may be forged and stands for nobody's update.",
-        f"It says that it is of {says}; nobody can know."
-        if says
-        else "It does not say whose it is.",
+        f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: "
+        f"{TOOK_NO_ID.get(row.verdict, UNPROVED)}.",
+        _claims(row),
         *_copies(row.copies),
         f"What to do: {_remedy_of(row.verdict)}",
         _kept_copy(scene),
@@ -64,6 +73,40 @@ def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
         "remedy": _remedy_of(row.verdict),
     }
     return Explanation("update", row.digest, words, facts)
+
+
+def _explain_accepted(scene: Scene, row: StrayRow, accepted_at: float) -> Explanation:
+    """A message that took no update id at first, and was no stray when it came again."""
+    work = scene.accounts.work
+    worker, task = (row.claims.get(name, "") for name in ("worker_id", "task_id"))
+    update = work.ledger_row(update_id_of(work.incarnation(), task, worker))
+    words = [
+        f"Stray {row.digest}: it was accepted {moment(accepted_at)}, when the same bytes came "
+        "again.",
+        f"It came first {moment(row.received_at)}, {row.num_bytes} bytes, and was refused as "
+        f"{row.verdict} ({one_line(row.reason)}).",
+        _claims(row),
+        *([] if update is None else [f"Update {update.update_id} of them: {update.verdict}."]),
+        "There is nothing to do.",
+    ]
+    facts = {
+        **facts_of(row),
+        "update": None if update is None else update.update_id,
+        "meaning": "",
+        "remedy": "There is nothing to do.",
+    }
+    return Explanation("update", row.digest, words, facts)
+
+
+def _claims(row: StrayRow) -> str:
+    """Whose a stray says that it is."""
+    worker, task = (row.claims.get(name) for name in ("worker_id", "task_id"))
+    says = [f"worker {worker}"] * bool(worker) + [f"task {task[:SHORT] if task else ''}"] * bool(
+        task
+    )
+    if not says:
+        return "It does not say whose it is."
+    return f"It says that it is of {', '.join(says)}; nobody can know."
 
 
 def explain_unknown(scene: Scene, update_id: str) -> Explanation:
@@ -150,7 +193,10 @@ def _remedy(scene: Scene, row: LedgerRow) -> list[str]:
 
 
 def _kept_copy(scene: Scene) -> str:
-    return f"A copy of the message was put into the broker's queue {scene.refused_queue}."
+    return (
+        f"A copy of the message may be in the broker's queue {scene.refused_queue}, if there was "
+        "room for it: `fedmq dead list` shows what is there."
+    )
 
 
 def _task_of(accounts: Accounts, update_id: str) -> TaskRow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from coordinator.accounts import Wanted
@@ -11,7 +12,8 @@ from coordinator.explaining.task import facts_of as task_facts
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, TaskRow
 from coordinator.rows import KIND
-from coordinator.wording import listed, moment, plain, span
+from coordinator.wording import listed, moment, span
+from settings.errors import one_line
 
 LAST_UPDATES = 10
 LAST_TASKS = 5
@@ -25,7 +27,7 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     updates = accounts.last_updates(wanted, LAST_UPDATES)
     ends = accounts.task_ends_of_worker(worker_id)
     tasks = accounts.tasks_of_worker(worker_id, LAST_TASKS)
-    strays = accounts.strays(wanted, None, 1)
+    strays = accounts.strays(replace(wanted, refused=True), None, 1)
     may_take, why = may_take_now(scene, worker_id)
     seen = accounts.worker(worker_id)
     words = [
@@ -111,7 +113,7 @@ def _seen(scene: Scene, worker_id: str) -> str:
 def _update(row: LedgerRow) -> str:
     return (
         f"  {moment(row.received_at)}  {row.update_id[:SHORT]}  version {row.base_version}  "
-        f"{row.verdict} ({plain(row.reason)})"
+        f"{row.verdict} ({one_line(row.reason)})"
     )
 
 

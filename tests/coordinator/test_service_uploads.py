@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.intake import Stray
 from schemas.digest import digest_of, update_id_of
 from schemas.messages import Start, Task, Update, UpdatePart, encode
 from tests.coordinator.feeder import Feeder
@@ -164,9 +165,12 @@ def test_parts_that_do_not_have_the_digest_together_are_sent_again(world: World)
     one.close()
     assert world.strays() == {"malformed": 1}
     assert one.ask().unknown == (one.update.update_id,)
+    one.close()
+    assert world.strays() == {"malformed": 1}, "without its parts it says nothing new"
     one.part(*range(PARTS))
     one.close()
     assert world.verdict(one.update.update_id) == "counted"
+    assert world.strays() == {}
 
 
 @pytest.mark.parametrize(
@@ -340,6 +344,27 @@ def test_uploads_take_only_so_much_room_and_the_rest_waits(make_world: MakeWorld
         each.close()
     assert world.service.look().updates == {"counted": 6}
     assert not list((world.folder / "state" / "spool" / "parts").iterdir())
+
+
+def test_a_part_that_is_not_taken_is_no_more_accepted_than_before(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(
+        size=ROWS, coordinator__uploads_bytes="1MiB", rounds__goal=6, rounds__concurrency=6
+    )
+    *first, last = [upload(world, float(number)) for number in range(5)]
+    with monkeypatch.context() as patched:
+        patched.setattr("coordinator.batch.receive", lambda *_: Stray("malformed", "a bug"))
+        last.part(0)
+    for each in first:
+        each.part(0)
+    last.part(0)
+    assert last.parts_on_disk == 0
+    assert world.strays() == {"malformed": 1}
+    world.pass_time(601)
+    last.part(0)
+    assert last.parts_on_disk == 1
+    assert world.strays() == {}
 
 
 def test_an_upload_that_fell_silent_gives_way_and_loses_nothing(make_world: MakeWorld) -> None:

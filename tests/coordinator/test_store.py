@@ -346,6 +346,21 @@ def test_bytes_without_an_update_id_are_counted_by_their_digest(store: Store) ->
         assert work.count_strays() == {"malformed": 2, "poison": 1}
 
 
+def test_an_accepted_stray_is_counted_again_when_it_is_refused_again(store: Store) -> None:
+    digest = "d" * 64
+    with store.transaction() as work:
+        work.record_stray(digest, "malformed", "short", {}, 3, 1.0)
+        work.accept_stray(digest, 2.0)
+        work.accept_stray(digest, 3.0)
+        work.accept_stray("e" * 64, 3.0)
+        row = work.stray(digest)
+        assert row is not None
+        assert row.accepted_at == 2.0
+        assert work.count_strays() == {}
+        work.record_stray(digest, "poison", "thrice", {}, 3, 4.0)
+        assert work.count_strays() == {"poison": 1}
+
+
 def test_attempts_at_a_parked_message_are_counted(store: Store) -> None:
     counts = []
     for _ in range(3):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.wording import count_of, listed, moment, plain, span
+from coordinator.wording import count_of, listed, moment, span
 
 
 def test_a_time_is_written_in_utc() -> None:
@@ -24,7 +24,3 @@ def test_one_is_no_plural() -> None:
 def test_counts_are_listed_or_there_are_none() -> None:
     assert listed({"counted": 3, "late": 1}) == "3 counted, 1 late"
     assert listed({}) == "none"
-
-
-def test_what_others_wrote_is_one_line_that_no_terminal_obeys() -> None:
-    assert plain(" a\nb\x1b[2Jc\u2028d é ") == "a b [2Jc d é"

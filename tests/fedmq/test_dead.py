@@ -126,6 +126,21 @@ def test_a_program_can_read_the_list(make_world: MakeWorld, command: Command) ->
     )
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_the_queue_does_not_take_back_is_an_error_in_both_forms(
+    make_world: MakeWorld, command: Command, form: list[str]
+) -> None:
+    world = make_world()
+    stray(world, b"garbage")
+    world.broker.refuse(True)
+    code, said, error = command(world, "list", *form)
+    world.broker.refuse(False)
+    assert code == 2
+    assert digest_of(b"garbage")[:12] in said
+    assert error.startswith("fedmq: the broker took 1 message not back")
+    assert world.ready("refused") == 1
+
+
 def test_a_long_list_is_cut_and_goes_on(make_world: MakeWorld, command: Command) -> None:
     world = make_world()
     ids = [stray(world, b"garbage %d" % number) for number in range(5)]
@@ -279,7 +294,7 @@ def test_what_is_not_known_of_its_verdict_is_said_too(
     _, body = refused(world)
     code, said, error = command(world, "requeue", digest_of(body)[:12], state=False)
     assert code == 0
-    assert "if its update has its verdict already, this will only be noted as a copy" in said
+    assert "if its update has its verdict already, this is only noted as a copy" in said
     assert "verdicts are not known here" in error
 
 
@@ -326,6 +341,29 @@ def test_poison_is_judged_anew_and_may_end_three_more_processes_only(
         assert len(world.lives) == lives + 3
         assert world.strays() == {"poison": 1}
         assert world.ready("refused") == 1
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+def test_poison_that_is_not_known_as_such_ends_three_more_processes_and_not_twenty(
+    make_world: MakeWorld, command: Command, monkeypatch: pytest.MonkeyPatch, trimmed: bool
+) -> None:
+    world = make_world()
+    if trimmed:
+        monkeypatch.setattr("coordinator.writing.STRAYS_KEPT", 0)
+    worker, update, payload = prepared(world)
+    body = encode(update, payload)
+    Deadly(monkeypatch, body)
+    key = world.names.update_key(update.run_id, 0, worker.worker_id)
+    worker.transport.publish(Outgoing(world.names.dead_exchange, key, body, update.update_id))
+    world.step()
+    assert world.ready("refused") == 1
+    lives = len(world.lives)
+    code, said, _ = command(world, "requeue", digest_of(body)[:12], state=trimmed)
+    world.step()
+    assert code == 0
+    assert "the coordinator takes it up as what the broker gave up on" in said
+    assert len(world.lives) == lives + 3
+    assert world.ready("refused") == 1
 
 
 def test_poison_that_says_nothing_of_itself_goes_back_to_be_taken_up_again(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coordinator.events import Verdict
+from coordinator.intake import Stray
 from coordinator.store import Store
 from fedmq.cli import main
 from schemas.digest import digest_of, update_id_of
@@ -114,6 +116,32 @@ def test_a_stray_is_found_by_its_digest(make_world: MakeWorld, capsys: Capture) 
     text = words(world, capsys, task.task_id)
     assert "took no update id: malformed" in text
     assert "unknown" not in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "why"),
+    [
+        ("malformed", "its id or digest does not hold"),
+        ("unsupported version", "this coordinator cannot read it"),
+        ("unauthenticated", "it may be forged"),
+        ("unknown task", "it is a part of an update that nobody can be waiting for"),
+        ("poison", "the coordinator never got so far as to read it"),
+    ],
+)
+def test_why_a_stray_took_no_id_depends_on_what_it_is(
+    make_world: MakeWorld,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    verdict: Verdict,
+    why: str,
+) -> None:
+    world = make_world()
+    monkeypatch.setattr("coordinator.batch.receive", lambda *_: Stray(verdict, "a test"))
+    world.somebody().send_bytes(b"rubbish", world.run_row().run_id)
+    world.step()
+    text = words(world, capsys, digest_of(b"rubbish"))
+    assert why in text
+    assert "may be in the broker's queue fedmq.demo.refused, if there was room" in text
 
 
 # updates that never came

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from coordinator.accounts import Wanted, each_update
+from coordinator.intake import Stray
 from coordinator.records import LedgerRow, StrayRow
 from coordinator.store import Store
 from fedmq.cli import main
 from fedmq.updates import MEASURED_ROWS, write_json, write_table
+from schemas.digest import digest_of
+from schemas.messages import encode
 from tests.coordinator.rows import ledger_row
 from tests.coordinator.world import MakeWorld, World
 
-STRAY = StrayRow("d" * 64, "malformed", "short", {"worker_id": "w", "task_id": ""}, 3, 2, 5.0)
+STRAY = StrayRow("d" * 64, "malformed", "short", {"worker_id": "w", "task_id": ""}, 3, 2, 5.0, None)
 
 
 def a_world(make_world: MakeWorld) -> World:
@@ -92,6 +95,51 @@ def test_json_has_an_update_on_each_line(
     assert verdicts == ["counted", "counted", "late", "malformed"]
 
 
+def accepted_later(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A message that a bug calls malformed, until it comes again; the digest of its bytes."""
+    worker = world.worker("till-3")
+    task, start = world.begin_task(worker)
+    payload = worker.payload(world.layout, 1.0)
+    body = encode(worker.update(task, start, world.layout, 1.0), payload)
+    with monkeypatch.context() as patched:
+        stray = Stray("malformed", "a bug", worker.worker_id, task.task_id)
+        patched.setattr("coordinator.batch.receive", lambda *_: stray)
+        worker.send_bytes(body, task.run_id)
+        world.step()
+    worker.send_bytes(body, task.run_id)
+    world.step()
+    return digest_of(body)
+
+
+def test_a_stray_that_was_accepted_later_is_nowhere_called_refused(
+    make_world: MakeWorld, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = a_world(make_world)
+    digest = accepted_later(world, monkeypatch)
+    state = ["--state-dir", str(world.folder / "state")]
+    row = next(row for row in listed(world, capsys) if row.get("digest") == digest)
+    assert (row["verdict"], row["refused_as"]) == (None, "malformed")
+    assert row["accepted_at"] == world.now
+    assert digest not in str(listed(world, capsys, "--verdict", "malformed"))
+    (line,) = (line for line in table(world, capsys) if digest[:12] in line)
+    assert "  accepted  " in line
+    assert "before: malformed (a bug)" in line
+
+    main(["explain", digest, *state])
+    said = capsys.readouterr().out
+    assert f"Stray {digest}: it was accepted" in said
+    assert "What to do" not in said
+    main(["explain", "till-3", *state])
+    assert "took no update id" not in capsys.readouterr().out
+    main(["explain", row["claims"]["task_id"], *state])
+    assert "took no update id" not in capsys.readouterr().out
+
+    main(["status", *state])
+    said = capsys.readouterr().out
+    assert "refused without an id: 1 malformed\n" in said
+    assert "refused without an id, and accepted later: 1\n" in said
+
+
 @pytest.mark.parametrize(
     ("words", "workers"),
     [
@@ -158,7 +206,7 @@ def test_an_empty_ledger_is_an_empty_list(
 
 def test_what_others_wrote_cannot_speak_to_the_terminal() -> None:
     out = io.StringIO()
-    write_table([replace(STRAY, reason="a\nb\x1b[2Jc")], out)
+    write_table([replace(STRAY, reason="a\nb\x1b[2Jc")], out.write)
     assert "\x1b" not in out.getvalue()
     assert len(out.getvalue().splitlines()) == 2
 
@@ -174,7 +222,7 @@ def test_rows_are_written_before_all_are_read(write: Any) -> None:
             assert number <= written + MEASURED_ROWS, "rows pile up in memory"
             yield ledger_row(arrival=number)
 
-    write(rows(), out)
+    write(rows(), out.write)
     assert out.getvalue().count("\n") > many
 
 

@@ -1,14 +1,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from settings.command import run_command
 from settings.errors import SettingsError
+from tests.support.outlets import full_disk, nobody_reads
 
 
 class DiskFullError(Exception):
@@ -102,23 +101,6 @@ def ended(program: str, stdout: int, stderr: int = subprocess.PIPE) -> tuple[int
         check=False,
     )
     return done.returncode, (done.stderr or b"").decode()
-
-
-@contextmanager
-def nobody_reads() -> Iterator[int]:
-    reading, writing = os.pipe()
-    os.close(reading)
-    yield writing
-    os.close(writing)
-
-
-@contextmanager
-def full_disk() -> Iterator[int]:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    descriptor = os.open("/dev/full", os.O_WRONLY)
-    yield descriptor
-    os.close(descriptor)
 
 
 def test_a_reader_who_went_away_is_no_error() -> None:

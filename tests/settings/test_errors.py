@@ -42,3 +42,7 @@ def test_a_password_is_not_shown_even_where_the_value_is_cut() -> None:
 
 def test_one_line_leaves_ordinary_text_alone() -> None:
     assert one_line("did you mean “goal”?") == "did you mean “goal”?"
+
+
+def test_what_others_wrote_is_one_line_that_no_terminal_obeys() -> None:
+    assert one_line(" a\nb\x1b[2Jc\u2028d é ") == "a b\\x1b[2Jc d é"
