@@ -74,7 +74,7 @@ def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
         state=_run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, effect.spent),
+        may_take=may_take(state, presence.run_id, presence.last_version, effect.bar),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,

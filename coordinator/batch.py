@@ -52,6 +52,7 @@ from coordinator.rows import KIND, write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
 from coordinator.store import Work
+from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from coordinator.uploads import Uploads
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of, update_id_of
@@ -416,9 +417,9 @@ class Batch:
         self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now, asking)
         run, worker_id = self.state.run, presence.worker_id
         self._refuse_ahead(presence)
-        spent = self._work.is_spent(run.run_id, KIND, run.version, worker_id)
+        spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         if not presence.leaving:
-            self.advance(WorkerSeen(worker_id, spent))
+            self.advance(WorkerSeen(worker_id, spent is not None))
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
@@ -431,21 +432,23 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
-        spent = spent or self._awaits(presence)
-        answer = AnswerPresence(asking, presence, spent, verdicts, missing, tuple(unknown))
+        bar = spent or self._awaited(presence)
+        answer = AnswerPresence(asking, presence, bar, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
 
-    def _awaits(self, presence: Presence) -> bool:
+    def _awaited(self, presence: Presence) -> Bar | None:
         """Whether an update of the current version by this worker is on its way, and may count.
 
         Its lease says so; or, once that has ended, the worker itself: it names what it has sent.
         """
         run, worker_id = self.state.run, presence.worker_id
-        for task_id, state in self._work.awaited(run.run_id, run.version, worker_id):
-            sent = update_id_of(run.incarnation, task_id, worker_id) in presence.open_updates
-            if state == "taken" or (sent and run.policy.late == "weigh"):
-                return True
-        return False
+
+        def sent(task_id: str) -> str:
+            update_id = update_id_of(run.incarnation, task_id, worker_id)
+            return update_id if update_id in presence.open_updates else ""
+
+        awaited = self._work.awaited(run.run_id, run.version, worker_id)
+        return bar_of_tasks(awaited, sent, run.policy.late)
 
     def _refuse_ahead(self, presence: Presence) -> None:
         """A worker that trained on a version not made yet has seen more than this store has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo
+from coordinator.tries import Bar
 from schemas.buffer import Buffer
 from schemas.messages import Presence
 
@@ -68,12 +69,12 @@ class AnswerPresence:
     """Tell a worker how things stand, and remember that it is there.
 
     Attributes:
-        spent: It has had its try at the current version, see `coordinator.run.may_take`.
+        bar: What it did for the current version and may keep it from taking a task.
     """
 
     to: AnswerTo | None
     presence: Presence
-    spent: bool
+    bar: Bar | None
     verdicts: dict[str, str]
     missing: dict[str, tuple[int, ...]]
     unknown: tuple[str, ...]

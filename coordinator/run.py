@@ -47,6 +47,7 @@ from coordinator.events import (
 from coordinator.policy import RoundPolicy
 from coordinator.round import judge, judge_after_end
 from coordinator.tasks import NO_TASKS, OpenTask, OpenTasks
+from coordinator.tries import Bar, Phase, barred
 from schemas.digest import identify
 
 DEADLINES_PAUSED = 10
@@ -150,17 +151,28 @@ def wake_at(state: State) -> float | None:
             assert_never(state)
 
 
-def may_take(state: State, run_id: str, last_version: int, spent: bool) -> bool:
+def may_take(state: State, run_id: str, last_version: int, bar: Bar | None) -> bool:
     """Whether a worker that last trained on `last_version` of `run_id` may take a task.
 
-    `spent` says that its one update of the current version has counted, is on its way, or was
-    refused for what another try would not change.
+    `bar` is what it did for the current version, see `coordinator.tries`.
     """
+    fresh = run_id != state.run.run_id or last_version < state.run.version
+    return barred(phase_of(state), bar, fresh) is None
+
+
+def phase_of(state: State) -> Phase:
+    """The name of a state."""
     match state:
-        case Collecting() | Paused():
-            return not spent or run_id != state.run.run_id or last_version < state.run.version
-        case Closed() | Draining() | Ended():
-            return False
+        case Collecting():
+            return "collecting"
+        case Paused():
+            return "paused"
+        case Closed():
+            return "closed"
+        case Draining():
+            return "draining"
+        case Ended():
+            return "ended"
         case _:
             assert_never(state)
 

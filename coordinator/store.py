@@ -375,13 +375,14 @@ class Work:
         )
         return self._connection.execute(query).first() is not None
 
-    def is_spent(self, run_id: str, kind: str, version: int, worker_id: str) -> bool:
-        """Whether a worker's update of a version was counted, or refused for what its data are.
+    def spent_by(self, run_id: str, kind: str, version: int, worker_id: str) -> LedgerRow | None:
+        """The update that a worker's try at a version went into: counted, or else refused.
 
-        Who was refused may try again when the round is extended, or the run was paused for long.
+        Only a refusal for what its data are uses a try up, and only until the round is extended, or
+        the run was paused for long.
         """
         ledger, runs = schema.ledger, schema.runs
-        query = select(ledger.c.arrival).where(
+        query = select(ledger).where(
             ledger.c.run_id == run_id,
             ledger.c.kind == kind,
             ledger.c.base_version == version,
@@ -396,7 +397,8 @@ class Work:
                 ),
             ),
         )
-        return self._connection.execute(query.limit(1)).first() is not None
+        query = query.order_by((ledger.c.verdict == "counted").desc(), ledger.c.arrival.desc())
+        return self._row(LedgerRow, query.limit(1))
 
     def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
         """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""

@@ -14,6 +14,7 @@ from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
 from coordinator.present import PresentWorkers
 from coordinator.records import VersionRow, WorkerRow
 from coordinator.run import Draining, Ended, State
+from coordinator.tries import Bar
 from learning.seeding import derive_seed
 from schemas.messages import Message, encode
 
@@ -132,7 +133,7 @@ class Telling:
         state = self._state()
         over = isinstance(state, Draining | Ended)
         for to, presence in self._present.everyone() if over else self._present.waiting():
-            asked = AnswerPresence(to, presence, True, {}, {}, ())
+            asked = AnswerPresence(to, presence, Bar("as before"), {}, {}, ())
             self._answer(to, answers.standing(asked, state, self._now()))
 
     def _answer(self, to: AnswerTo, message: Message) -> None:

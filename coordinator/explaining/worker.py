@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never, cast
 
 from coordinator.accounts import Wanted
 from coordinator.explaining.answer import SHORT, Explanation, Scene
@@ -12,6 +12,7 @@ from coordinator.explaining.task import facts_of as task_facts
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, TaskRow
 from coordinator.rows import KIND
+from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred
 from coordinator.wording import listed, moment, span
 from settings.errors import one_line
 
@@ -28,7 +29,7 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     ends = accounts.task_ends_of_worker(worker_id)
     tasks = accounts.tasks_of_worker(worker_id, LAST_TASKS)
     strays = accounts.strays(replace(wanted, refused=True), None, 1)
-    may_take, why = may_take_now(scene, worker_id)
+    bar, why = may_take_now(scene, worker_id)
     seen = accounts.worker(worker_id)
     words = [
         _seen(scene, worker_id),
@@ -39,7 +40,7 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
         *(_task(scene, task) for task in tasks if task.state in ("taken", "lapsed")),
         *["Messages in its name took no update id: `fedmq updates --worker " + worker_id + "`."]
         * bool(strays),
-        f"It {'may' if may_take else 'may not'} take a task now: {why}.",
+        f"It {'may' if bar is None else 'may not'} take a task now: {why}.",
     ]
     facts: dict[str, Any] = {
         "worker": worker_id,
@@ -53,50 +54,67 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
         ],
         "last_tasks": [task_facts(scene, task) for task in tasks],
         "strays": bool(strays),
-        "may_take": may_take,
+        "may_take": bar is None,
+        "barred": None if bar is None else bar.why,
         "why": why,
     }
     return Explanation("worker", worker_id, words, facts)
 
 
-def may_take_now(scene: Scene, worker_id: str) -> tuple[bool, str]:
-    """Whether a worker may take a task, and why or why not; as the coordinator answers it."""
-    run = scene.accounts.run()
-    match run.state:
-        case "draining" | "ended":
-            return False, f"run {run.run_id[:8]} is over ({run.why})"
-        case "closed":
-            return False, "the next model version is being made"
+def may_take_now(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
+    """What keeps a worker from taking a task, None if nothing does; and the same in words.
+
+    It is what the coordinator answers a worker that has not lost its folder.
+    """
+    run, work = scene.accounts.run(), scene.accounts.work
+    spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
+    awaited = work.awaited(run.run_id, run.version, worker_id)
+    late = run.settings["rounds.late"]
+    # Whether it has sent the update of a task whose lease has ended only the worker can say.
+    bar = barred(cast(Phase, run.state), spent or bar_of_tasks(awaited, lambda _: "", late))
+    if bar is not None:
+        return bar, _bar_in_words(bar, run)
+    lapsed = [task_id for task_id, _ in awaited] if late == "weigh" else []
+    return None, _chance(scene, run, lapsed)
+
+
+def _bar_in_words(bar: Bar, run: RunRow) -> str:
+    its_update = f"its update of version {run.version}"
+    match bar.why:
+        case "over":
+            return f"run {run.run_id[:8]} is over ({run.why})"
+        case "making":
+            return "the next model version is being made"
+        case "counted":
+            return f"{its_update} is counted; the next round is another chance"
+        case "refused":
+            return (
+                f"{its_update} was refused ({bar.verdict}), which another try would hardly change; "
+                "it may try again when the round is extended, when the run has been paused for "
+                "long, or in the next round"
+            )
+        case "in hand":
+            return f"it has task {bar.about[:SHORT]} in hand"
+        case "on its way":
+            return f"its update {bar.about[:SHORT]} is on its way"
+        case "as before":
+            return "it was told so before"
         case _:
-            return _may_take_in_round(scene, worker_id, run)
+            assert_never(bar.why)
 
 
-def _may_take_in_round(scene: Scene, worker_id: str, run: RunRow) -> tuple[bool, str]:
-    work, version = scene.accounts.work, run.version
-    if work.counted_before(run.run_id, KIND, version, worker_id):
-        return (
-            False,
-            f"its update of version {version} is counted; the next round is another chance",
-        )
-    for task in scene.accounts.tasks_of_worker(worker_id, LAST_TASKS)[::-1]:
-        if task.run_id == run.run_id and task.state == "taken":
-            return False, f"it has task {task.task_id[:SHORT]} in hand"
-    if work.is_spent(run.run_id, KIND, version, worker_id):
-        wanted = Wanted(run_id=run.run_id, worker_id=worker_id)
-        for row in scene.accounts.last_updates(wanted, LAST_UPDATES)[::-1]:
-            if row.base_version == version:
-                return False, (
-                    f"its update of version {version} was refused ({row.verdict}), which another "
-                    "try would not change; the next round is another chance"
-                )
-        return False, f"its update of version {version} is counted or was refused"
-    paused = (
-        "the run is paused until enough workers are seen, and " if run.state == "paused" else ""
-    )
+def _chance(scene: Scene, run: RunRow, lapsed: list[str]) -> str:
+    """What a worker that may take a task can expect."""
+    paused = "the run is paused until enough workers are seen, and " * (run.state == "paused")
+    held = f"{paused}nothing that it did for version {run.version} holds it"
     untaken = scene.accounts.untaken(run.run_id)
-    if not untaken:
-        return True, f"{paused}it has had no try at version {version}; but all tasks are taken"
-    return True, f"{paused}it has had no try at version {version}, and {untaken} wait to be taken"
+    tasks = f", and {untaken} wait to be taken" if untaken else "; but all tasks are taken"
+    unless = [
+        f" (unless it says that it has sent its update of task {task_id[:SHORT]}, whose lease has "
+        "ended)"
+        for task_id in lapsed[:1]
+    ]
+    return "".join([held, tasks, *unless])
 
 
 def _seen(scene: Scene, worker_id: str) -> str:

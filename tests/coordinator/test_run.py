@@ -31,6 +31,7 @@ from coordinator.run import (
     may_take,
     wake_at,
 )
+from coordinator.tries import Bar
 from tests.coordinator.bench import RUN_ID, Bench, collecting, paused, policy
 
 # closed
@@ -560,22 +561,22 @@ def test_a_run_that_drains_for_no_time_ends_at_the_next_look() -> None:
 
 def test_a_worker_may_take_a_task_if_it_has_not_trained_on_the_current_version() -> None:
     bench = collecting()
-    assert may_take(bench.state, RUN_ID, -1, spent=True)
-    assert may_take(bench.state, "", 5, spent=True)
-    assert may_take(bench.state, "f" * 32, 5, spent=True)
-    assert not may_take(bench.state, RUN_ID, 0, spent=True)
+    assert may_take(bench.state, RUN_ID, -1, Bar("counted"))
+    assert may_take(bench.state, "", 5, Bar("counted"))
+    assert may_take(bench.state, "f" * 32, 5, Bar("counted"))
+    assert not may_take(bench.state, RUN_ID, 0, Bar("counted"))
 
 
 def test_a_worker_may_take_a_task_of_a_paused_run_but_not_of_one_that_is_over() -> None:
-    assert may_take(paused().state, RUN_ID, -1, spent=True)
-    assert not may_take(ending().state, RUN_ID, -1, spent=True)
-    assert not may_take(Bench(policy()).state, RUN_ID, -1, spent=True)
+    assert may_take(paused().state, RUN_ID, -1, Bar("counted"))
+    assert not may_take(ending().state, RUN_ID, -1, Bar("counted"))
+    assert not may_take(Bench(policy()).state, RUN_ID, -1, Bar("counted"))
 
 
 def test_a_worker_whose_try_did_not_count_for_being_replaced_may_try_again() -> None:
     state = collecting().state
-    assert not may_take(state, RUN_ID, 0, spent=True)
-    assert may_take(state, RUN_ID, 0, spent=False)
+    assert not may_take(state, RUN_ID, 0, Bar("counted"))
+    assert may_take(state, RUN_ID, 0, None)
 
 
 # ids

@@ -18,6 +18,7 @@ from coordinator.events import Refused
 from coordinator.policy import RoundPolicy
 from coordinator.run import Closed, Collecting, Draining, Ended, Paused, may_take, wake_at
 from coordinator.tasks import OpenTasks
+from coordinator.tries import Bar
 from tests.coordinator.bench import Bench
 
 WORKERS = [f"w{number}" for number in range(5)]
@@ -135,7 +136,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_takes_what_could_not_count(self) -> None:
         state, version = self.bench.state, self.bench.version
-        assert not may_take(state, state.run.run_id, version, spent=True)
+        assert not may_take(state, state.run.run_id, version, Bar("counted"))
 
     def teardown(self) -> None:
         """With workers that do what they are told the run comes to its end."""

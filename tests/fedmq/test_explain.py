@@ -14,6 +14,7 @@ from coordinator.intake import Stray
 from coordinator.store import Store
 from fedmq.cli import main
 from schemas.digest import digest_of, update_id_of
+from tests.coordinator.feeder import Feeder
 from tests.coordinator.rows import ledger_row, task_row
 from tests.coordinator.world import MakeWorld, World
 
@@ -258,6 +259,55 @@ def test_why_a_worker_may_not_take_a_task_is_what_the_coordinator_tells_it(
         said = facts(world, capsys, worker.worker_id)
         assert because[worker.worker_id] in said["why"]
         assert said["may_take"] == worker.standing_of(token).may_take, said["why"]
+
+
+def told(world: World, worker: Feeder, *sent: str) -> bool:
+    """What the coordinator tells a worker that knows which version is current."""
+    row = world.run_row()
+    token = worker.say_present(*sent, run_id=row.run_id, last_version=row.version)
+    world.step()
+    return worker.standing_of(token).may_take
+
+
+def test_a_task_in_hand_for_an_older_version_holds_nobody(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world(rounds__concurrency=4, rounds__lease="1h")
+    slow = world.worker("slow")
+    world.begin_task(slow)
+    world.round(1.0, 1.0)
+    said = facts(world, capsys, "slow")
+    assert (said["may_take"], said["barred"]) == (told(world, slow), None)
+    assert said["may_take"] is True
+
+
+def test_who_was_refused_is_told_that_an_extension_is_another_chance(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world(rounds__quorum=2, rounds__concurrency=4)
+    broken = world.worker("broken")
+    world.finish_task(broken, *world.begin_task(broken), np.nan)
+    said = facts(world, capsys, "broken")
+    assert (said["may_take"], said["barred"]) == (told(world, broken), "refused")
+    assert "it may try again when the round is extended" in said["why"]
+    world.pass_time(61.0)
+    assert facts(world, capsys, "broken")["may_take"] is told(world, broken) is True
+    task, _ = world.begin_task(broken)
+    said = facts(world, capsys, "broken")
+    assert (said["may_take"], said["barred"]) == (told(world, broken), "in hand")
+    assert task.task_id[:12] in said["why"], "the old refusal does not hide what is awaited"
+
+
+def test_what_only_the_worker_can_say_is_said_so(make_world: MakeWorld, capsys: Capture) -> None:
+    world = make_world(rounds__lease="20s", rounds__deadline="10m")
+    worker = world.worker("till-2")
+    task, start = world.begin_task(worker)
+    world.pass_time(21.0)
+    said = facts(world, capsys, "till-2")
+    assert said["may_take"] is told(world, worker) is True
+    assert f"unless it says that it has sent its update of task {task.task_id[:12]}" in said["why"]
+    sent = worker.update(task, start, world.layout, 1.0).update_id
+    assert not told(world, worker, sent)
 
 
 def test_when_the_run_is_over_nobody_may_take_a_task(
