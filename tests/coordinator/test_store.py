@@ -15,7 +15,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from coordinator.accounts import Accounts
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import Place
-from coordinator.store import Store, Work
+from coordinator.store import Store
+from coordinator.work import Work
 from disk import make_folders
 from simulation.disk import Platter, SimulatedDisk
 from simulation.mishaps import Mishaps

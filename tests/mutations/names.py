@@ -227,9 +227,8 @@ NAMES = (
         _NEWER,
         "a task of a newer incarnation that the broker gave up is taken up",
         "coordinator/batch.py",
-        "                self._refuse_newer(message.incarnation)\n"
-        "                if message.incarnation == self.state.run.incarnation:\n",
-        "                if message.incarnation == self.state.run.incarnation:\n",
+        "        self._refuse_newer(task.incarnation)\n",
+        "",
         "tests/coordinator/test_service_parked.py"
         "::test_a_parked_task_of_a_newer_incarnation_stops_it_and_stays_with_the_broker",
     ),

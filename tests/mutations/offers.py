@@ -170,7 +170,7 @@ OFFERS = (
         _GATE,
         "everyone may take a task at any time",
         "coordinator/run.py",
-        "return not spent or run_id != state.run.run_id or last_version < state.run.version",
+        "return barred(phase_of(state), bar, fresh) is None",
         "return True",
         "tests/coordinator/test_run.py"
         "::test_a_worker_may_take_a_task_if_it_has_not_trained_on_the_current_version",
@@ -179,10 +179,10 @@ OFFERS = (
         _GATE,
         "who has an update on its way may take another task",
         "coordinator/batch.py",
-        "spent = spent or self._awaits(presence)",
-        "pass",
-        "tests/coordinator/test_service_answers.py"
-        "::test_who_came_too_late_for_its_task_may_try_the_version_again",
+        "return bar_of_tasks(awaited, sent, run.policy.late)",
+        "return None",
+        "tests/coordinator/test_service_tries.py"
+        "::test_who_gives_a_task_up_after_its_lease_is_not_waited_for",
     ),
     Mutation(
         _LEASE,

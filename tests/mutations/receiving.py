@@ -272,7 +272,7 @@ RECEIVING = (
     Mutation(
         _SUM,
         "updates are added again in any order",
-        "coordinator/store.py",
+        "coordinator/work.py",
         '                table.c.verdict == "counted",\n            )\n'
         "            .order_by(table.c.arrival)",
         '                table.c.verdict == "counted",\n            )\n'
@@ -322,9 +322,9 @@ RECEIVING = (
     Mutation(
         _SEEDS,
         "every task has the run's seed",
-        "coordinator/answers.py",
-        "seed=derive_seed(run_seed, task_id),",
-        "seed=run_seed,",
+        "coordinator/telling.py",
+        "seed=derive_seed(self._facts.run_seed, effect.task_id),",
+        "seed=self._facts.run_seed,",
         "tests/coordinator/test_batch.py::test_every_task_has_a_seed_of_its_own",
     ),
     Mutation(
