@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate chaos mutations check lint types contracts wheel bench format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault 
 chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
 		$(if $(EVIDENCE),--evidence $(EVIDENCE)) $(ARGS)
+
+mutations: setup ## take each rule of the protocol away: does its test fail? (ONLY="§4 spool")
+	@$(BIN)/python -m scripts.mutate $(ONLY) $(ARGS)
 
 check: lint types contracts wheel ## lint, types, import contracts, wheel smoke test
 

@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, tu
 from coordinator import schema
 from coordinator.errors import RunError
 from coordinator.records import LedgerRow, RunRow, StrayRow, TaskRow, WorkerRow
-from coordinator.store import Store, Work
+from coordinator.store import Store
+from coordinator.work import Work
 
 PAGE_ROWS = 1000
 STRAY_PAGE_ROWS = 10_000  # each page sorts them all

@@ -51,9 +51,9 @@ from coordinator.records import NOWHERE, LedgerRow, TaskRow
 from coordinator.rows import KIND, write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
-from coordinator.store import Work
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from coordinator.uploads import Uploads
+from coordinator.work import Work
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, shard_of, update_id_of
 from schemas.errors import DecodeError, UnsupportedVersion

@@ -23,7 +23,7 @@ from coordinator.events import (
 )
 from coordinator.records import TaskRow
 from coordinator.run import Run
-from coordinator.store import Work
+from coordinator.work import Work
 
 KIND = "train"
 

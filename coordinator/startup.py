@@ -17,8 +17,9 @@ from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, TaskRow, VersionRow
 from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
 from coordinator.spool import Spool
-from coordinator.store import Store, Work
+from coordinator.store import Store
 from coordinator.tasks import OpenTasks
+from coordinator.work import Work
 from disk import OS_DISK, Disk, make_folders
 from schemas.digest import digest_of
 from schemas.layout import Layout

@@ -28,9 +28,9 @@ from coordinator.records import RunRow, VersionRow, WorkerRow
 from coordinator.run import Closed, State
 from coordinator.saying import Sayings
 from coordinator.startup import OpenedState, restore_state
-from coordinator.store import Work
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
+from coordinator.work import Work
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Task, encode

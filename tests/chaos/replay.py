@@ -4,7 +4,7 @@ A scripted feeder with one connection publishes updates, the next one only when 
 confirmed the last. Only the goal closes rounds, so no timing decides anything. What it published to
 a coordinator that nobody disturbed is published again, byte for byte, to one that is killed again
 and again: life n ends at step n of its own, or n times `stride`. Both go on from copies of one
-state folder, so their tasks have the same ids.
+state folder, and neither draws what task ids are salted with, so their tasks have the same ids.
 """
 
 from __future__ import annotations

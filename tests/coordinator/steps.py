@@ -15,7 +15,8 @@ from broker.topology import Queue, Topology
 from broker.transport import AnswerTo, Outgoing, Transport
 from coordinator.models import ModelFolder
 from coordinator.spool import Spool
-from coordinator.store import Store, Work
+from coordinator.store import Store
+from coordinator.work import Work
 from simulation.mishaps import Crash
 
 

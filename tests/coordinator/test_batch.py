@@ -11,6 +11,7 @@ import pytest
 
 from broker.transport import Outgoing
 from coordinator.intake import Stray, receive
+from learning.seeding import derive_seed
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import NAMES_MAX, Presence, Update, encode
@@ -62,6 +63,13 @@ def test_an_update_that_comes_again_in_a_later_round_is_not_counted_there(
     assert world.service.look().counted == 0
 
 
+def test_what_has_its_verdict_is_not_delivered_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    counted = world.answer(world.somebody())
+    world.cut()
+    assert world.ledger(counted).copies == 0
+
+
 def test_a_task_trained_again_with_other_bytes_is_a_copy_of_its_first_update(
     make_world: MakeWorld,
 ) -> None:
@@ -88,6 +96,7 @@ def test_two_workers_with_one_task_both_count(make_world: MakeWorld) -> None:
     second.transport.ack(tag)
     starts = started, world.ask_start(second, task)
     assert starts[0] == starts[1]
+    assert world.task_row(task.task_id).worker_id == "first"
     ids = [
         world.finish_task(first, task, starts[0], 1.0),
         world.finish_task(second, task, starts[1], 3.0),
@@ -370,6 +379,28 @@ def test_a_start_names_a_model_that_is_on_the_stream(make_world: MakeWorld) -> N
     world.round(1.0, 1.0)
     _, start = world.begin_task(world.somebody())
     assert worker.read_model(start) == world.model(1)
+
+
+def test_every_task_has_a_seed_of_its_own(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    again = world.ask_start(worker, task)
+    _, other = world.begin_task(world.somebody())
+    assert again.seed == start.seed == derive_seed(world.settings().run.seed, task.task_id)
+    assert other.seed != start.seed
+
+
+def test_what_comes_with_the_goal_is_of_the_next_round(make_world: MakeWorld) -> None:
+    world = make_world(rounds__concurrency=3)
+    sent = [prepared(world) for _ in range(3)]
+    for worker, update, payload in sent:
+        worker.send(update, payload)
+    world.step()  # all of them at once
+    rows = [world.ledger(update.update_id) for _, update, _ in sent]
+    assert [row.round_version for row in rows] == [0, 0, 1]
+    assert world.version == 1
+    assert world.version_row(1).counted == 2
 
 
 def test_the_same_bytes_are_no_stray_any_more_in_the_batch_that_takes_them(

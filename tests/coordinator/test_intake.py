@@ -23,7 +23,7 @@ from coordinator.intake import (
     newest_believed,
     receive,
 )
-from coordinator.store import Work
+from coordinator.work import Work
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from schemas.digest import digest_of
 from schemas.errors import LayoutError
 from schemas.layout import DTYPES
 from schemas.tensors import BFLOAT16, Array, flatten, layout_of, unflatten
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
 from tests.schemas.strategies import parameter_sets
 
 RUN_ID = "0123456789abcdef" * 2
@@ -115,6 +118,15 @@ def test_a_version_written_again_replaces_the_old_file_whole(models: ModelFolder
     assert os.stat(models.path(file)).st_ino != before, "it was written in place"
     assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
     assert [path.name for path in models.path(file).parent.iterdir()] == ["000000.safetensors"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_version_outlives_a_power_cut(seed: int) -> None:
+    platter = Platter()
+    models = ModelFolder(Path("/state/models"), SimulatedDisk(platter, Mishaps()))
+    file = models.write(RUN_ID, 3, MODEL, LAYOUT)
+    platter.cut_power(random.Random(seed))
+    assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
 
 
 def test_versions_of_two_runs_lie_apart_and_one_is_forgotten(models: ModelFolder) -> None:

@@ -145,6 +145,13 @@ def test_a_wrong_hint_is_found_out(bench: Bench, hint: int) -> None:
     assert bench.found(current)
 
 
+def test_another_version_at_the_hint_is_not_read_to_its_end(bench: Bench) -> None:
+    bench.connect(version(0))
+    bench.begin()
+    bench.connect(version(1), 0)
+    assert bench.ready == [(1, 4)], "it waits for nothing"
+
+
 def test_an_emptied_stream_is_written_again(bench: Bench) -> None:
     current = version(0)
     bench.connect(current)

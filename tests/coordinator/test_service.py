@@ -15,7 +15,7 @@ from broker.transport import Answered, Delivered, Event
 from coordinator.errors import CoordinatorError, Restored
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
-from coordinator.store import Work
+from coordinator.work import Work
 from schemas.messages import Start, Taken, Task, decode
 from tests.coordinator.world import MakeWorld, World
 

@@ -132,6 +132,20 @@ def test_a_broker_that_restarts_is_met_again(make_world: MakeWorld) -> None:
     assert world.weight() == 3.0
 
 
+def test_a_model_that_a_worker_does_not_find_is_written_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    people(world).delete(world.model_queue())
+    world.step()
+    worker.say_declined(task, "model gone: silence of 20 s")
+    world.step()
+    world.pass_to_wake()
+    other = world.somebody()
+    _, start = world.begin_task(other)
+    assert other.read_model(start) == world.model(0)
+
+
 def test_a_broker_that_has_other_queues_stops_it_with_one_line(make_world: MakeWorld) -> None:
     world = make_world()
     other = people(world)

@@ -246,17 +246,25 @@ def test_a_coordinator_whose_store_was_taken_over_writes_nothing_more(
 
 
 def test_a_fenced_coordinator_does_not_write_the_file_of_a_version(
-    make_world: MakeWorld, steps: Steps
+    make_world: MakeWorld, steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make_world()
-    world.steps.trouble["before write"] = FULL
-    world.round(1.0, 1.0)
-    world.steps.trouble.clear()
+    world.round(1.0)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
     other = Store.create_or_open(world.folder / "state" / "coordinator.db", "demo", world.now)
-    other.take_epoch()
+    at = steps.at
+
+    def overtaken(name: str) -> None:
+        at(name)
+        if name == "after commit" and other.epoch is None:
+            other.take_epoch()
+
+    monkeypatch.setattr(steps, "at", overtaken)
     steps.names.clear()
     with pytest.raises(Fenced):
-        world.pass_to_wake()
+        world.finish_task(worker, task, start)
+    assert world.run_row().state == "closed", "overtaken between the close and the version"
     assert "before write" not in steps.names
     other.close()
 

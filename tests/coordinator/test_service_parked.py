@@ -13,6 +13,8 @@ from simulation.mishaps import Crash
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.world import MakeWorld, World
 
+LIVES_MAX = 40  # the broker delivers twenty times before it gives up, and three are poison
+
 
 def park(world: World, worker: Feeder, body: bytes) -> None:
     """The broker dead-letters a message."""
@@ -30,8 +32,11 @@ class Deadly:
     """Bytes that end the process that decodes them."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+        lives = len(world.lives)
+
         def deadly(came: bytes) -> object:
             if bytes(came) == body:
+                assert len(world.lives) - lives < LIVES_MAX, "it ends one process after another"
                 raise Crash("decode")
             return decode(came)
 
@@ -233,6 +238,10 @@ def test_a_parked_task_of_a_newer_incarnation_stops_it_and_stays_with_the_broker
     with pytest.raises(Restored, match=str(task.incarnation + 1)):
         world.step()
     assert world.task_row(task.task_id).state == "taken"
+    for _ in range(5):  # a supervisor starts it again
+        world.kill()
+        with pytest.raises(Restored):
+            world.begin()
     world.kill()
     assert world.ready("parked") == 1
     world.begin(restored=True)

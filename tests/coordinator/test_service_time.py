@@ -106,6 +106,22 @@ def test_who_answered_in_time_while_it_was_down_is_not_late(make_world: MakeWorl
     assert world.verdict(update.update_id) == "counted"
 
 
+def test_a_deadline_that_passed_while_it_was_down_waits_for_what_had_come(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.round(1.0)  # a quorum
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.kill()
+    update = worker.update(task, start, world.layout, 1.0)
+    worker.send(update, worker.payload(world.layout, 1.0))
+    world.now += 3600.0
+    world.begin()
+    until(world, GRACE_S / 2)
+    assert world.ledger(update.update_id).round_version == 0
+
+
 def test_a_clock_that_was_far_behind_when_a_run_began_does_not_end_it(
     make_world: MakeWorld,
 ) -> None:
@@ -230,6 +246,8 @@ def test_a_run_that_ended_says_so_and_records_what_still_comes(make_world: MakeW
     assert world.state == "ended"
     world.restart()
     assert world.service.finished_before
+    until(world, 20.0)
+    assert world.state == "draining"
     assert world.verdict(world.finish_task(slow, *began)) == "after end"
     until(world, 31.0)
     assert world.state == "ended"

@@ -390,5 +390,15 @@ def test_a_part_that_comes_again_after_a_crash_is_durable(seed: int) -> None:
             return
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_what_was_synced_outlives_a_power_cut(seed: int) -> None:
+    platter, folder = Platter(), Path("/state/spool")
+    spool = Spool(folder, on(platter), segment_bytes=8)  # the second is of another segment
+    places = [kept(spool, message) for message in (b"the first", b"the second")]
+    platter.cut_power(random.Random(seed))
+    after = Spool(folder, on(platter), segment_bytes=8)
+    assert [after.read(place) for place in places] == [b"the first", b"the second"]
+
+
 def on(platter: Platter, mishaps: Mishaps | None = None) -> SimulatedDisk:
     return SimulatedDisk(platter, mishaps or Mishaps())

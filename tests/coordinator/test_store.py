@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,11 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from coordinator.accounts import Accounts
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import Place
-from coordinator.store import Store, Work
+from coordinator.store import Store
+from coordinator.work import Work
+from disk import make_folders
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
 from tests.coordinator.rows import RUN_ID, ledger_row, run_row, task_row, version_row
 
 
@@ -63,6 +68,18 @@ def test_who_is_to_write_waits_before_it_reads_and_not_at_its_commit(
     with other.transaction() as work:
         work.set_incarnation(9)
     other.close()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_new_store_outlives_a_power_cut(seed: int) -> None:
+    path, platter = Path("/state/coordinator.db"), Platter()
+    disk = SimulatedDisk(platter, Mishaps())
+    make_folders(disk, path.parent)
+    first = Store.create_or_open(path, "shops", 1_000.0, disk)
+    first.take_epoch()
+    platter.cut_power(random.Random(seed))
+    second = Store.create_or_open(path, "shops", 2_000.0, disk)
+    assert second.take_epoch() == 2, "the name of the database was gone, and all that it holds"
 
 
 def write_everything_and_crash(work: Work) -> None:

@@ -20,7 +20,8 @@ from coordinator.progress import Observer, Progress
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
 from coordinator.startup import Surroundings
-from coordinator.store import Store, Work
+from coordinator.store import Store
+from coordinator.work import Work
 from disk import OS_DISK, Disk
 from schemas.layout import Layout
 from schemas.messages import Start, Task

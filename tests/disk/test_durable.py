@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import stat
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pytest
 
 from disk import OS_DISK, OsDisk, make_folders, remove_tree, write_durably
+from simulation.disk import Platter, SimulatedDisk
+from simulation.mishaps import Mishaps
 from tests.coordinator.test_spool import files_of_at_most
 
 
@@ -90,6 +93,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
     write_durably(OS_DISK, path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_file_written_durably_outlives_a_power_cut(seed: int) -> None:
+    platter, path = Platter(), Path("/folder/file")
+    disk = SimulatedDisk(platter, Mishaps())
+    make_folders(disk, path.parent)
+    for content in (b"one", b"another"):
+        write_durably(disk, path, content)
+        platter.cut_power(random.Random(seed))
+        assert disk.read(path) == content
 
 
 def test_a_tree_is_removed_with_all_that_is_in_it(tmp_path: Path) -> None:

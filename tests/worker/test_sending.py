@@ -8,14 +8,25 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worker.examples import a_standing
 from worker.events import SendPart, SendUpdate
 from worker.options import Moment
 from worker.parcel import Parcel
-from worker.sending import Parts, Sending, add, published, pump, went_offline, went_online
+from worker.sending import (
+    AwaitingVerdict,
+    Parts,
+    Sending,
+    add,
+    published,
+    pump,
+    stands,
+    went_offline,
+    went_online,
+)
 
 
-def moment(serial: int) -> Moment:
-    return Moment(0.0, serial, random.Random(0), online=True)
+def moment(serial: int, now: float = 0.0) -> Moment:
+    return Moment(now, serial, random.Random(0), online=True)
 
 
 def an_upload(parts: int) -> Sending:
@@ -50,6 +61,20 @@ def test_parts_in_flight_when_the_connection_goes_are_sent_again_and_each_other_
     again = sorted(index for index in range(9) if sent.count(index) == 2)
     assert set(sent) == set(range(9))
     assert len(again) == 4, "what was in flight, and nothing else"
+
+
+def test_an_upload_that_stays_unknown_is_sent_again_ever_less_often() -> None:
+    sending, now = an_upload(1), 0.0
+    waits: list[float] = []
+    for _ in range(9):
+        while not isinstance(phase := sending.shipments[0].phase, AwaitingVerdict):
+            sending, (sent,) = pump(sending, moment(len(waits), now))
+            assert isinstance(sent, SendPart | SendUpdate)
+            sending, _ = published(sending, sent.ref, moment(len(waits), now))
+        waits.append(phase.doubted_until - now)
+        now = phase.doubted_until
+        sending, _ = stands(sending, a_standing(unknown=("u",)), moment(len(waits), now))
+    assert waits == [10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 600.0, 600.0, 600.0]
 
 
 indices = st.lists(st.integers(0, 50), max_size=8).map(tuple)

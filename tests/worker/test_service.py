@@ -230,6 +230,21 @@ def test_a_worker_that_comes_before_the_coordinator_waits(tmp_path: Path) -> Non
     federation.close()
 
 
+def test_a_worker_whose_queue_is_gone_takes_tasks_when_it_is_there_again(
+    federation: Federation,
+) -> None:
+    federation.coordinator.publish_version(0)
+    service = federation.worker()
+    assert service.report.doing == "waiting"
+    coordinator = federation.coordinator
+    coordinator.transport.delete(coordinator.names.task_queue)
+    federation.run(30.0)
+    coordinator.transport.declare(coordinator.names.topology)
+    coordinator.offer()
+    federation.run(120.0)
+    assert len(coordinator.updates) == 1
+
+
 def test_training_goes_on_offline_and_the_update_comes_when_it_is_back(
     federation: Federation,
 ) -> None:
@@ -392,6 +407,23 @@ def test_an_update_that_was_not_confirmed_is_sent_again_as_it_was(federation: Fe
     assert others, "or the confirm was heard"
     assert all(other == first for other in others)
     assert {tuple(p) for p in payloads(federation)} == {(2.0,) * 4}
+
+
+def test_an_update_that_no_queue_takes_stays_until_one_does(federation: Federation) -> None:
+    trainer, coordinator = HeldTrainer(), federation.coordinator
+    service = federation.worker(trainer=trainer)
+    coordinator.offer()
+    coordinator.publish_version(0)
+    federation.run()
+    coordinator.transport.delete(coordinator.names.update_queue())
+    trainer.release()
+    federation.run(120.0)
+    assert service.report.open_updates == 1
+    coordinator.transport.declare(coordinator.names.topology)
+    coordinator.transport.consume(coordinator.names.update_queue(), 100)
+    federation.run(120.0)
+    assert service.report.open_updates == 0
+    assert len(coordinator.updates) == 1
 
 
 def test_a_task_redelivered_after_it_was_done_is_not_trained_again(

@@ -306,6 +306,32 @@ def test_leave_taken_back_ends_the_consumer() -> None:
     assert not world.consuming
 
 
+def test_a_leave_is_good_for_one_task() -> None:
+    world = training()
+    world.finish_training()
+    assert not world.consuming
+    world.confirm(world.last("update"))
+    assert not world.consuming, "it asks first"
+    world.stand(a_standing(may_take=True))
+    assert world.consuming
+
+
+def test_a_missing_queue_is_tried_again_ever_less_often() -> None:
+    world = allowed()
+    waits = []
+    for _ in range(12):
+        assert world.consuming
+        lost_at, world.consuming = world.now, False
+        world.happens(events.ConsumerEnded("no queue"))
+        while not world.consuming:
+            world.tick(0.1)
+            world.stand(a_standing(may_take=True))
+        waits.append(world.now - lost_at)
+    assert 0.1 < waits[0] < 2.0
+    assert 30.0 < waits[-1] < 61.0
+    assert max(waits[:3]) < min(waits[-3:])
+
+
 def test_an_answer_to_an_older_question_allows_nothing() -> None:
     world = online()
     old = world.last("presence")
@@ -794,7 +820,10 @@ def test_once_waits_a_little_for_a_fresh_task_when_the_model_was_gone() -> None:
     world.tick(25.0)
     world.confirm(world.last("declined"))
     world.tick(10.0)
-    assert world.left is None
+    assert world.session.phase == Staying()
+    world.tick(20.0)
+    world.confirm(world.last("presence"))
+    assert (world.left, world.reason) == (0, "nothing was due")
 
 
 def test_until_the_run_ends_leaves_when_its_outbox_is_empty() -> None:

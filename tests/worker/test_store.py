@@ -160,6 +160,17 @@ def test_a_new_stores_first_task_outlives_a_power_cut(seed: int) -> None:
     assert held.task == TASK
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_finished_update_outlives_a_power_cut(seed: int) -> None:
+    folder, platter = Path("/state/w1"), Platter()
+    update_id = finished(Store(folder, SimulatedDisk(platter, Mishaps())), LARGE)
+    platter.cut_power(random.Random(seed))
+    after = Store(folder, SimulatedDisk(platter, Mishaps()))
+    after.sweep()
+    assert after.payload(update_id, 0, len(LARGE)) == LARGE
+    assert [parcel.update_id for parcel in after.parcels()] == [update_id]
+
+
 def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     agent, training = Store(tmp_path), Store(tmp_path)
     agent.keep_task(TASK)

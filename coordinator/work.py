@@ -1,0 +1,425 @@
+"""What can be read and written in one transaction of the coordinator's store.
+
+Only this module and `coordinator.accounts` write queries (docs/decisions/0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert
+
+from broker.transport import AnswerTo
+from coordinator import schema
+from coordinator.events import TRY_AGAIN
+from coordinator.records import LedgerRow, RunRow, StrayRow, TaskRow, VersionRow, WorkerRow
+
+_RowT = TypeVar("_RowT")
+
+
+class Work:
+    """What can be read and written in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """The transaction itself, for the questions of `coordinator.accounts`."""
+        return self._connection
+
+    def rows(self, kind: type[_RowT], query: Any) -> list[_RowT]:
+        """What a query of a whole table finds, as values."""
+        return [kind(**row) for row in self._connection.execute(query).mappings()]
+
+    def incarnation(self) -> int:
+        """The store's life."""
+        value: int = self._connection.execute(select(schema.store.c.incarnation)).scalar_one()
+        return value
+
+    def newest_incarnation(self) -> int:
+        """The newest life that was ever heard of: the store's, or that of a message."""
+        table = schema.store
+        query = select(func.max(table.c.incarnation, table.c.seen_incarnation))
+        value: int = self._connection.execute(query).scalar_one()
+        return value
+
+    def see_incarnation(self, incarnation: int) -> None:
+        """Note that a message of a life came."""
+        query = update(schema.store).values(seen_incarnation=incarnation)
+        self._connection.execute(query.where(schema.store.c.seen_incarnation < incarnation))
+
+    def set_incarnation(self, incarnation: int) -> None:
+        """Begin a new life."""
+        self._connection.execute(update(schema.store).values(incarnation=incarnation))
+
+    # runs
+
+    def runs(self) -> list[RunRow]:
+        """All runs, oldest first."""
+        return self.rows(RunRow, select(schema.runs).order_by(schema.runs.c.number))
+
+    def last_run(self) -> RunRow | None:
+        """The newest run."""
+        query = select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1)
+        return self._row(RunRow, query)
+
+    def insert_run(self, row: RunRow) -> None:
+        """Begin a run."""
+        self._insert(schema.runs, row)
+
+    def update_run(self, run_id: str, **values: Any) -> None:
+        """Change fields of a run."""
+        query = update(schema.runs).where(schema.runs.c.run_id == run_id).values(**values)
+        self._connection.execute(query)
+
+    # versions
+
+    def insert_version(self, row: VersionRow) -> None:
+        """Add a model version whose file is on disk."""
+        self._insert(schema.versions, row)
+
+    def version(self, run_id: str, version: int) -> VersionRow | None:
+        """A model version."""
+        table = schema.versions
+        query = select(table).where(table.c.run_id == run_id, table.c.version == version)
+        return self._row(VersionRow, query)
+
+    def versions(self, run_id: str) -> list[VersionRow]:
+        """All versions of a run, oldest first."""
+        table = schema.versions
+        query = select(table).where(table.c.run_id == run_id).order_by(table.c.version)
+        return self.rows(VersionRow, query)
+
+    def update_version(self, run_id: str, version: int, **values: Any) -> None:
+        """Change fields of a version."""
+        table = schema.versions
+        query = update(table).where(table.c.run_id == run_id, table.c.version == version)
+        self._connection.execute(query.values(**values))
+
+    # tasks
+
+    def insert_task(self, row: TaskRow) -> None:
+        """Add a task that is about to be published."""
+        self._insert(schema.tasks, row)
+
+    def task(self, task_id: str) -> TaskRow | None:
+        """A task."""
+        return self._row(TaskRow, select(schema.tasks).where(schema.tasks.c.task_id == task_id))
+
+    def update_task(self, task_id: str, **values: Any) -> None:
+        """Change fields of a task."""
+        query = update(schema.tasks).where(schema.tasks.c.task_id == task_id).values(**values)
+        self._connection.execute(query)
+
+    def end_open_tasks(self, reason: str, now: float) -> None:
+        """End every task that may still be answered, in all runs."""
+        table = schema.tasks
+        query = update(table).where(table.c.state.in_(("offered", "taken", "lapsed")))
+        self._connection.execute(query.values(state="ended", reason=reason, ended_at=now))
+
+    def newest_taken(self, run_id: str) -> int:
+        """The highest number of a task that was ever taken, -1 if none was."""
+        table = schema.tasks
+        query = select(func.max(table.c.number)).where(
+            table.c.run_id == run_id, table.c.taken_at.is_not(None)
+        )
+        value = self._connection.execute(query).scalar_one()
+        return -1 if value is None else int(value)
+
+    def open_tasks(self, run_id: str) -> list[TaskRow]:
+        """Tasks offered or taken, in the order of their numbers."""
+        table = schema.tasks
+        query = (
+            select(table)
+            .where(table.c.run_id == run_id, table.c.state.in_(("offered", "taken")))
+            .order_by(table.c.number)
+        )
+        return self.rows(TaskRow, query)
+
+    # updates
+
+    def ledger_row(self, update_id: str) -> LedgerRow | None:
+        """The row of an update."""
+        table = schema.ledger
+        return self._row(LedgerRow, select(table).where(table.c.update_id == update_id))
+
+    def insert_ledger_row(self, row: LedgerRow) -> None:
+        """Write an update's one verdict; its arrival number is given by the store."""
+        values = _values(row)
+        del values["arrival"]
+        self._connection.execute(schema.ledger.insert().values(values))
+
+    def raise_copies(self, update_id: str) -> None:
+        """Note that a further copy of an update came."""
+        table = schema.ledger
+        query = update(table).where(table.c.update_id == update_id)
+        self._connection.execute(query.values(copies=table.c.copies + 1))
+
+    def counted_before(self, run_id: str, kind: str, base_version: int, worker_id: str) -> bool:
+        """Whether an update of this worker for this base version was counted."""
+        table = schema.ledger
+        query = (
+            select(table.c.arrival)
+            .where(
+                table.c.run_id == run_id,
+                table.c.kind == kind,
+                table.c.base_version == base_version,
+                table.c.worker_id == worker_id,
+                table.c.verdict == "counted",
+            )
+            .limit(1)
+        )
+        return self._connection.execute(query).first() is not None
+
+    def spent_by(self, run_id: str, kind: str, version: int, worker_id: str) -> LedgerRow | None:
+        """The update that a worker's try at a version went into: counted, or else refused.
+
+        Only a refusal for what its data are uses a try up, and only until the round is extended, or
+        the run was paused for long.
+        """
+        ledger, runs = schema.ledger, schema.runs
+        query = select(ledger).where(
+            ledger.c.run_id == run_id,
+            ledger.c.kind == kind,
+            ledger.c.base_version == version,
+            ledger.c.worker_id == worker_id,
+            or_(
+                ledger.c.verdict.in_(("counted", "repeated")),
+                and_(
+                    ledger.c.verdict.not_in(TRY_AGAIN),
+                    ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
+                    ledger.c.arrival
+                    > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
+                ),
+            ),
+        )
+        query = query.order_by((ledger.c.verdict == "counted").desc(), ledger.c.arrival.desc())
+        return self._row(LedgerRow, query.limit(1))
+
+    def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
+        """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""
+        tasks = schema.tasks
+        query = select(tasks.c.task_id, tasks.c.state).where(
+            tasks.c.run_id == run_id,
+            tasks.c.worker_id == worker_id,
+            tasks.c.base_version == version,
+            tasks.c.state.in_(("taken", "lapsed")),
+        )
+        return [(row[0], row[1]) for row in self._connection.execute(query)]
+
+    def last_arrival(self) -> int:
+        """The arrival number of the newest update, 0 if none came."""
+        query = select(func.coalesce(func.max(schema.ledger.c.arrival), 0))
+        number: int = self._connection.execute(query).scalar_one()
+        return number
+
+    def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
+        """The updates counted in the round of a version, in the order of arrival."""
+        table = schema.ledger
+        query = (
+            select(table)
+            .where(
+                table.c.run_id == run_id,
+                table.c.round_version == version,
+                table.c.verdict == "counted",
+            )
+            .order_by(table.c.arrival)
+        )
+        return self.rows(LedgerRow, query)
+
+    def count_by_verdict(self, run_id: str) -> dict[str, int]:
+        """How many updates of a run have each verdict."""
+        table = schema.ledger
+        query = (
+            select(table.c.verdict, func.count())
+            .where(table.c.run_id == run_id)
+            .group_by(table.c.verdict)
+            .order_by(func.count().desc(), table.c.verdict)
+        )
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+    def oldest_segment(self, run_id: str, from_version: int) -> int | None:
+        """The first spool segment that holds an update which met `from_version` or later."""
+        table = schema.ledger
+        query = select(func.min(table.c.segment)).where(
+            and_(
+                table.c.run_id == run_id,
+                table.c.round_version >= from_version,
+                table.c.segment > 0,
+            )
+        )
+        value: int | None = self._connection.execute(query).scalar_one()
+        return value
+
+    # bytes without an update id
+
+    def record_stray(
+        self,
+        digest: str,
+        verdict: str,
+        reason: str,
+        claims: Mapping[str, Any],
+        num_bytes: int,
+        now: float,
+    ) -> None:
+        """Record bytes that could not take an update id, under their digest; or a copy of them.
+
+        Of bytes that were refused before it is the newest verdict that stands: unlike an update's
+        it reserves nothing, and a newer program may see more in them.
+        """
+        first = insert(schema.strays).values(
+            digest=digest,
+            verdict=verdict,
+            reason=reason,
+            claims=dict(claims),
+            num_bytes=num_bytes,
+            copies=0,
+            received_at=now,
+        )
+        newest = {"verdict": verdict, "reason": reason, "claims": dict(claims), "accepted_at": None}
+        query = first.on_conflict_do_update(
+            index_elements=["digest"], set_={**newest, "copies": schema.strays.c.copies + 1}
+        )
+        self._connection.execute(query)
+
+    def stray(self, digest: str) -> StrayRow | None:
+        """The row of bytes that could not take an update id."""
+        return self._row(StrayRow, select(schema.strays).where(schema.strays.c.digest == digest))
+
+    def has_strays_of(self, num_bytes: int) -> bool:
+        """Whether bytes of this length were ever refused without an id."""
+        table = schema.strays
+        query = select(table.c.num_bytes).where(table.c.num_bytes == num_bytes).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def accept_stray(self, digest: str, now: float) -> None:
+        """Note that bytes came and were no stray, if they were one before."""
+        table = schema.strays
+        query = update(table).where(table.c.digest == digest, table.c.accepted_at.is_(None))
+        self._connection.execute(query.values(accepted_at=now))
+
+    def trim_strays(self, keep: int) -> None:
+        """Let all but the newest rows of `strays` go; that they were there is still counted."""
+        table = schema.strays
+        oldest = self._oldest(table.c.digest, table.c.received_at, keep)
+        if oldest is None:
+            return
+        gone = table.c.digest.in_(oldest)
+        counted = self._verdicts_of_strays(gone)
+        self._connection.execute(delete(table).where(gone))
+        for verdict, rows in counted.items():
+            self._drop("stray", verdict, rows)
+
+    def count_strays(self) -> dict[str, int]:
+        """How many refused messages that took no update id there are, by verdict.
+
+        Those that came again and were taken are not among them.
+        """
+        counted = self._verdicts_of_strays(true())
+        for verdict, rows in self.dropped("stray").items():
+            counted[verdict] = counted.get(verdict, 0) + rows
+        return counted
+
+    def _verdicts_of_strays(self, which: ColumnElement[bool]) -> dict[str, int]:
+        table = schema.strays
+        query = select(table.c.verdict, func.count()).where(which, table.c.accepted_at.is_(None))
+        rows = self._connection.execute(query.group_by(table.c.verdict))
+        return {row[0]: row[1] for row in rows}
+
+    def _oldest(self, name: Any, age: Any, keep: int) -> Any:
+        """The rows of a table above the newest `keep`, None if there are none."""
+        count: int = self._connection.execute(select(func.count(name))).scalar_one()
+        return select(name).order_by(age, name).limit(count - keep) if count > keep else None
+
+    def _drop(self, kind: str, about: str, rows: int) -> None:
+        first = insert(schema.dropped).values(kind=kind, about=about, rows=rows)
+        table = schema.dropped
+        query = first.on_conflict_do_update(
+            index_elements=["kind", "about"], set_={"rows": table.c.rows + rows}
+        )
+        self._connection.execute(query)
+
+    def dropped(self, kind: str) -> dict[str, int]:
+        """How many rows gave way to newer ones: "stray" by verdict, "worker" under ""."""
+        table = schema.dropped
+        query = select(table.c.about, table.c.rows).where(table.c.kind == kind)
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+    def attempt_parked(self, digest: str) -> int:
+        """Note one more attempt at a parked message, and return how many that makes."""
+        first = insert(schema.parked).values(digest=digest, attempts=1)
+        query = first.on_conflict_do_update(
+            index_elements=["digest"], set_={"attempts": schema.parked.c.attempts + 1}
+        )
+        self._connection.execute(query)
+        table = schema.parked
+        row = self._connection.execute(select(table.c.attempts).where(table.c.digest == digest))
+        attempts: int = row.scalar_one()
+        return attempts
+
+    def prove(self) -> None:
+        """Have something to commit, and nothing changed."""
+        self.attempt_parked("proof")
+        self.forget_parked("proof")
+
+    def forget_parked(self, digest: str) -> None:
+        """A parked message has been dealt with."""
+        self._connection.execute(delete(schema.parked).where(schema.parked.c.digest == digest))
+
+    def take_back_attempt(self, digest: str) -> None:
+        """An attempt at a parked message ended for a reason that was not the message."""
+        table = schema.parked
+        query = update(table).where(table.c.digest == digest)
+        self._connection.execute(query.values(attempts=table.c.attempts - 1))
+
+    # workers
+
+    def see_worker(
+        self, worker_id: str, leaving: bool, now: float, question: AnswerTo | None = None
+    ) -> None:
+        """Note that a worker was there, and where it waits for the answer to its last question."""
+        said: dict[str, Any] = {"last_seen": now, "leaving": leaving}
+        if question is not None:
+            said |= {"address": question.address, "correlation_id": question.correlation_id}
+        unknown = {"first_seen": now, "address": "", "correlation_id": ""}
+        first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
+        query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
+        self._connection.execute(query)
+
+    def trim_workers(self, keep: int) -> None:
+        """Let the workers go that were not seen for longest, all but so many."""
+        table = schema.workers
+        oldest = self._oldest(table.c.worker_id, table.c.last_seen, keep)
+        if oldest is not None:
+            gone = delete(table).where(table.c.worker_id.in_(oldest))
+            self._drop("worker", "", self._connection.execute(gone).rowcount)
+
+    def workers(self) -> list[WorkerRow]:
+        """All workers that were ever seen."""
+        return self.rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
+
+    def _insert(self, table: Table, row: Any) -> None:
+        self._connection.execute(table.insert().values(_values(row)))
+
+    def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else kind(**row)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    fields: Sequence[str] = row.__dataclass_fields__
+    return {name: getattr(row, name) for name in fields}

@@ -1,0 +1,413 @@
+"""The rules of §2, offer, take, lease."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_FORWARD = "§2 what comes late changes no task back"
+_ACKED = "§2 a task is acked only when it is stored and `taken` is known"
+_DECLINED = "§2 a task given up is forgotten only when `declined` is confirmed"
+_NO_VERSION = "§2 a pool task pins no version: who takes it trains on the current one"
+_NOT_FOUND = "§2 a worker that finds no queue waits and tries again"
+_GATE = "§2 who may not take a task has no consumer: the gate is never a requeue"
+_LEASE = "§2 a lease begins with `taken` and is not prolonged"
+_LAPSED = "§2 the end of a lease makes a new task that replaces the old one"
+_LATE_REFUSE = "§2 late = refuse: what is replaced, late or stale does not count"
+_LATE_WEIGH = "§2 late = weigh: an old task stays answerable, and both count"
+_OWN = "§2 nobody ends a task that another holds"
+_DOUBT = "§2 a task is published again, under its id, only while its publish is in doubt"
+_TWO = "§2 two workers that hold one task both count"
+_QUORUM = "§2 a deadline without quorum extends the round and replaces what may be lost"
+_PAUSED = "§2 after too many extensions the run pauses, keeps its sum, and resumes by itself"
+_START = "§2 start refuses a goal above the tasks in flight, and warns of too few workers"
+
+OFFERS = (
+    Mutation(
+        _FORWARD,
+        "who takes a task later becomes its worker",
+        "coordinator/rows.py",
+        'if row is not None and row.state == "offered":',
+        "if row is not None:",
+        "tests/coordinator/test_batch.py::test_two_workers_with_one_task_both_count",
+    ),
+    Mutation(
+        _FORWARD,
+        "a task may be declined a second time",
+        "coordinator/run.py",
+        "        return run, []  # ended already, or another worker has it\n",
+        '        return run, [EndTask(event.task_id, "declined", event.reason)]\n',
+        "tests/coordinator/test_batch.py::test_what_comes_late_changes_no_task_that_has_ended",
+    ),
+    Mutation(
+        _FORWARD,
+        "a task whose lease ended cannot be answered any more",
+        "coordinator/batch.py",
+        'if task is not None and task.state == "lapsed":',
+        "if False:",
+        "tests/coordinator/test_service_time.py"
+        "::test_an_answer_after_its_lease_counts_beside_that_of_its_replacement",
+    ),
+    Mutation(
+        _ACKED,
+        "a task is acked before it is stored",
+        "worker/assignment.py",
+        "(*_no_more(work), KeepTask(task))",
+        "(*_no_more(work), Ack(tag), KeepTask(task))",
+        "tests/worker/test_session.py"
+        "::test_a_task_is_acked_once_it_is_stored_and_its_taking_confirmed",
+    ),
+    Mutation(
+        _ACKED,
+        "a task is acked with `taken` on its way",
+        "worker/assignment.py",
+        "return replace(work, say_at=say_at, tries=work.tries + 1), (Say(ref, message),)",
+        "return replace(work, tag=NO_DELIVERY, say_at=say_at, tries=work.tries + 1), "
+        "(Say(ref, message), *_acked(work.tag))",
+        "tests/worker/test_session.py"
+        "::test_a_task_is_acked_once_it_is_stored_and_its_taking_confirmed",
+    ),
+    Mutation(
+        _ACKED,
+        "a task that the disk did not take is acked",
+        "worker/assignment.py",
+        "else (Reject(work.tag, requeue=True),)\n",
+        "else (Ack(work.tag),)\n",
+        "tests/worker/test_session.py"
+        "::test_a_worker_without_room_gives_one_task_back_once_and_takes_no_other",
+    ),
+    Mutation(
+        _ACKED,
+        "`taken` is not said again when the connection is back",
+        "worker/assignment.py",
+        "            return _taken(replace(work, tries=0), options, moment)",
+        "            return work, ()",
+        "tests/worker/test_session.py::test_taken_is_said_again_when_the_connection_is_back",
+    ),
+    Mutation(
+        _ACKED,
+        "`taken` is said once, answered or not",
+        "worker/assignment.py",
+        "            return _taken(work, options, moment)\n"
+        "        case TaskCame(tag, task) if task.task_id == this",
+        "            return work, ()\n        case TaskCame(tag, task) if task.task_id == this",
+        "tests/worker/test_session.py::test_taken_is_said_again_until_a_start_comes",
+    ),
+    Mutation(
+        _DECLINED,
+        "the task leaves the inbox as soon as `declined` is sent",
+        "worker/assignment.py",
+        "return replace(work, say_at=math.inf, tries=work.tries + 1), (Say(ref, message),)",
+        "return replace(work, say_at=math.inf, tries=work.tries + 1), "
+        "(DropTask(task.task_id), Say(ref, message))",
+        "tests/worker/test_session.py::test_a_task_that_cannot_be_done_is_declined_and_then_acked",
+    ),
+    Mutation(
+        _DECLINED,
+        "a `declined` in doubt is not said again",
+        "worker/assignment.py",
+        "            return _declined(replace(work, tries=0), options, moment)",
+        "            return work, ()",
+        "tests/worker/test_session.py::test_a_decline_that_is_in_doubt_is_said_again",
+    ),
+    Mutation(
+        _NO_VERSION,
+        "who takes a task is told the version that it was offered in",
+        "coordinator/run.py",
+        "[GrantTask(task.task_id, event.worker_id, run.version, lease_end)]",
+        "[GrantTask(task.task_id, event.worker_id, task.version, lease_end)]",
+        "tests/coordinator/test_run.py::test_a_worker_that_asks_again_is_told_the_current_version",
+    ),
+    Mutation(
+        _NOT_FOUND,
+        "the end of a consumer is not noticed",
+        "worker/effects.py",
+        "            return (events.ConsumerEnded(reason),)",
+        "            return ()",
+        "tests/worker/test_service.py"
+        "::test_a_worker_whose_queue_is_gone_takes_tasks_when_it_is_there_again",
+    ),
+    Mutation(
+        _NOT_FOUND,
+        "a worker does not pause before it consumes again",
+        "worker/session.py",
+        "session, actions = _work(_rest(session, moment), event, moment)",
+        "session, actions = _work(session, event, moment)",
+        "tests/worker/test_session.py::test_a_missing_queue_is_tried_again_ever_less_often",
+    ),
+    Mutation(
+        _GATE,
+        "a worker consumes without leave",
+        "worker/session.py",
+        "        asked.may_take\n        and not asked.run_is_over",
+        "        not asked.run_is_over",
+        "tests/worker/test_session.py::test_without_leave_nothing_is_consumed",
+    ),
+    Mutation(
+        _GATE,
+        "a worker goes on to consume when its leave is taken back",
+        "worker/session.py",
+        "    elif not wanted and session.work == Waiting():",
+        "    elif False:",
+        "tests/worker/test_session.py::test_leave_taken_back_ends_the_consumer",
+    ),
+    Mutation(
+        _GATE,
+        "a leave is good for many tasks",
+        "worker/session.py",
+        "heard = replace(session.asking, may_take=session.asking.may_take and is_copy)",
+        "heard = session.asking",
+        "tests/worker/test_session.py::test_a_leave_is_good_for_one_task",
+    ),
+    Mutation(
+        _GATE,
+        "an answer to an older question gives leave",
+        "worker/asking.py",
+        "    if ref != asking.question:\n        return asking\n    wait_s",
+        "    wait_s",
+        "tests/worker/test_session.py::test_an_answer_to_an_older_question_allows_nothing",
+    ),
+    Mutation(
+        _GATE,
+        "everyone may take a task at any time",
+        "coordinator/run.py",
+        "return barred(phase_of(state), bar, fresh) is None",
+        "return True",
+        "tests/coordinator/test_run.py"
+        "::test_a_worker_may_take_a_task_if_it_has_not_trained_on_the_current_version",
+    ),
+    Mutation(
+        _GATE,
+        "who has an update on its way may take another task",
+        "coordinator/batch.py",
+        "return bar_of_tasks(awaited, sent, run.policy.late)",
+        "return None",
+        "tests/coordinator/test_service_tries.py"
+        "::test_who_gives_a_task_up_after_its_lease_is_not_waited_for",
+    ),
+    Mutation(
+        _LEASE,
+        "who asks again gets a new lease",
+        "coordinator/run.py",
+        "    if lease_end is None:\n",
+        "    if True:\n",
+        "tests/coordinator/test_batch.py::test_who_asks_again_gets_the_same_lease",
+    ),
+    Mutation(
+        _LEASE,
+        "a lease that ended a moment ago is granted again",
+        "coordinator/run.py",
+        "    run = _replace_lapsed(run, now, actions)\n    run, granted",
+        "    run, granted",
+        "tests/coordinator/test_run.py"
+        "::test_a_worker_that_asks_again_after_its_lease_ended_is_not_granted_a_lapsed_task",
+    ),
+    Mutation(
+        _LAPSED,
+        "leases never end",
+        "coordinator/tasks.py",
+        "return task if task.lease_end is not None and task.lease_end <= now else None",
+        "return None",
+        "tests/coordinator/test_service_time.py::test_a_lease_that_ends_offers_a_task_in_its_place",
+    ),
+    Mutation(
+        _LAPSED,
+        "the task that follows does not say which it replaces",
+        "coordinator/run.py",
+        '"lapsed", "its lease ended"))\n        run = _offered(run, task.task_id, actions)',
+        '"lapsed", "its lease ended"))\n        run = _offered(run, "", actions)',
+        "tests/coordinator/test_run.py"
+        "::test_a_lease_that_ends_frees_its_slot_for_a_task_that_replaces_it",
+    ),
+    Mutation(
+        _LATE_REFUSE,
+        "the store does not note that a task was replaced",
+        "coordinator/rows.py",
+        "work.update_task(action.replaces, replaced=True)",
+        "pass",
+        "tests/coordinator/test_batch.py"
+        "::test_late_stale_and_replaced_updates_are_refused_with_their_verdict",
+    ),
+    Mutation(
+        _LATE_REFUSE,
+        "a replaced task counts",
+        "coordinator/round.py",
+        'if policy.late == "refuse" and update.task.replaced:',
+        "if False:",
+        "tests/coordinator/test_run.py"
+        "::test_when_late_updates_are_refused_a_replaced_task_does_not_count",
+    ),
+    Mutation(
+        _LATE_REFUSE,
+        "an update of an older version counts",
+        "coordinator/round.py",
+        'if policy.late == "refuse" and staleness > 0:',
+        "if False:",
+        "tests/coordinator/test_round.py::test_an_old_base_is_late_if_late_updates_are_refused",
+    ),
+    Mutation(
+        _LATE_REFUSE,
+        "tasks in training stay when the round closes",
+        "coordinator/run.py",
+        '    if run.policy.late == "refuse":\n        # Their',
+        "    if False:\n        # Their",
+        "tests/coordinator/test_run.py"
+        "::test_when_late_updates_are_refused_the_tasks_in_training_end_with_the_round",
+    ),
+    Mutation(
+        _LATE_WEIGH,
+        "a replaced task is refused",
+        "coordinator/round.py",
+        'if policy.late == "refuse" and update.task.replaced:',
+        "if update.task.replaced:",
+        "tests/coordinator/test_run.py"
+        "::test_when_late_updates_are_weighed_a_lapsed_task_and_its_replacement_both_count",
+    ),
+    Mutation(
+        _LATE_WEIGH,
+        "tasks in training end with the round",
+        "coordinator/run.py",
+        '    if run.policy.late == "refuse":\n        # Their',
+        "    if True:\n        # Their",
+        "tests/coordinator/test_run.py"
+        "::test_when_late_updates_are_weighed_the_tasks_in_training_stay",
+    ),
+    Mutation(
+        _LATE_WEIGH,
+        "staleness has no limit",
+        "coordinator/round.py",
+        "if staleness > policy.max_staleness:",
+        "if False:",
+        "tests/coordinator/test_batch.py::test_an_update_too_far_behind_is_stale",
+    ),
+    Mutation(
+        _OWN,
+        "a worker may decline the task of another",
+        "coordinator/run.py",
+        'if task is None or task.worker_id not in ("", event.worker_id):',
+        "if task is None:",
+        "tests/coordinator/test_run.py::test_a_worker_cannot_decline_the_task_of_another",
+    ),
+    Mutation(
+        _OWN,
+        "a worker that counted ends the task of another by asking for it",
+        "coordinator/run.py",
+        'if task.worker_id in ("", event.worker_id):',
+        "if True:",
+        "tests/coordinator/test_run.py::test_a_worker_that_counted_does_not_end_the_task_of_another",
+    ),
+    Mutation(
+        _DOUBT,
+        "after a connect nothing is published again",
+        "coordinator/connection.py",
+        "self._tasks.publish_doubted(self._content.unpublished())",
+        "pass",
+        "tests/coordinator/test_service_connection.py"
+        "::test_a_task_in_doubt_is_published_again_after_a_restart",
+    ),
+    Mutation(
+        _DOUBT,
+        "after a connect everything is published again",
+        "coordinator/writing.py",
+        "return [row.task_id for row in rows if not row.published]",
+        "return [row.task_id for row in rows]",
+        "tests/coordinator/test_service_connection.py"
+        "::test_a_confirmed_task_is_not_published_again_after_a_restart",
+    ),
+    Mutation(
+        _DOUBT,
+        "a task that came back is not tried again",
+        "coordinator/connection.py",
+        "                if self._tasks.handle(event):\n"
+        "                    self._retry_later(redeclare=isinstance(event, Returned))\n",
+        "                self._tasks.handle(event)\n",
+        "tests/coordinator/test_service_connection.py"
+        "::test_a_task_that_came_back_is_published_when_there_is_a_queue",
+    ),
+    Mutation(
+        _TWO,
+        "a task is granted to its first worker only",
+        "coordinator/run.py",
+        "    lease_end = task.lease_end\n",
+        '    if task.worker_id not in ("", event.worker_id):\n'
+        '        return run, [DenyTask(event.task_id, event.worker_id, "another has it")]\n'
+        "    lease_end = task.lease_end\n",
+        "tests/coordinator/test_batch.py::test_two_workers_with_one_task_both_count",
+    ),
+    Mutation(
+        _QUORUM,
+        "a round closes at its deadline whatever was counted",
+        "coordinator/run.py",
+        "    if state.counted >= run.policy.quorum:\n        run = _replace_untaken",
+        "    if True:\n        run = _replace_untaken",
+        "tests/coordinator/test_run.py"
+        "::test_a_deadline_without_quorum_extends_the_round_and_keeps_what_was_counted",
+    ),
+    Mutation(
+        _QUORUM,
+        "untaken tasks are not offered anew",
+        "coordinator/run.py",
+        'run = _replace_untaken(run, run.next_task, "nobody took it by the deadline", actions)',
+        "pass",
+        "tests/coordinator/test_run.py"
+        "::test_a_deadline_without_quorum_offers_untaken_tasks_again_in_case_they_were_lost",
+    ),
+    Mutation(
+        _QUORUM,
+        "a task that later ones overtook is not offered anew",
+        "coordinator/run.py",
+        "        run = _replace_untaken(run, run.newest_taken, "
+        '"later tasks were taken before it", actions)\n',
+        "",
+        "tests/coordinator/test_run.py"
+        "::test_a_task_that_later_ones_overtook_is_offered_again_at_a_deadline",
+    ),
+    Mutation(
+        _PAUSED,
+        "a round is extended for ever",
+        "coordinator/run.py",
+        "if state.extensions >= run.policy.max_extensions:",
+        "if False:",
+        "tests/coordinator/test_run.py::test_more_missed_deadlines_than_allowed_pause_the_run",
+    ),
+    Mutation(
+        _PAUSED,
+        "what was counted is forgotten at the pause",
+        "coordinator/run.py",
+        "return Paused(run, state.counted, state.opened_at, _again_at(run, now)), actions",
+        "return Paused(run, 0, state.opened_at, _again_at(run, now)), actions",
+        "tests/coordinator/test_run.py::test_what_was_counted_before_the_pause_is_kept",
+    ),
+    Mutation(
+        _PAUSED,
+        "a paused run does not resume",
+        "coordinator/run.py",
+        "if state.counted + len(state.seen) < state.run.policy.quorum:",
+        "if True:",
+        "tests/coordinator/test_service_time.py::test_a_paused_run_goes_on_when_a_worker_is_seen",
+    ),
+    Mutation(
+        _PAUSED,
+        "a worker that has counted is one to resume for",
+        "coordinator/run.py",
+        "seen = state.seen - {worker_id} if counted else state.seen | {worker_id}",
+        "seen = state.seen | {worker_id}",
+        "tests/coordinator/test_run.py"
+        "::test_a_worker_that_counted_before_the_pause_is_not_seen_a_second_time",
+    ),
+    Mutation(
+        _START,
+        "any goal is taken",
+        "settings/agreement.py",
+        "if rounds.goal > rounds.tasks_in_flight:",
+        "if False:",
+        "tests/coordinator/test_startup.py::test_a_goal_above_the_tasks_in_flight_is_refused",
+    ),
+    Mutation(
+        _START,
+        "nobody is warned",
+        "coordinator/startup.py",
+        "if 0 < seen < goal:",
+        "if False:",
+        "tests/coordinator/test_startup.py::test_a_goal_above_the_workers_ever_seen_is_warned_of",
+    ),
+)

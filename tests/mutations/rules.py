@@ -1,0 +1,15 @@
+"""The rules of the delivery protocol, each with what takes it away and the test that then fails.
+
+`make mutations` runs them (scripts/mutate.py); docs/explanation/rules.md is made of them.
+"""
+
+from __future__ import annotations
+
+from tests.mutations.confirmed import CONFIRMED
+from tests.mutations.mutation import Mutation
+from tests.mutations.names import NAMES
+from tests.mutations.offers import OFFERS
+from tests.mutations.receiving import RECEIVING
+from tests.mutations.working import WORKING
+
+RULES: tuple[Mutation, ...] = (*NAMES, *OFFERS, *WORKING, *RECEIVING, *CONFIRMED)
