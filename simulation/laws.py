@@ -25,8 +25,8 @@ import numpy as np
 
 from broker.memory import MemoryBroker
 from coordinator.models import from_safetensors
-from simulation.disk import Platter
 from simulation.oracle import NAME, Oracle
+from simulation.platter import Platter
 
 _LEDGER = (
     "SELECT arrival, update_id, run_id, kind, base_version, worker_id, task_id, verdict, reason, "

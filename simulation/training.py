@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulation.clock import VirtualTime
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from worker.trainer import Broken, Finished, Job, Moved, Notify, Report
 from worker.training import Loaded, Workshop, run_job
 

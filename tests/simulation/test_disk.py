@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from disk import make_folders, write_durably
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Crash, Mishaps
+from simulation.platter import Platter
 
 FILE = Path("/state/file")
 CUTS = range(20)  # what was not synced survives by chance: some of these keep it, some do not
