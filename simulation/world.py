@@ -7,9 +7,11 @@ The same seed gives the same history.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from broker.memory import MemoryBroker, MemoryTransport
@@ -120,8 +122,10 @@ class World:
         Raises:
             Broken: If a law does not hold; the history says how it came to that.
         """
-        logging.getLogger("coordinator").setLevel(logging.CRITICAL)
-        logging.getLogger("worker").setLevel(logging.CRITICAL)
+        with _silence():
+            self._run()
+
+    def _run(self) -> None:
         for process in self.rng.sample(self.processes, len(self.processes)):
             self.time.call_in(self.rng.uniform(0.0, 20.0), process.begin)
         self._next_fault()
@@ -181,3 +185,17 @@ class World:
             self.tell(who, f"says {message.routing_key.split('.')[1]} {message.message_id[:8]}")
         elif message.exchange == self._names.task_exchange:
             self.tell(who, f"offers task {message.message_id[:8]}")
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The services have much to complain of in a world; the history says it all."""
+    loggers = [logging.getLogger(name) for name in ("coordinator", "worker")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 import pytest
@@ -64,3 +65,14 @@ def test_a_broken_law_is_told_with_the_seed_and_its_history(
     told = Sum([finding], 1.0)
     assert told.in_words().endswith("seeds that break a law: 3")
     assert "| **seeds that break a law** | 1 |" in told.as_page("page.md")
+
+
+def test_after_a_world_the_services_log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_it(world: World) -> None:
+        assert not logging.getLogger("coordinator.service").isEnabledFor(logging.ERROR)
+        raise Broken("nothing holds")
+
+    levels = [logging.getLogger(name).level for name in ("coordinator", "worker")]
+    monkeypatch.setattr(World, "_look", break_it)
+    assert "nothing holds" in try_seed(0).broken
+    assert [logging.getLogger(name).level for name in ("coordinator", "worker")] == levels
