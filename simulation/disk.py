@@ -6,13 +6,15 @@ what is left of it then.
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from pathlib import Path
 
 from schemas.buffer import Buffer
 from simulation.database import Database, SimulatedConnection
 from simulation.mishaps import FAILS, Crash, Mishaps
-from simulation.platter import FileNode, FolderNode, Platter
+from simulation.platter import FileNode, FolderNode, Platter, refused
 
 
 class SimulatedFile:
@@ -22,9 +24,11 @@ class SimulatedFile:
         self._node = node
         self._disk = disk
         self._name = name
+        self._closed = False
 
     def write(self, data: Buffer) -> None:
         """See `File.write`."""
+        self._require_open()
         self._disk.mishaps.at(f"write {self._name}")
         self._disk.mishaps.require_room(self._name)
         self._node.data += data
@@ -32,6 +36,7 @@ class SimulatedFile:
 
     def sync(self) -> None:
         """See `File.sync`."""
+        self._require_open()
         self._disk.mishaps.at(f"sync {self._name}")
         if self._disk.mishaps.sync_fails(self._name):
             self._node.lose_unsynced()
@@ -44,17 +49,24 @@ class SimulatedFile:
 
     def close(self) -> None:
         """See `File.close`."""
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("expected an open file, came a closed file")
 
 
 class SimulatedLock:
     """A lock that a process has."""
 
     def __init__(self, node: FileNode) -> None:
-        self._node = node
+        self._node: FileNode | None = node
 
     def close(self) -> None:
         """See `Lock.close`."""
-        self._node.locked_by = None
+        if self._node is not None:
+            self._node.locked_by = None
+            self._node = None
 
 
 class SimulatedDisk:
@@ -67,7 +79,10 @@ class SimulatedDisk:
     def create(self, path: Path) -> SimulatedFile:
         """See `Disk.create`."""
         node = self._made(path)
-        node.data = bytearray()
+        if node.data:
+            self.mishaps.at(f"empty {path.name}")
+            node.truncate(0)
+        node.touched_ns = self.platter.tick()
         return SimulatedFile(node, self, path.name)
 
     def append(self, path: Path) -> SimulatedFile:
@@ -81,8 +96,13 @@ class SimulatedDisk:
 
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
-        node = self.platter.find(path)
-        return len(node.data) if isinstance(node, FileNode) else None
+        match self.platter.find(path):
+            case FileNode() as node:
+                return len(node.data)
+            case Database() as node:
+                return node.size
+            case _:
+                return None
 
     def is_folder(self, path: Path) -> bool:
         """See `Disk.is_folder`."""
@@ -95,20 +115,23 @@ class SimulatedDisk:
 
     def make_folder(self, folder: Path) -> None:
         """See `Disk.make_folder`."""
-        parent = self.platter.folder(folder.parent)
-        if folder.name not in parent.entries:
+        found = self.platter.folder(folder.parent).entries.get(folder.name)
+        if found is None:
             self.mishaps.at(f"make folder {folder.name}")
             self.mishaps.require_room(folder.name)
-            parent.entries[folder.name] = FolderNode(touched_ns=self.platter.tick())
+            self.platter.enter(folder, FolderNode(touched_ns=self.platter.tick()))
+        elif not isinstance(found, FolderNode):
+            raise refused(errno.EEXIST, folder)
 
     def move(self, path: Path, to: Path) -> None:
         """See `Disk.move`."""
         self.mishaps.at(f"move {path.name}")
         node = self.platter.file(path)
-        target = self.platter.folder(to.parent)
-        target.entries[to.name] = node
-        target.touched_ns = self.platter.tick()
-        del self.platter.folder(path.parent).entries[path.name]
+        if self.is_folder(to):
+            raise refused(errno.EISDIR, to)
+        if to != path:
+            self.platter.enter(to, node)
+            self.platter.leave(path)
 
     def truncate(self, path: Path, length: int) -> None:
         """See `Disk.truncate`."""
@@ -120,18 +143,21 @@ class SimulatedDisk:
 
     def remove(self, path: Path) -> None:
         """See `Disk.remove`."""
-        if isinstance(self.platter.find(path), FileNode):
+        node = self.platter.find(path)
+        if isinstance(node, FolderNode):
+            raise refused(errno.EISDIR, path)
+        if node is not None:
             self.mishaps.at(f"remove {path.name}")
-            del self.platter.folder(path.parent).entries[path.name]
+            self.platter.leave(path)
 
     def remove_folder(self, folder: Path) -> None:
         """See `Disk.remove_folder`."""
-        node = self.platter.find(folder)
-        if isinstance(node, FolderNode):
+        if self.platter.find(folder) is not None:
+            node = self.platter.folder(folder)
             self.mishaps.at(f"remove folder {folder.name}")
             if node.entries:
-                raise OSError(39, os.strerror(39), str(folder))
-            del self.platter.folder(folder.parent).entries[folder.name]
+                raise refused(errno.ENOTEMPTY, folder)
+            self.platter.leave(folder)
 
     def sync_folder(self, folder: Path) -> None:
         """See `Disk.sync_folder`."""
@@ -142,9 +168,8 @@ class SimulatedDisk:
 
     def touched_ns(self, path: Path) -> int:
         """See `Disk.touched_ns`."""
-        node = self.platter.find(path)
-        if node is None or isinstance(node, Database):
-            raise FileNotFoundError(2, os.strerror(2), str(path))
+        node = self.platter.at(path)
+        assert not isinstance(node, Database), f"{path} is a database: nobody asks for its time"
         return node.touched_ns
 
     def touch(self, path: Path) -> None:
@@ -155,7 +180,7 @@ class SimulatedDisk:
         """See `Disk.lock`."""
         node = self._made(path)
         if node.locked_by is not None:
-            raise BlockingIOError(11, os.strerror(11), str(path))
+            raise refused(errno.EWOULDBLOCK, path)
         node.locked_by = self.mishaps
         return SimulatedLock(node)
 
@@ -163,22 +188,19 @@ class SimulatedDisk:
         """See `Disk.database`."""
         if self.mishaps.ended:
             raise Crash(f"open {path.name}")
-        parent = self.platter.folder(path.parent)
-        node = parent.entries.get(path.name)
-        if node is None:
+        node = self.platter.find(path)
+        if node is None and not read_only and self.is_folder(path.parent):
             self.mishaps.at(f"create {path.name}")
             self.mishaps.require_room(path.name)
-            node = parent.entries[path.name] = Database(path.name)
-        assert isinstance(node, Database)
-        return node.connect(self.mishaps)
+            node = Database(path.name)
+            self.platter.enter(path, node)
+        if not isinstance(node, Database):
+            raise sqlite3.OperationalError("unable to open database file")
+        return node.connect(self.mishaps, read_only)
 
     def _made(self, path: Path) -> FileNode:
-        parent = self.platter.folder(path.parent)
-        node = parent.entries.get(path.name)
-        if node is None:
+        if path.name not in self.platter.folder(path.parent).entries:
             self.mishaps.at(f"create {path.name}")
             self.mishaps.require_room(path.name)
-            node = parent.entries[path.name] = FileNode(touched_ns=self.platter.tick())
-        if not isinstance(node, FileNode):
-            raise IsADirectoryError(21, os.strerror(21), str(path))
-        return node
+            self.platter.enter(path, FileNode(touched_ns=self.platter.tick()))
+        return self.platter.file(path)

@@ -11,6 +11,7 @@ Rules of the file:
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -87,6 +88,11 @@ class FolderNode:
 Node = FileNode | FolderNode | Database
 
 
+def refused(code: int, path: Path) -> OSError:
+    """The error of a code, of the class that the system's disk raises."""
+    return OSError(code, os.strerror(code), str(path))
+
+
 def _cut_power(node: Node, rng: random.Random) -> None:
     match node:
         case FileNode():
@@ -116,7 +122,7 @@ class Platter:
         return int(self._clock() * 1e9) + next(self._ticks)
 
     def find(self, path: Path) -> Node | None:
-        """What is at a path."""
+        """What is at a path, None if there is nothing."""
         node: Node | None = self.root
         for part in path.parts[1:]:
             if not isinstance(node, FolderNode):
@@ -124,27 +130,57 @@ class Platter:
             node = node.entries.get(part)
         return node
 
+    def at(self, path: Path) -> Node:
+        """What is at a path.
+
+        Raises:
+            FileNotFoundError: If there is nothing.
+            NotADirectoryError: If above it is a file.
+        """
+        node: Node | None = self.root
+        for part in path.parts[1:]:
+            if not isinstance(node, FolderNode):
+                raise refused(errno.ENOTDIR, path)
+            node = node.entries.get(part)
+            if node is None:
+                raise refused(errno.ENOENT, path)
+        assert node is not None
+        return node
+
     def folder(self, path: Path) -> FolderNode:
         """The folder at a path.
 
         Raises:
-            FileNotFoundError: If there is none.
+            OSError: As of `at`, and if there is a file.
         """
-        node = self.find(path)
+        node = self.at(path)
         if not isinstance(node, FolderNode):
-            raise FileNotFoundError(2, os.strerror(2), str(path))
+            raise refused(errno.ENOTDIR, path)
         return node
 
     def file(self, path: Path) -> FileNode:
         """The file at a path.
 
         Raises:
-            FileNotFoundError: If there is none.
+            OSError: As of `at`, and if there is a folder.
         """
-        node = self.find(path)
-        if not isinstance(node, FileNode):
-            raise FileNotFoundError(2, os.strerror(2), str(path))
+        node = self.at(path)
+        if isinstance(node, FolderNode):
+            raise refused(errno.EISDIR, path)
+        assert isinstance(node, FileNode), f"{path} is a database: use it as one"
         return node
+
+    def enter(self, path: Path, node: Node) -> None:
+        """Give something a name, in the place of what had it."""
+        folder = self.folder(path.parent)
+        folder.entries[path.name] = node
+        folder.touched_ns = self.tick()
+
+    def leave(self, path: Path) -> None:
+        """Take a name out of its folder."""
+        folder = self.folder(path.parent)
+        del folder.entries[path.name]
+        folder.touched_ns = self.tick()
 
     def database(self, path: Path) -> sqlite3.Connection | None:
         """A connection to look at a database from outside, None if there is none."""

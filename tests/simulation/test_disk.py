@@ -1,4 +1,4 @@
-"""The simulated disk forgets what was not synced, and nothing else."""
+"""The simulated disk keeps the contract; it forgets what was not synced, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,9 +13,22 @@ from disk import make_folders, write_durably
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import Crash, Mishaps
 from simulation.platter import Platter
+from tests.contracts.disk_contract import DiskContract
 
 FILE = Path("/state/file")
 CUTS = range(20)  # what was not synced survives by chance: some of these keep it, some do not
+
+
+class TestSimulatedDisk(DiskContract):
+    @pytest.fixture
+    def disk(self) -> SimulatedDisk:
+        disk = SimulatedDisk(Platter(), Mishaps())
+        make_folders(disk, FILE.parent)
+        return disk
+
+    @pytest.fixture
+    def folder(self) -> Path:
+        return FILE.parent
 
 
 @pytest.fixture
@@ -109,6 +122,22 @@ def test_what_is_written_in_place_of_a_tail_that_a_failed_sync_lost_is_not_lost(
     file.sync()
     platter.cut_power(random.Random(0))
     assert disk.read(FILE) == b"old kept"
+
+
+def test_what_is_created_anew_over_what_a_failed_sync_lost_is_not_lost(
+    disk: SimulatedDisk, platter: Platter
+) -> None:
+    file = disk.create(FILE)
+    disk.sync_folder(FILE.parent)
+    file.write(b"lost")
+    disk.mishaps.syncs_to_fail = 1
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    file = disk.create(FILE)
+    file.write(b"anew")
+    file.sync()
+    platter.cut_power(random.Random(0))
+    assert disk.read(FILE) == b"anew"
 
 
 def test_a_removed_file_may_come_back() -> None:
