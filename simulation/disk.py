@@ -6,6 +6,7 @@ what is left of it then.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -16,6 +17,9 @@ from simulation.database import Database, SimulatedConnection
 from simulation.mishaps import FAILS, Crash, Mishaps
 from simulation.platter import FileNode, FolderNode, Platter, refused
 
+BUFFERED = 8192
+"""Bytes that a process holds back until there are more of them, or the file is synced or closed."""
+
 
 class SimulatedFile:
     """A file that a process has open."""
@@ -24,20 +28,22 @@ class SimulatedFile:
         self._node = node
         self._disk = disk
         self._name = name
+        self._held = bytearray()
         self._closed = False
 
     def write(self, data: Buffer) -> None:
         """See `File.write`."""
         self._require_open()
         self._disk.mishaps.at(f"write {self._name}")
-        self._disk.mishaps.require_room(self._name)
-        self._node.data += data
-        self._node.touched_ns = self._disk.platter.tick()
+        self._held += data
+        if len(self._held) > BUFFERED:
+            self._pass_on()
 
     def sync(self) -> None:
         """See `File.sync`."""
         self._require_open()
         self._disk.mishaps.at(f"sync {self._name}")
+        self._pass_on()
         if self._disk.mishaps.sync_fails(self._name):
             self._node.lose_unsynced()
             raise OSError(FAILS, os.strerror(FAILS))
@@ -45,11 +51,26 @@ class SimulatedFile:
 
     def tell(self) -> int:
         """See `File.tell`."""
-        return len(self._node.data)
+        return len(self._node.data) + len(self._held)
 
     def close(self) -> None:
         """See `File.close`."""
+        if not self._closed and not self._disk.mishaps.ended:
+            with contextlib.suppress(OSError):  # as the system's
+                self._pass_on()
         self._closed = True
+
+    def _pass_on(self) -> None:
+        """What the process held back goes to the system; a full disk takes some of it."""
+        if not self._held:
+            return
+        mishaps = self._disk.mishaps
+        taken = mishaps.fits(len(self._held)) if mishaps.full else len(self._held)
+        self._node.data += self._held[:taken]
+        self._node.touched_ns = self._disk.platter.tick()
+        del self._held[:taken]
+        if self._held:
+            mishaps.require_room(self._name)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -5,7 +5,8 @@ Rules of the file:
 - Bytes survive from `sync` of their file on; an entry of a folder survives from `sync_folder` of it
   on. What was not synced survives a power cut or does not, each bit of it by chance.
 - A sync that fails loses what was to be synced: a later one that succeeds does not bring it back.
-- A process that is killed loses nothing that the system has: only a power cut forgets.
+- A process that is killed loses nothing that the system has, only what it held back itself: only a
+  power cut forgets.
 - A database's committed transactions survive as long as its entry does; the rest is rolled back.
 """
 

@@ -124,7 +124,7 @@ class Process:
         if self.running:
             return
         self.lives += 1
-        self.mishaps = Mishaps(self._tell)
+        self.mishaps = Mishaps(self._tell, self.site.rng)
         self.mishaps.crash_at, self.crash_in_start_at = self.crash_in_start_at, None
         self.mishaps.full, self.mishaps.rows_fit = self.full, self.rows_fit
         self._wake_asked, self._poked = None, False

@@ -61,7 +61,7 @@ class VirtualTrainer:
         self._duration_s = duration_s
         self._told = told
         self._running: _Running | None = None
-        self.mishaps = Mishaps(told)
+        self.mishaps = Mishaps(told, rng)
 
     @property
     def busy(self) -> bool:
@@ -124,7 +124,7 @@ class VirtualTrainer:
             )
         self._platter.end_process(self.mishaps)
         if self.mishaps.ended:
-            self.mishaps = Mishaps(self._told)
+            self.mishaps = Mishaps(self._told, self._rng)
         elif isinstance(report, Finished) and self._rng.random() < UNHEARD:
             self._told("a training process is killed before it can say that it is done")
             report = Broken(running.job.task_id, "crash", "its process was killed")
