@@ -16,6 +16,7 @@ from broker.topology import Names
 from broker.transport import Outgoing
 from simulation.clock import VirtualTime
 from simulation.coordinator_process import CoordinatorProcess
+from simulation.laws import Laws
 from simulation.process import AWAY_S, Process, Told
 from simulation.training import VirtualTrainer
 from simulation.worker_process import WorkerProcess
@@ -30,6 +31,7 @@ class Scene:
 
     Attributes:
         stranger: Another connection to the broker, which is always fine.
+        laws: Know the finished updates, and are told which of them rot.
         sent: The updates that were published last.
     """
 
@@ -41,6 +43,7 @@ class Scene:
     coordinator: CoordinatorProcess
     workers: Sequence[WorkerProcess]
     told: Told
+    laws: Laws
     sent: deque[Outgoing] = field(default_factory=lambda: deque(maxlen=COPIED_LAST))
 
     def anyone(self) -> Process:
@@ -124,6 +127,27 @@ def _fail_sync(scene: Scene, process: Process) -> bool:
     if not process.running:
         return False
     process.mishaps.syncs_to_fail += scene.rng.randint(1, 2)
+    return True
+
+
+def _rot(scene: Scene, _: Process) -> bool:
+    """A payload in an outbox is changed behind its worker's back."""
+    lying = [
+        (worker, update_id)
+        for update_id, name in scene.laws.open_updates.items()
+        for worker in scene.workers
+        if worker.name == name and scene.laws.in_outbox(update_id, name)
+    ]
+    if not lying:
+        return False
+    worker, update_id = scene.rng.choice(lying)
+    outbox = worker.config.folder / "outbox"
+    for name in worker.platter.folder(outbox).entries:
+        if name.startswith(update_id):
+            node = worker.platter.file(outbox / name)
+            node.rot(scene.rng.randrange(len(node.data)))
+    scene.laws.payload_changed(update_id)
+    scene.told(worker.name, f"the payload of update {update_id[:8]} rots on its disk")
     return True
 
 
@@ -211,6 +235,7 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("queues full", _fill_queues),
     ("disk full", _fill_disk),
     ("sync fails", _fail_sync),
+    ("rotten bytes", _rot),
     ("duplicate", _send_again),
     ("clock jump", _jump_clock),
     ("model stream lost", _lose_stream),

@@ -52,6 +52,14 @@ class FileNode:
         del self.data[length:]
         self.lost = [(start, min(end, length)) for start, end in self.lost if start < length]
 
+    def rot(self, place: int) -> None:
+        """A bit of a byte turns over, on the disk itself."""
+        survives = bytearray(self.survives)
+        for data in (self.data, survives):
+            if place < len(data):
+                data[place] ^= 1
+        self.survives = bytes(survives)
+
     def cut_power(self, rng: random.Random) -> None:
         """What was not synced may be there, or the beginning of it, or nothing."""
         if len(self.data) < len(self.survives) and rng.random() < 0.5:

@@ -79,6 +79,13 @@ class World:
             WorkerProcess(site, self._config(f"w{number}")) for number in range(self.plan.workers)
         ]
         self.processes: list[Process] = [self.coordinator, *self.workers]
+        self.laws = Laws(
+            self.oracle,
+            self.broker,
+            self.coordinator.platter,
+            {worker.name: worker.platter for worker in self.workers},
+            STATE,
+        )
         self.scene = Scene(
             names=self._names,
             rng=self.rng,
@@ -88,13 +95,7 @@ class World:
             coordinator=self.coordinator,
             workers=self.workers,
             told=self.tell,
-        )
-        self.laws = Laws(
-            self.oracle,
-            self.broker,
-            self.coordinator.platter,
-            {worker.name: worker.platter for worker in self.workers},
-            STATE,
+            laws=self.laws,
         )
 
     def _settings(self) -> Settings:
