@@ -53,7 +53,7 @@ from coordinator.spool import Spool
 from coordinator.store import Work
 from coordinator.uploads import Uploads
 from schemas.buffer import Buffer
-from schemas.digest import digest_of, shard_of
+from schemas.digest import digest_of, shard_of, update_id_of
 from schemas.errors import DecodeError, UnsupportedVersion
 from schemas.messages import (
     NAMES_MAX,
@@ -418,17 +418,29 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
-        late = run.policy.late
-        spent = spent or self._work.is_awaited(run.run_id, run.version, worker_id, late)
+        spent = spent or self._awaits(presence)
         answer = AnswerPresence(asking, presence, spent, verdicts, missing, tuple(unknown))
         self.effects.append(answer)
 
+    def _awaits(self, presence: Presence) -> bool:
+        """Whether an update of the current version by this worker is on its way, and may count.
+
+        Its lease says so; or, once that has ended, the worker itself: it names what it has sent.
+        """
+        run, worker_id = self.state.run, presence.worker_id
+        for task_id, state in self._work.awaited(run.run_id, run.version, worker_id):
+            sent = update_id_of(run.incarnation, task_id, worker_id) in presence.open_updates
+            if state == "taken" or (sent and run.policy.late == "weigh"):
+                return True
+        return False
+
     def _refuse_ahead(self, presence: Presence) -> None:
         """A worker that trained on a version not made yet has seen more than this store has."""
-        self._refuse_newer(presence.incarnation)
         run = self.state.run
-        same = (presence.run_id, presence.incarnation) == (run.run_id, run.incarnation)
-        if same and presence.last_version > run.version:
+        if presence.run_id != run.run_id:
+            return  # it may have worked for others, of which nothing is known here
+        self._refuse_newer(presence.incarnation)
+        if presence.incarnation == run.incarnation and presence.last_version > run.version:
             what = (
                 f"worker {presence.worker_id} has trained on version {presence.last_version}, the "
                 f"store has {run.version}"

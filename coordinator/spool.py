@@ -13,6 +13,7 @@ sync ended, or each try on a full disk would take some of the room that is left.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from disk import OS_DISK, Disk, File, make_folders, remove_tree, write_durably
 from schemas.buffer import Buffer
 
 PROOF = "proof"  # a file that is there for a moment
+_CHUNK = os.urandom(64 * 1024)  # what cannot be compressed takes the room that it seems to take
 SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough to be few
 
 
@@ -93,7 +95,8 @@ class Spool:
         path = self._folder / PROOF
         make_folders(self._disk, self._folder)
         try:
-            write_durably(self._disk, path, bytes(num_bytes))
+            chunks = -(-num_bytes // len(_CHUNK))
+            write_durably(self._disk, path, *[_CHUNK] * chunks)
         finally:
             self._disk.remove(path)
 

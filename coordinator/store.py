@@ -382,30 +382,28 @@ class Work:
             ledger.c.kind == kind,
             ledger.c.base_version == version,
             ledger.c.worker_id == worker_id,
-            ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
-            ledger.c.verdict.not_in(TRY_AGAIN),
             or_(
                 ledger.c.verdict.in_(("counted", "repeated")),
-                ledger.c.arrival
-                > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
+                and_(
+                    ledger.c.verdict.not_in(TRY_AGAIN),
+                    ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
+                    ledger.c.arrival
+                    > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
+                ),
             ),
         )
         return self._connection.execute(query.limit(1)).first() is not None
 
-    def is_awaited(self, run_id: str, version: int, worker_id: str, late: str) -> bool:
-        """Whether a worker's update of a version may be on its way, and may count.
-
-        Where late updates are refused, one whose lease ended was replaced, and can not.
-        """
+    def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
+        """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""
         tasks = schema.tasks
-        states = ("taken", "lapsed") if late == "weigh" else ("taken",)
-        awaited = select(tasks.c.task_id).where(
+        query = select(tasks.c.task_id, tasks.c.state).where(
             tasks.c.run_id == run_id,
             tasks.c.worker_id == worker_id,
             tasks.c.base_version == version,
-            tasks.c.state.in_(states),
+            tasks.c.state.in_(("taken", "lapsed")),
         )
-        return self._connection.execute(awaited.limit(1)).first() is not None
+        return [(row[0], row[1]) for row in self._connection.execute(query)]
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""

@@ -44,7 +44,7 @@ STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can
 WORKERS_KEPT = 100_000
 TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
 TASK_LEAST_S = 3600.0
-RAN_EACH_S = 10.0  # what a run that is ended may forget of the time that it ran
+RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
 
@@ -225,9 +225,9 @@ class RunWriter:
     def transact(self, arrivals: deque[Arrival], due: bool, notes: Notes) -> list[Effect]:
         """One transaction, up to the close of a round; takes from `arrivals` what went in."""
         before = len(arrivals)
-        for upload in self._uploads.expire(self._now()):  # harmless at any moment
-            self._spool.forget_upload(*upload)
         with self._store.transaction() as work:
+            for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
+                self._spool.forget_upload(*upload)
             batch = Batch(self._desk(), work, self.state)
             if due:
                 batch.advance(TimePassed())
@@ -309,8 +309,9 @@ class RunWriter:
     def note_attempt(self, delivery: Delivered) -> None:
         """A parked message's attempt is on disk before it is decoded: it may be what kills us."""
         digest = digest_of(delivery.body)
-        with self._store.transaction() as work:
-            self._attempts[digest] = work.attempt_parked(digest)
+        if digest not in self._attempts:  # else the last could not be taken back, and stands for it
+            with self._store.transaction() as work:
+                self._attempts[digest] = work.attempt_parked(digest)
 
     def settled(self, delivery: Delivered) -> None:
         """A parked message has been dealt with."""

@@ -210,7 +210,7 @@ class Effects:
             body, run_id = body_of(update_id), self._store.update(update_id)[0].run_id
         except PayloadLostError as error:
             self._log(logging.ERROR, f"an update is given up: {error}")
-            return (events.PayloadGone(update_id),)
+            return self._payload_gone(ref, update_id)
         except StoreError as error:
             return (events.Unpublished(ref, str(error)),)
         key = self._names.update_key(run_id, 0, self._config.worker_id)
@@ -219,6 +219,12 @@ class Effects:
         )
         self._refs[token] = ref
         return ()
+
+    def _payload_gone(self, ref: Ref, update_id: str) -> Events:
+        try:
+            return (events.PayloadGone(update_id, self._store.last_trained(but=update_id)),)
+        except StoreError as error:  # it is found to be gone when it is sent the next time
+            return (events.Unpublished(ref, str(error)),)
 
     def _update(self, update_id: str) -> bytes:
         """An update's message: with its payload if it is the only one."""

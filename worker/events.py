@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from schemas.messages import Declined, Presence, Standing, Start, Taken, Task
-from worker.parcel import Parcel
+from worker.parcel import Parcel, Trained
 
 
 class Rng(Protocol):
@@ -194,9 +194,14 @@ class TrainingFailed:
 
 @dataclass(frozen=True, slots=True)
 class PayloadGone:
-    """The disk has lost an update's payload."""
+    """The disk has lost an update's payload.
+
+    Attributes:
+        trained: What was trained last, as if this update had never been.
+    """
 
     update_id: str
+    trained: Trained
 
 
 # Events: the owner, and time.

@@ -210,6 +210,12 @@ def open_updates(sending: Sending) -> tuple[str, ...]:
     )
 
 
+def parcel(sending: Sending, update_id: str) -> Parcel | None:
+    """An update of the outbox, None if it is not there."""
+    found = (s.parcel for s in sending.shipments if s.parcel.update_id == update_id)
+    return next(found, None)
+
+
 def pump(sending: Sending, moment: Moment) -> Step:
     """Send what is due, as far as the window allows."""
     room = WINDOW - sending.in_flight if moment.online else 0

@@ -185,7 +185,7 @@ class WorkerService:
         try:
             self._store = Store(config.folder, self._disk)
             try:
-                self._store.claim(config.worker_id)
+                self._store.claim(config.worker_id, config.federation)
                 self._store.sweep()
                 cache = ModelCache(config.folder / "models", self._disk)
                 cache.prepare()

@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from schemas.messages import NAMES_MAX, Presence, Standing, Start, Task
+from schemas.messages import NAMES_MAX, Declined, Presence, Standing, Start, Task
 from worker import asking, assignment, sending
 from worker.asking import Asking
 from worker.assignment import (
@@ -268,9 +268,8 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             return session, (*actions, Remark("info", f"no tasks to be had: {reason}"))
         case TrainingDone(_, parcel):
             return _work(_trained(session, parcel, moment), event, moment)
-        case PayloadGone(update_id):
-            left, actions = sending.lost(session.sending, update_id)
-            return replace(session, sending=left), actions
+        case PayloadGone(update_id, trained):
+            return _payload_gone(session, update_id, trained, moment)
         case Stop():
             if isinstance(session.phase, Staying):
                 return _leave(session, 0, "told to stop", moment)
@@ -347,6 +346,21 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
         rests=0,
         sat_outs=0,
     )
+
+
+def _payload_gone(session: Session, update_id: str, trained: Trained, moment: Moment) -> Step:
+    """An update cannot be sent any more: its task is given up, its version may be tried again."""
+    parcel = sending.parcel(session.sending, update_id)
+    left, actions = sending.lost(session.sending, update_id)
+    session = replace(session, sending=left, trained=trained)
+    session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+    if parcel is None or not moment.online:
+        return session, actions  # its lease ends, and says the same
+    reason = "its update was lost by the disk"
+    declined = Declined(
+        parcel.run_id, parcel.task_id, session.options.worker_id, parcel.incarnation, reason
+    )
+    return session, (*actions, Say(Ref("declined", parcel.task_id, 0, moment.serial), declined))
 
 
 def _refuse(session: Session, tag: int, reason: str, moment: Moment) -> Step:

@@ -120,14 +120,15 @@ class Store:
             finally:
                 self._db.execute("COMMIT")
 
-    def claim(self, worker_id: str) -> None:
-        """Make the folder this worker's, or check that it is.
+    def claim(self, worker_id: str, federation: str) -> None:
+        """Make the folder this worker's in a federation, or check that it is.
 
         Raises:
-            WrongStateError: It is another worker's (its update ids would be wrong), or of a newer
-                version.
+            WrongStateError: It is another worker's (its update ids would be wrong), of another
+                federation, or of a newer version.
         """
-        for name, value in (("worker_id", worker_id), ("format", str(FORMAT))):
+        facts = ("worker_id", worker_id), ("federation", federation), ("format", str(FORMAT))
+        for name, value in facts:
             with self._transaction():
                 self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
             found = self._rows("SELECT value FROM facts WHERE name = ?", name)[0][0]
@@ -366,11 +367,17 @@ class Store:
 
     # The marks.
 
-    def last_trained(self) -> Trained:
-        """The run last worked for, and the newest version trained on in it."""
+    def last_trained(self, but: str = "") -> Trained:
+        """The run last worked for, and the newest version trained on in it.
+
+        Args:
+            but: An update that is left out, as if it had never been.
+        """
         found = self._row(
-            "SELECT run_id, max(base_version), incarnation FROM marks WHERE (run_id, incarnation) "
-            "= (SELECT run_id, incarnation FROM marks ORDER BY number DESC LIMIT 1) GROUP BY run_id"
+            "SELECT run_id, max(base_version), incarnation FROM marks WHERE update_id != ?1 AND "
+            "(run_id, incarnation) = (SELECT run_id, incarnation FROM marks WHERE update_id != ?1 "
+            "ORDER BY number DESC LIMIT 1) GROUP BY run_id",
+            but,
         )
         return Trained() if found is None else Trained(*found)
 

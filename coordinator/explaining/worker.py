@@ -79,9 +79,7 @@ def _may_take_in_round(scene: Scene, worker_id: str, run: RunRow) -> tuple[bool,
     for task in scene.accounts.tasks_of_worker(worker_id, LAST_TASKS)[::-1]:
         if task.run_id == run.run_id and task.state == "taken":
             return False, f"it has task {task.task_id[:SHORT]} in hand"
-    if work.is_spent(run.run_id, KIND, version, worker_id) or work.is_awaited(
-        run.run_id, version, worker_id, run.settings["rounds.late"]
-    ):
+    if work.is_spent(run.run_id, KIND, version, worker_id):
         wanted = Wanted(run_id=run.run_id, worker_id=worker_id)
         for row in scene.accounts.last_updates(wanted, LAST_UPDATES)[::-1]:
             if row.base_version == version:
@@ -89,7 +87,7 @@ def _may_take_in_round(scene: Scene, worker_id: str, run: RunRow) -> tuple[bool,
                     f"its update of version {version} was refused ({row.verdict}), which another "
                     "try would not change; the next round is another chance"
                 )
-        return False, f"its update of version {version} is still awaited, though its lease ended"
+        return False, f"its update of version {version} is counted or was refused"
     paused = (
         "the run is paused until enough workers are seen, and " if run.state == "paused" else ""
     )

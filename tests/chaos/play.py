@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from tests.chaos.conductor import ChaosError, Conductor, Say
 from tests.chaos.evidence import Outcome
 from tests.chaos.faults import SENT_AGAIN, Tally, until
 from tests.chaos.onlooker import Onlooker
-from tests.chaos.oracle import judge
-from tests.chaos.reading import Standing
+from tests.chaos.oracle import Verdict, judge
+from tests.chaos.reading import Standing, read_ledger
 from tests.chaos.stage import Act, Stage
 from tests.support.rabbitmq_node import RabbitmqNode
 
@@ -76,6 +76,12 @@ def _end(stage: Stage, onlooker: Onlooker) -> None:
     _settle(stage, lambda: not stage.unsettled(), "every outbox to be empty", stage.unsettled)
     if not onlooker.lives:
         raise ChaosError("the onlooker has ended by itself")
+    onlooker.close()  # or it would send copies that nobody takes any more
+
+    def missing() -> str:
+        return "; ".join(_missing_copies(onlooker, read_ledger(stage.state)[0]))
+
+    _settle(stage, lambda: not missing(), "every confirmed copy to be in the ledger", missing)
     for worker in stage.workers:
         code = worker.stop()
         if code != 0:
@@ -125,6 +131,16 @@ def _settle(
         raise ChaosError(f"waited {END_LIMIT_S:.0f} s for {words}: {why()}")
 
 
+def _missing_copies(onlooker: Onlooker, ledger: Sequence[Verdict]) -> list[str]:
+    """Copies that the broker confirmed and the coordinator did not see: lost by one of the two."""
+    copies = {row.update_id: row.copies for row in ledger}
+    return [
+        f"{update_id}: {count} copies were confirmed, {copies.get(update_id)} came"
+        for update_id, count in onlooker.again().items()
+        if copies.get(update_id, 0) < count - 1  # one of them may have come first
+    ]
+
+
 def _outcome(stage: Stage, onlooker: Onlooker, tally: Tally) -> Outcome:
     records = stage.records(onlooker.seen())
     copies = {row.update_id: row.copies for row in records.ledger}
@@ -132,11 +148,7 @@ def _outcome(stage: Stage, onlooker: Onlooker, tally: Tally) -> Outcome:
     known = sum(min(count, copies.get(update_id, 0)) for update_id, count in sent.items())
     tally.count(SENT_AGAIN, known)
     wrong = judge(records)
-    for update_id, count in sent.items():
-        if copies.get(update_id, 0) < count - 1:  # one of them may have come first
-            wrong.append(
-                f"{update_id}: {count} copies were confirmed, {copies.get(update_id)} came"
-            )
+    wrong += _missing_copies(onlooker, records.ledger)
     wrong += stage.errors()
     wrong += [f"never happened: {' '.join(cell)}" for cell, n in tally.counts().items() if not n]
     return Outcome(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.replay import ROUNDS, replay
+from tests.chaos.mortal import ROUNDS
+from tests.chaos.replay import replay
 from tests.support.rabbitmq_node import RabbitmqNode
 
 STRIDE = 9

@@ -45,10 +45,12 @@ class UnitVectors:
         slot = note_training(folder, request)
         assert slot < self.slots, "the model has too few slots for so many trainings"
         here = folder / f"training-{request.worker_id}"
-        here.with_suffix(".new").write_text(str(os.getpid()))
-        here.with_suffix(".new").replace(here)
+        new = folder / f"{os.getpid()}.new"
+        new.write_text(str(os.getpid()))
+        new.replace(here)
         spend_time(request)
-        here.unlink()
+        # It is not there if the process before, of an agent that was killed, outlived it a moment.
+        here.unlink(missing_ok=True)
         trained = parameters["slots"].copy()
         trained[slot] += 1
         return TrainResult({"slots": trained}, num_examples=1)

@@ -16,6 +16,7 @@ from coordinator.mailbox import Evaluated
 from coordinator.store import Store
 from disk.os_disk import OsFile
 from tests.coordinator.steps import Steps
+from tests.coordinator.test_spool import files_of_at_most
 from tests.coordinator.world import MakeWorld, World
 
 FULL = OSError(28, "No space left on device")
@@ -120,6 +121,26 @@ def test_a_disk_without_room_for_an_update_is_not_connected_for(make_world: Make
     assert world.transport.started == started
     heal(world)
     assert world.service.look().updates == {"counted": 1}
+
+
+def test_a_disk_without_room_for_an_upload_is_not_connected_for(make_world: MakeWorld) -> None:
+    world = make_world(size=30_000)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    update = worker.update(task, start, world.layout, 1.0)
+    payload = worker.payload(world.layout, 1.0)
+    for index in range(4):
+        worker.send_part(update, payload, 64 * 1024, index)
+    world.step()
+    with files_of_at_most(150_000):  # a part fits, the whole does not
+        worker.close_upload(update, payload, 64 * 1024)
+        world.step()
+        started = world.transport.started
+        for _ in range(5):
+            assert world.pass_to_wake() > 0.0
+        assert world.transport.started == started
+    heal(world)
+    assert world.verdict(update.update_id) == "counted"
 
 
 def test_what_was_given_up_is_kept_however_often_it_cannot_be_taken_up(

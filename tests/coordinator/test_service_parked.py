@@ -110,6 +110,34 @@ def test_a_parked_update_is_no_poison_because_a_supervisor_restarts_what_the_dis
     assert world.verdict(update.update_id) == "counted"
 
 
+def test_a_parked_update_is_no_poison_because_its_attempts_could_not_be_taken_back(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    worker, update, body = good(world)
+    at, refused = world.steps.at, OSError(28, "No space left on device")
+
+    def flap(name: str) -> None:
+        """When the spool has refused, so does the next commit; then all is well for a while."""
+        if name == "before append":
+            world.steps.trouble["before commit"] = refused
+        elif name == "before commit" and world.steps.trouble.pop(name, None) is not None:
+            raise refused
+        at(name)
+
+    world.steps.trouble["before append"] = refused
+    monkeypatch.setattr(world.steps, "at", flap)
+    park(world, worker, body)
+    world.step()
+    for _ in range(12):
+        world.pass_to_wake()
+    world.steps.trouble.clear()
+    monkeypatch.setattr(world.steps, "at", at)
+    for _ in range(3):
+        world.pass_to_wake()
+    assert world.verdict(update.update_id) == "counted"
+
+
 def test_a_parked_update_is_no_poison_because_the_disk_was_full(make_world: MakeWorld) -> None:
     world = make_world()
     worker, update, body = good(world)

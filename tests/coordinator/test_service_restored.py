@@ -228,3 +228,26 @@ def test_who_answered_for_the_time_before_a_restore_may_try_again(make_world: Ma
         assert worker.standing_of(token).may_take
         world.answer(worker)
     assert world.version == 1
+
+
+def test_who_counted_before_a_restore_is_not_let_in_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.worker("a")
+    world.answer(worker)
+    world.kill()
+    world.begin(restored=True)
+    offered = world.run_row().next_task
+    for _ in range(5):
+        token = worker.say_present(run_id=world.run_row().run_id, last_version=0)
+        world.step()
+        assert not worker.standing_of(token).may_take
+    assert world.run_row().next_task == offered
+
+
+def test_a_worker_that_comes_from_another_federation_stops_nothing(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    newer = world.read(lambda work: work.incarnation()) + 1000
+    token = worker.say_present(run_id="e" * 32, last_version=7, incarnation=newer)
+    world.step()
+    assert worker.standing_of(token).may_take

@@ -9,9 +9,9 @@ from tests.coordinator.feeder import Feeder
 from tests.coordinator.world import MakeWorld, World
 
 
-def may_take(world: World, worker: Feeder) -> bool:
-    """What a worker that has trained on version 0 is told."""
-    token = worker.say_present(run_id=world.run_row().run_id, last_version=0)
+def may_take(world: World, worker: Feeder, *sent: str) -> bool:
+    """What a worker that has trained on version 0 is told; `sent` has no verdict that it knows."""
+    token = worker.say_present(*sent, run_id=world.run_row().run_id, last_version=0)
     world.step()
     return worker.standing_of(token).may_take
 
@@ -82,14 +82,17 @@ def test_who_gives_a_task_up_after_its_lease_is_not_waited_for(
 ) -> None:
     world = make_world(rounds__late=late, rounds__quorum=2, rounds__deadline="10m")
     worker = world.worker("a")
-    task, _ = world.begin_task(worker)
+    task, start = world.begin_task(worker)
+    assert not may_take(world, worker)
     world.pass_time(31.0)
     assert world.task_row(task.task_id).state == "lapsed"
-    assert may_take(world, worker) == (late == "refuse"), "its update may come, and may count"
+    assert may_take(world, worker), "it does not say that it has sent anything"
+    sent = worker.update(task, start, world.layout, 1.0).update_id
+    assert may_take(world, worker, sent) == (late == "refuse"), "it is on its way, and may count"
     worker.say_declined(task, "crashed 3 times on it")
     world.step()
     assert world.task_row(task.task_id).state == "declined"
-    assert may_take(world, worker)
+    assert may_take(world, worker, sent)
 
 
 def test_a_task_that_the_broker_lost_is_offered_again_though_quorums_are_met(

@@ -220,7 +220,7 @@ def test_why_a_worker_may_not_take_a_task_is_what_the_coordinator_tells_it(
     because = {
         "till-0": "is counted",
         "till-1": "in hand",
-        "till-2": "still awaited",
+        "till-2": "wait to be taken",
         "till-3": "refused (non-finite)",
         "till-4": "wait to be taken",
     }

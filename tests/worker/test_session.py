@@ -17,6 +17,7 @@ from tests.worker.examples import a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session
 from worker.options import Once, UntilRunEnds
+from worker.parcel import NOTHING_TRAINED
 from worker.session import Staying
 
 STEPS = 150
@@ -189,7 +190,7 @@ class AnyOrder:
 
     def lose_payload(self) -> None:
         update_id = self.rng.choice(self._lossable())
-        self.world.happens(events.PayloadGone(update_id))
+        self.world.happens(events.PayloadGone(update_id, NOTHING_TRAINED))
 
     def _check(self) -> None:
         self.world.settle_time()

@@ -328,10 +328,12 @@ def test_a_damaged_header_is_a_lost_update(opened: Store) -> None:
 
 
 def test_the_folder_is_one_workers(opened: Store) -> None:
-    opened.claim("w1")
-    opened.claim("w1")
+    opened.claim("w1", "shops")
+    opened.claim("w1", "shops")
     with pytest.raises(WrongStateError, match="--state-dir"):
-        opened.claim("w2")
+        opened.claim("w2", "shops")
+    with pytest.raises(WrongStateError, match="--state-dir"):
+        opened.claim("w1", "boats")
 
 
 def test_two_workers_cannot_share_a_folder(tmp_path: Path) -> None:
