@@ -19,7 +19,7 @@ from simulation.coordinator_process import CoordinatorProcess
 from simulation.laws import Laws
 from simulation.process import AWAY_S, Process, Told
 from simulation.training import VirtualTrainer
-from simulation.worker_process import WorkerProcess
+from simulation.worker_process import LEFT, WorkerProcess
 
 LONG_S = 3600.0  # how long a worker may be away
 COPIED_LAST = 16  # updates that a copy may be made of
@@ -241,6 +241,9 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("model stream lost", _lose_stream),
 )
 """The kinds, as often as they are drawn."""
+
+KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT})
+"""All kinds that are counted: these, and what comes of how a world is made."""
 
 
 def heal(scene: Scene) -> None:

@@ -5,7 +5,8 @@
                      ╰───╯ frozen for a while
 
 Rules of the file: a process is stepped some moment after something happened to it, never within;
-what ends it is a `Crash`, which nothing in it catches, or the world; it is always started again.
+what ends it is a `Crash`, which nothing in it catches, or the world, or it leaves as its plan says;
+it is always started again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Site:
 
     Attributes:
         told: Takes the history.
+        count: Takes kinds of what went wrong, beside the faults that come from outside.
         after_step: Called when a process has taken a step: the moment to look whether all holds.
         on_publish: Told of each message that reached the broker.
     """
@@ -50,6 +52,7 @@ class Site:
     broker: MemoryBroker
     oracle: Oracle
     told: Told
+    count: Callable[[str], None]
     after_step: Callable[[], None]
     on_publish: Callable[[str, Outgoing], None]
     latency_s: float
@@ -116,6 +119,10 @@ class Process:
     def _is_over(self) -> bool:
         """Whether the service has ended by itself, in good order."""
         raise NotImplementedError
+
+    def _again_in(self) -> float | None:
+        """Seconds until it is started again after it ended by itself, None if nobody does that."""
+        return None
 
     # its life
 
@@ -205,7 +212,7 @@ class Process:
             self._crashed()
         else:
             if self._is_over():
-                self.end(power_cut=False, away_s=None)
+                self.end(power_cut=False, away_s=self._again_in())
             else:
                 self._wake_later(service)
         self.site.after_step()

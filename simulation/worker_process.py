@@ -7,13 +7,16 @@ from collections.abc import Callable
 from learning.learner import Learner
 from simulation.disk import SimulatedDisk
 from simulation.oracle import Oracle
-from simulation.process import Process, Site, is_the_disks
+from simulation.process import AWAY_S, Process, Site, is_the_disks
 from simulation.training import VirtualTrainer
 from worker.config import WorkerConfig
 from worker.errors import StoreError
+from worker.options import Forever
 from worker.service import WorkerService
 from worker.trainer import Job, Notify, Report
 from worker.training import Loaded
+
+LEFT = "worker left"
 
 
 class WorkerProcess(Process):
@@ -62,7 +65,15 @@ class WorkerProcess(Process):
     def _is_over(self) -> bool:
         if self.service is None or self.service.report.exit_code is None:
             return False
-        raise AssertionError(f"{self.name} has left: {self.service.report.reason}")
+        report = self.service.report
+        may_leave = report.exit_code in (0, 1) and not isinstance(self.config.options.plan, Forever)
+        assert may_leave, f"{self.name} has left: {report.reason}"
+        self.site.count(LEFT)
+        self._tell(f"leaves with exit code {report.exit_code}: {report.reason}")
+        return True
+
+    def _again_in(self) -> float:
+        return self.site.rng.uniform(0.5, 2 * AWAY_S)
 
     def _closed(self, power_cut: bool) -> None:
         if self.trainer is not None:

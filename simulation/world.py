@@ -28,6 +28,7 @@ from simulation.process import Process, Site
 from simulation.worker_process import WorkerProcess
 from worker.config import WorkerConfig
 from worker.options import Options
+from worker.options import Plan as WorkerPlan
 
 FEDERATION = "world"
 STATE = Path("/state")
@@ -69,6 +70,7 @@ class World:
             broker=self.broker,
             oracle=self.oracle,
             told=self.tell,
+            count=self.count,
             after_step=self._look,
             on_publish=self._published,
             latency_s=self.plan.latency_s,
@@ -76,7 +78,8 @@ class World:
         )
         self.coordinator = CoordinatorProcess(site, self._settings())
         self.workers = [
-            WorkerProcess(site, self._config(f"w{number}")) for number in range(self.plan.workers)
+            WorkerProcess(site, self._config(f"w{number}", plan))
+            for number, plan in enumerate(self.plan.workers)
         ]
         self.processes: list[Process] = [self.coordinator, *self.workers]
         self.laws = Laws(
@@ -107,8 +110,10 @@ class World:
         }
         return load(None, {}, {**fixed, **self.plan.settings})
 
-    def _config(self, name: str) -> WorkerConfig:
-        options = Options(name, presence_s=30.0, part_bytes_min=64 * 1024, train_timeout_s=600.0)
+    def _config(self, name: str, plan: WorkerPlan) -> WorkerConfig:
+        options = Options(
+            name, plan, presence_s=30.0, part_bytes_min=64 * 1024, train_timeout_s=600.0
+        )
         return WorkerConfig(FEDERATION, STATE, "/oracle.py", options, seed=self.seed)
 
     # what happens
@@ -116,6 +121,10 @@ class World:
     def tell(self, who: str, what: str) -> None:
         """Add a line to the history."""
         self.history.append(f"{self.time.now:10.2f}  {who:<14} {what}")
+
+    def count(self, kind: str) -> None:
+        """Something of a kind went wrong."""
+        self.faults[kind] += 1
 
     def run(self) -> None:
         """Faults, healing, rest.
@@ -157,7 +166,7 @@ class World:
         process = self.scene.anyone()
         kind, fault = self.rng.choice(FAULTS)
         if fault(self.scene, process):
-            self.faults[kind] += 1
+            self.count(kind)
         self._next_fault()
 
     def _look(self) -> None:
