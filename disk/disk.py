@@ -9,7 +9,8 @@ Rules of the file:
   (`disk.durable`), so that a simulated disk sees the same steps as the real one.
 - A database is SQLite's, which keeps its own promise: what it committed with full synchronisation
   is durable. Its file's name is an entry like any other.
-- Everything raises `OSError` when the disk refuses, and nothing else.
+- Everything raises `OSError` when the disk refuses, and nothing else; a database `sqlite3.Error`.
+- `tests/contracts/disk_contract.py` says the rest: what is refused, and how.
 """
 
 from __future__ import annotations
@@ -25,11 +26,19 @@ class File(Protocol):
     """An open file that is being written."""
 
     def write(self, data: Buffer) -> object:
-        """Write behind what is there; durable after `sync`."""
+        """Write behind what is there: read from `sync` or `close` on, durable after `sync`.
+
+        Raises:
+            ValueError: If the file is closed.
+        """
         ...
 
     def sync(self) -> None:
-        """Make all that was written durable. If it fails, any of it may be lost."""
+        """Make all that was written durable. If it fails, any of it may be lost.
+
+        Raises:
+            ValueError: If the file is closed.
+        """
         ...
 
     def tell(self) -> int:

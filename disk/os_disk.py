@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from schemas.buffer import Buffer
 
 # Some file systems of networks and of user space: what they do with entries is out of our hands.
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
+
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
 
 
 class OsFile:
@@ -75,9 +78,10 @@ class OsDisk:
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         try:
-            return path.stat().st_size
-        except FileNotFoundError:
+            found = path.stat()
+        except _NOT_THERE:
             return None
+        return None if stat.S_ISDIR(found.st_mode) else found.st_size
 
     def is_folder(self, path: Path) -> bool:
         """See `Disk.is_folder`."""
@@ -87,7 +91,7 @@ class OsDisk:
         """See `Disk.names`."""
         try:
             return sorted(os.listdir(folder))
-        except FileNotFoundError:
+        except _NOT_THERE:
             return []
 
     def make_folder(self, folder: Path) -> None:
@@ -105,7 +109,8 @@ class OsDisk:
 
     def remove(self, path: Path) -> None:
         """See `Disk.remove`."""
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(*_NOT_THERE):
+            path.unlink()
 
     def remove_folder(self, folder: Path) -> None:
         """See `Disk.remove_folder`."""

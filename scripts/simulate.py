@@ -38,6 +38,7 @@ Python {python} on {machine}, {cores} cores, {seconds:.0f} s.
 | seeds | {seeds} |
 | updates finished on a worker's disk | {finished} |
 {verdicts}
+| updates beside these that a worker's disk had changed, given up | {given_up} |
 | **finished updates without a verdict** | {without} |
 | **seeds that break a law** | {broken} |
 
@@ -99,6 +100,7 @@ class Sum:
             finished=self.finished,
             verdicts=_rows(self.verdicts, "… of these "),
             without=self.finished - sum(self.verdicts.values()),
+            given_up=sum(finding.given_up for finding in self.findings),
             broken=len(self.broken),
             faults=_rows(self.faults),
             all_faults=sum(self.faults.values()),

@@ -57,7 +57,15 @@ class Database:
         )
         self.anchor.execute("PRAGMA read_uncommitted = FALSE")
 
-    def connect(self, mishaps: Mishaps) -> SimulatedConnection:
+    @property
+    def size(self) -> int:
+        """Bytes that it takes."""
+        (pages,), (page_bytes,) = (
+            self.anchor.execute(f"PRAGMA {fact}").fetchone() for fact in ("page_count", "page_size")
+        )
+        return int(pages * page_bytes)
+
+    def connect(self, mishaps: Mishaps, read_only: bool) -> SimulatedConnection:
         """A connection of a process."""
         connection = sqlite3.connect(
             self._uri,
@@ -67,6 +75,8 @@ class Database:
             factory=SimulatedConnection,
         )
         connection.mishaps, connection.name = mishaps, self._name
+        if read_only:
+            connection.execute("PRAGMA query_only = TRUE")
         self._open.append(connection)
         return connection
 

@@ -23,7 +23,9 @@ class Finding:
         seed: Which.
         faults: How often each kind of fault happened.
         verdicts: How many updates have each verdict.
-        finished: Updates that a training process finished; each has its verdict, if nothing failed.
+        finished: Updates that a training process finished and that were not given up; each has its
+            verdict, if nothing failed.
+        given_up: Updates that a worker gave up, since its disk had changed them.
         broken: What law does not hold and how it came to that, "" if all hold.
     """
 
@@ -31,6 +33,7 @@ class Finding:
     faults: Counter[str]
     verdicts: Counter[str]
     finished: int
+    given_up: int
     broken: str = ""
 
 
@@ -43,7 +46,7 @@ def try_seed(seed: int) -> Finding:
         lines = [*list(world.history)[-LINES_SHOWN:], str(world.plan), _where(error)]
         broken = "\n".join(lines)
     verdicts = Counter(row.verdict for row in world.laws.rows)
-    return Finding(seed, world.faults, verdicts, world.laws.finished, broken)
+    return Finding(seed, world.faults, verdicts, world.laws.finished, world.laws.given_up, broken)
 
 
 def _where(error: Exception) -> str:

@@ -5,13 +5,15 @@ Safety, after every step:
 - A verdict is for ever: no row of the ledger changes but in its `copies`.
 - A worker counts once for a base version, and a task once for a worker.
 - Nothing finished is lost: an update that a training process committed is in its outbox, in the
-  broker, or has its verdict.
+  broker, or has its verdict. But for one whose payload the disk has changed: its worker may give it
+  up, mark and all. If the task is trained again, what comes of that is finished like any other.
 - No task is lost: one that the broker confirmed and nobody answered is in the broker, in an inbox,
   or known to be taken or ended.
 - A new version is the one before it plus weight / Σ weights in the slots of exactly the updates
   that the ledger counts for it.
 
-Liveness, some time after all was healed: the run ends, and every finished update has a verdict.
+Liveness, some time after all was healed: the run ends, and every finished update that was not given
+up has a verdict.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ import numpy as np
 
 from broker.memory import MemoryBroker
 from coordinator.models import from_safetensors
-from simulation.disk import Platter
 from simulation.oracle import NAME, Oracle
+from simulation.platter import Platter
 
 _LEDGER = (
     "SELECT arrival, update_id, run_id, kind, base_version, worker_id, task_id, verdict, reason, "
@@ -88,6 +90,8 @@ class Laws:
         self._counted_tasks: set[tuple[str, str]] = set()
         self._finished: dict[str, str] = {}
         self._open: dict[str, str] = {}
+        self._rotten: dict[str, int] = {}  # and the number of the mark that stood for it then
+        self._given_up: set[str] = set()
         self._last_mark = dict.fromkeys(workers, 0)
         self._last_version = 0
 
@@ -98,13 +102,22 @@ class Laws:
 
     @property
     def finished(self) -> int:
-        """How many updates were finished."""
-        return len(self._finished)
+        """How many updates were finished, and not given up for good."""
+        return len(self._finished) - len(self._given_up)
+
+    @property
+    def given_up(self) -> int:
+        """How many updates were given up for good, since the disk had changed them."""
+        return len(self._given_up)
 
     @property
     def open_updates(self) -> Mapping[str, str]:
         """Finished updates without a verdict, and whose they are."""
         return self._open
+
+    def payload_changed(self, update_id: str) -> None:
+        """The disk changed the payload of an open update: from here on it may be given up."""
+        self._rotten[update_id] = self._last_mark[self._open[update_id]]
 
     def check_safety(self) -> None:
         """Look at what is new.
@@ -146,6 +159,7 @@ class Laws:
             self._rows[row.update_id] = row
             self._last_arrival = row.arrival
             self._open.pop(row.update_id, None)
+            self._given_up.discard(row.update_id)  # a copy of it was in the broker
             if row.verdict == "counted":
                 self._see_counted(row)
 
@@ -171,13 +185,20 @@ class Laws:
             for number, update_id in database.execute(query, (self._last_mark[name],)).fetchall():
                 self._last_mark[name] = number
                 self._finished[update_id] = name
+                if number > self._rotten.get(update_id, number):  # it was trained again
+                    del self._rotten[update_id]
+                self._given_up.discard(update_id)
                 if update_id not in self._rows:
                     self._open[update_id] = name
 
     def _check_no_update_is_lost(self) -> None:
-        for update_id, name in self._open.items():
-            if not self._in_outbox(update_id, name) and not self._broker.holds(update_id):
+        for update_id, name in list(self._open.items()):
+            if self.in_outbox(update_id, name) or self._broker.holds(update_id):
+                continue
+            if update_id not in self._rotten or self._is_marked(update_id, name):
                 raise Broken(f"update {update_id} of {name} is lost")
+            del self._open[update_id]
+            self._given_up.add(update_id)
 
     def _check_no_task_is_lost(self) -> None:
         database = self._coordinator.database(self._state / "coordinator.db")
@@ -197,11 +218,18 @@ class Laws:
                     return True
         return False
 
-    def _in_outbox(self, update_id: str, name: str) -> bool:
+    def in_outbox(self, update_id: str, name: str) -> bool:
+        """Whether an update is in a worker's outbox."""
+        return self._is_in("outbox", update_id, name)
+
+    def _is_marked(self, update_id: str, name: str) -> bool:
+        return self._is_in("marks", update_id, name)
+
+    def _is_in(self, table: str, update_id: str, name: str) -> bool:
         database = self._workers[name].database(self._state / "worker.sqlite")
         if database is None:
             return False
-        query = "SELECT 1 FROM outbox WHERE update_id = ?"
+        query = f"SELECT 1 FROM {table} WHERE update_id = ?"
         return database.execute(query, (update_id,)).fetchone() is not None
 
     def _check_versions(self) -> None:

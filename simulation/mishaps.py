@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ class Mishaps:
 
     Args:
         told: Takes what happened, for the history.
+        chances: Of what a full disk takes of a write.
 
     Attributes:
         steps: How many steps were taken.
@@ -34,8 +36,13 @@ class Mishaps:
         ended: The process is no more; what it still tries to do does nothing.
     """
 
-    def __init__(self, told: Callable[[str], None] = lambda what: None) -> None:
+    def __init__(
+        self,
+        told: Callable[[str], None] = lambda what: None,
+        chances: random.Random | None = None,
+    ) -> None:
         self._told = told
+        self._chances = chances or random.Random(0)
         self.steps = 0
         self.names: list[str] | None = None
         self.crash_at: int | None = None
@@ -70,6 +77,10 @@ class Mishaps:
         if self.full:
             self._happened("disk full", f"no room for {step}")
             raise OSError(FULL, os.strerror(FULL))
+
+    def fits(self, num_bytes: int) -> int:
+        """How many bytes of a write a full disk still takes: never all."""
+        return self._chances.choice((0, self._chances.randrange(num_bytes)))
 
     def sync_fails(self, step: str) -> bool:
         """Whether the next sync fails."""

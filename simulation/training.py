@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulation.clock import VirtualTime
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from worker.trainer import Broken, Finished, Job, Moved, Notify, Report
 from worker.training import Loaded, Workshop, run_job
 
@@ -60,7 +61,7 @@ class VirtualTrainer:
         self._duration_s = duration_s
         self._told = told
         self._running: _Running | None = None
-        self.mishaps = Mishaps(told)
+        self.mishaps = Mishaps(told, rng)
 
     @property
     def busy(self) -> bool:
@@ -123,7 +124,7 @@ class VirtualTrainer:
             )
         self._platter.end_process(self.mishaps)
         if self.mishaps.ended:
-            self.mishaps = Mishaps(self._told)
+            self.mishaps = Mishaps(self._told, self._rng)
         elif isinstance(report, Finished) and self._rng.random() < UNHEARD:
             self._told("a training process is killed before it can say that it is done")
             report = Broken(running.job.task_id, "crash", "its process was killed")

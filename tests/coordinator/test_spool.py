@@ -19,8 +19,9 @@ from coordinator.errors import StoreError
 from coordinator.records import Place
 from coordinator.spool import Spool
 from disk import OsDisk
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Crash, Mishaps
+from simulation.platter import Platter
 
 UPDATE, DIGEST = "a" * 32, "d" * 64
 

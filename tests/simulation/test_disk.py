@@ -1,7 +1,8 @@
-"""The simulated disk forgets what was not synced, and nothing else."""
+"""The simulated disk keeps the contract; it forgets what was not synced, and nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Callable
@@ -10,11 +11,25 @@ from pathlib import Path
 import pytest
 
 from disk import make_folders, write_durably
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import BUFFERED, SimulatedDisk
 from simulation.mishaps import Crash, Mishaps
+from simulation.platter import Platter
+from tests.contracts.disk_contract import DiskContract
 
 FILE = Path("/state/file")
 CUTS = range(20)  # what was not synced survives by chance: some of these keep it, some do not
+
+
+class TestSimulatedDisk(DiskContract):
+    @pytest.fixture
+    def disk(self) -> SimulatedDisk:
+        disk = SimulatedDisk(Platter(), Mishaps())
+        make_folders(disk, FILE.parent)
+        return disk
+
+    @pytest.fixture
+    def folder(self) -> Path:
+        return FILE.parent
 
 
 @pytest.fixture
@@ -48,7 +63,9 @@ def test_what_was_synced_with_its_folder_survives() -> None:
 
 def test_a_file_that_was_not_synced_is_there_whole_in_part_or_not() -> None:
     def act(disk: SimulatedDisk) -> None:
-        disk.create(FILE).write(b"some bytes")
+        file = disk.create(FILE)
+        file.write(b"some bytes")
+        file.close()
         disk.sync_folder(FILE.parent)
 
     found = found_after(act)
@@ -110,6 +127,22 @@ def test_what_is_written_in_place_of_a_tail_that_a_failed_sync_lost_is_not_lost(
     assert disk.read(FILE) == b"old kept"
 
 
+def test_what_is_created_anew_over_what_a_failed_sync_lost_is_not_lost(
+    disk: SimulatedDisk, platter: Platter
+) -> None:
+    file = disk.create(FILE)
+    disk.sync_folder(FILE.parent)
+    file.write(b"lost")
+    disk.mishaps.syncs_to_fail = 1
+    with pytest.raises(OSError, match="Input/output"):
+        file.sync()
+    file = disk.create(FILE)
+    file.write(b"anew")
+    file.sync()
+    platter.cut_power(random.Random(0))
+    assert disk.read(FILE) == b"anew"
+
+
 def test_a_removed_file_may_come_back() -> None:
     def act(disk: SimulatedDisk) -> None:
         write_durably(disk, FILE, b"old")
@@ -151,7 +184,9 @@ def test_a_sync_that_failed_loses_what_a_later_one_does_not_bring_back(
 def test_a_killed_process_loses_nothing_that_the_system_has(
     platter: Platter, disk: SimulatedDisk
 ) -> None:
-    disk.create(FILE).write(b"not synced")
+    file = disk.create(FILE)
+    file.write(b"not synced")
+    file.close()
     lock = disk.lock(FILE.with_name("lock"))
     platter.end_process(disk.mishaps)
     assert disk.read(FILE) == b"not synced"
@@ -172,7 +207,8 @@ def test_a_full_disk_takes_nothing_and_has_room_again(disk: SimulatedDisk) -> No
     database.execute("CREATE TABLE t (x)")
     disk.mishaps.full = True
     for act in (
-        lambda: file.write(b"x"),
+        lambda: file.write(bytes(BUFFERED + 1)),
+        file.sync,
         lambda: disk.create(FILE.with_name("another")),
         lambda: disk.make_folder(FILE.with_name("folder")),
     ):
@@ -185,8 +221,56 @@ def test_a_full_disk_takes_nothing_and_has_room_again(disk: SimulatedDisk) -> No
         database.execute("COMMIT")
     database.execute("ROLLBACK")
     disk.mishaps.full = False
+    disk.create(FILE).close()
+    file = disk.append(FILE)
     file.write(b"x")
+    file.sync()
     assert disk.read(FILE) == b"x"
+
+
+@pytest.mark.parametrize("num_bytes", [10, BUFFERED + 10])
+def test_a_full_disk_takes_the_beginning_of_what_is_written(num_bytes: int) -> None:
+    message, taken = bytes(i % 251 for i in range(num_bytes)), set()
+    for seed in range(40):
+        disk = SimulatedDisk(Platter(), Mishaps(chances=random.Random(seed)))
+        make_folders(disk, FILE.parent)
+        write_durably(disk, FILE, b"old")
+        file = disk.append(FILE)
+        disk.mishaps.full = True
+        with contextlib.suppress(OSError):  # what is held back is refused at the sync
+            file.write(message)
+        with pytest.raises(OSError, match="No space"):
+            file.sync()
+        file.close()
+        found = disk.read(FILE)
+        assert (b"old" + message).startswith(found)
+        taken.add(len(found) - 3)
+    assert 0 in taken
+    assert len(taken) > 5
+    assert max(taken) < num_bytes
+
+
+def test_what_was_held_back_is_written_at_the_close_if_there_is_room_again(
+    disk: SimulatedDisk,
+) -> None:
+    file = disk.create(FILE)
+    disk.mishaps.full = True
+    file.write(b"late")
+    with pytest.raises(OSError, match="No space"):
+        file.sync()
+    disk.mishaps.full = False
+    file.close()
+    assert disk.read(FILE) == b"late"
+
+
+def test_what_a_process_held_back_ends_with_it(disk: SimulatedDisk) -> None:
+    file = disk.create(FILE)
+    file.write(b"held back")
+    disk.mishaps.crash_at = disk.mishaps.steps
+    with pytest.raises(Crash):
+        file.sync()
+    file.close()
+    assert disk.read(FILE) == b""
 
 
 def test_a_crash_ends_a_process_for_good(disk: SimulatedDisk) -> None:

@@ -19,8 +19,9 @@ from coordinator import evaluation
 from coordinator.evaluation import Initial
 from coordinator.startup import Surroundings
 from settings import Settings
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Crash, Mishaps
+from simulation.platter import Platter
 from tests.coordinator.steps import Steps
 from tests.coordinator.test_service_kill import SCENARIOS, end_of
 from tests.coordinator.world import World

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 
 import pytest
 
 from scripts.simulate import Sum
 from simulation.explore import Finding, try_seed
+from simulation.faults import KINDS
 from simulation.laws import Broken
 from simulation.world import World
 
@@ -29,8 +31,7 @@ def test_no_law_is_broken_whatever_goes_wrong(findings: list[Finding]) -> None:
 def test_every_kind_of_fault_really_happened(findings: list[Finding]) -> None:
     faults: Counter[str] = sum((finding.faults for finding in findings), Counter())
     assert min(faults.values()) >= 5, faults
-    kinds = {name for name, _ in World(0)._kinds()}
-    assert faults.keys() == kinds
+    assert faults.keys() == KINDS
 
 
 @pytest.mark.slow
@@ -64,3 +65,14 @@ def test_a_broken_law_is_told_with_the_seed_and_its_history(
     told = Sum([finding], 1.0)
     assert told.in_words().endswith("seeds that break a law: 3")
     assert "| **seeds that break a law** | 1 |" in told.as_page("page.md")
+
+
+def test_after_a_world_the_services_log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_it(world: World) -> None:
+        assert not logging.getLogger("coordinator.service").isEnabledFor(logging.ERROR)
+        raise Broken("nothing holds")
+
+    levels = [logging.getLogger(name).level for name in ("coordinator", "worker")]
+    monkeypatch.setattr(World, "_look", break_it)
+    assert "nothing holds" in try_seed(0).broken
+    assert [logging.getLogger(name).level for name in ("coordinator", "worker")] == levels

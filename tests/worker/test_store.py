@@ -17,8 +17,9 @@ import pytest
 
 from disk import OS_DISK, OsDisk, durable, os_disk
 from schemas.digest import digest_of
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from tests.worker.examples import a_start, a_task, an_update
 from worker import disk as worker_disk
 from worker import store

@@ -1,16 +1,16 @@
-"""The processes of a world: each has a machine, may end at any step, and is started again.
+"""A process of a world: it has a machine, may end at any step, and is started again.
 
     down ──begin──▶ running ──(crash at a step, kill, power cut)──▶ down ──(after a while)──▶ begin
                      │   ▲
                      ╰───╯ frozen for a while
 
 Rules of the file: a process is stepped some moment after something happened to it, never within;
-what ends it is a `Crash`, which nothing in it catches, or the world; it is always started again.
+what ends it is a `Crash`, which nothing in it catches, or the world, or it leaves as its plan says;
+it is always started again.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random
 import sqlite3
 from collections.abc import Callable
@@ -21,23 +21,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from broker.memory import MemoryBroker
 from broker.transport import Event, Outgoing, Post, Transport
-from coordinator.errors import StoreError as CoordinatorStoreError
-from coordinator.evaluation import Initial
-from coordinator.service import CoordinatorService
-from coordinator.startup import Surroundings
-from learning.learner import Learner
-from settings import Settings
 from simulation.clock import VirtualTime
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import FAILS, FULL, Crash, Mishaps
 from simulation.network import Link
 from simulation.oracle import Oracle
-from simulation.training import VirtualTrainer
-from worker.config import WorkerConfig
-from worker.errors import StoreError as WorkerStoreError
-from worker.service import WorkerService
-from worker.trainer import Job, Notify, Report
-from worker.training import Loaded
+from simulation.platter import Platter
 
 AWAY_S = 30.0  # at most, until a process that ended is started again
 STEP_S = 0.01  # the mean time from what happens to what a process does about it
@@ -53,6 +42,7 @@ class Site:
 
     Attributes:
         told: Takes the history.
+        count: Takes kinds of what went wrong, beside the faults that come from outside.
         after_step: Called when a process has taken a step: the moment to look whether all holds.
         on_publish: Told of each message that reached the broker.
     """
@@ -62,17 +52,23 @@ class Site:
     broker: MemoryBroker
     oracle: Oracle
     told: Told
+    count: Callable[[str], None]
     after_step: Callable[[], None]
     on_publish: Callable[[str, Outgoing], None]
     latency_s: float
     training_s: float
 
 
-class _Service(Protocol):
+class Service(Protocol):
     """What both services are to whoever steps them."""
 
-    def drain(self) -> None: ...
-    def wake_at(self) -> float | None: ...
+    def drain(self) -> None:
+        """Do what is to be done now."""
+        ...
+
+    def wake_at(self) -> float | None:
+        """When to drain next though nothing came, None if that may be never."""
+        ...
 
 
 class Process:
@@ -98,7 +94,7 @@ class Process:
         self.rows_fit = True
         self.crash_in_start_at: int | None = None
         self.lives = 0
-        self._service: _Service | None = None
+        self._service: Service | None = None
         self._poked = False
         self._wake_asked: float | None = None
 
@@ -109,7 +105,7 @@ class Process:
 
     # to be written for each kind
 
-    def _open(self, disk: SimulatedDisk) -> _Service | None:
+    def _open(self, disk: SimulatedDisk) -> Service | None:
         """Start the service; None if it could not start."""
         raise NotImplementedError
 
@@ -124,6 +120,10 @@ class Process:
         """Whether the service has ended by itself, in good order."""
         raise NotImplementedError
 
+    def _again_in(self) -> float | None:
+        """Seconds until it is started again after it ended by itself, None if nobody does that."""
+        return None
+
     # its life
 
     def begin(self) -> None:
@@ -131,7 +131,7 @@ class Process:
         if self.running:
             return
         self.lives += 1
-        self.mishaps = Mishaps(self._tell)
+        self.mishaps = Mishaps(self._tell, self.site.rng)
         self.mishaps.crash_at, self.crash_in_start_at = self.crash_in_start_at, None
         self.mishaps.full, self.mishaps.rows_fit = self.full, self.rows_fit
         self._wake_asked, self._poked = None, False
@@ -212,12 +212,12 @@ class Process:
             self._crashed()
         else:
             if self._is_over():
-                self.end(power_cut=False, away_s=None)
+                self.end(power_cut=False, away_s=self._again_in())
             else:
                 self._wake_later(service)
         self.site.after_step()
 
-    def _wake_later(self, service: _Service) -> None:
+    def _wake_later(self, service: Service) -> None:
         wake_at = service.wake_at()
         if wake_at is None or wake_at == self._wake_asked:
             return
@@ -254,144 +254,9 @@ class Process:
         self.site.told(self.name, what)
 
 
-class CoordinatorProcess(Process):
-    """The coordinator.
-
-    Attributes:
-        clock_error_s: What its clock is ahead of the true time; a new value with each start.
-    """
-
-    def __init__(self, site: Site, settings: Settings) -> None:
-        super().__init__("coordinator", site)
-        self.settings = settings
-        self.clock_error_s = self._error_s = 0.0
-        self.service: CoordinatorService | None = None
-
-    def _clock(self) -> float:
-        return EPOCH_S + self.site.time.now + self._error_s
-
-    def _open(self, disk: SimulatedDisk) -> CoordinatorService | None:
-        site = self.site
-        around = Surroundings(
-            disk,
-            lambda settings: Initial(site.oracle.layout, bytes(site.oracle.initial_model)),
-            lambda: f"{site.rng.getrandbits(128):032x}",
-        )
-        self._error_s = self.clock_error_s
-        try:
-            self.service = CoordinatorService(
-                self.settings,
-                self._connect,
-                clock=self._clock,
-                around=around,
-            )
-        except CoordinatorStoreError as error:
-            if not _is_the_disks(error):
-                raise
-            self._tell(str(error))
-            return None
-        self.service.begin()
-        return self.service
-
-    def _is_over(self) -> bool:
-        return self.service is not None and self.service.over
-
-    def _closed(self, power_cut: bool) -> None:
-        if self.service is not None:
-            with contextlib.suppress(Crash):  # one that has ended tidies nothing up
-                self.service.close()
-            self.service = None
-
-
-class WorkerProcess(Process):
-    """A worker and its training process."""
-
-    def __init__(self, site: Site, config: WorkerConfig) -> None:
-        super().__init__(config.worker_id, site)
-        self.config = config
-        self.service: WorkerService | None = None
-        self.trainer: VirtualTrainer | None = None
-        self._started_at = 0.0
-
-    def _clock(self) -> float:
-        return self.site.time.now - self._started_at
-
-    def _open(self, disk: SimulatedDisk) -> WorkerService | None:
-        site, began = self.site, self.site.time.now - self.site.rng.random()
-        if self.trainer is not None:
-            self.trainer.end_lingering()
-        self.trainer = VirtualTrainer(
-            site.time,
-            site.rng,
-            self.platter,
-            Loaded(_as_learner(site.oracle)),
-            site.training_s,
-            lambda what: site.told(f"{self.name}'s training", what),
-        )
-        self._started_at = began
-        self.service = WorkerService(
-            self.config,
-            self._connect,
-            _Poking(self.trainer, self.poke),
-            clock=lambda: site.time.now - began,
-            disk=disk,
-            minute=lambda: 0.0,
-        )
-        try:
-            self.service.open()
-        except WorkerStoreError as error:
-            if not _is_the_disks(error):
-                raise
-            self._tell(str(error))
-            return None
-        return self.service
-
-    def _is_over(self) -> bool:
-        if self.service is None or self.service.report.exit_code is None:
-            return False
-        raise AssertionError(f"{self.name} has left: {self.service.report.reason}")
-
-    def _closed(self, power_cut: bool) -> None:
-        if self.trainer is not None:
-            self.trainer.lose_agent(lingers=not power_cut and self.site.rng.random() < 0.3)
-        self.service = None
-
-
-class _Poking:
-    """A trainer whose reports wake the agent."""
-
-    def __init__(self, trainer: VirtualTrainer, poke: Callable[[], None]) -> None:
-        self._trainer = trainer
-        self._poke = poke
-
-    def submit(self, job: Job, notify: Notify) -> None:
-        """See `Trainer.submit`."""
-
-        def tell(report: Report) -> None:
-            notify(report)
-            self._poke()
-
-        self._trainer.submit(job, tell)
-
-    def cancel(self, key: str) -> None:
-        """See `Trainer.cancel`."""
-        self._trainer.cancel(key)
-
-    def kill(self, key: str) -> None:
-        """See `Trainer.kill`."""
-        self._trainer.kill(key)
-
-    def close(self) -> None:
-        """See `Trainer.close`."""
-
-
-def _is_the_disks(error: Exception) -> bool:
+def is_the_disks(error: Exception) -> bool:
     """Whether a start failed for what the disk did, and not for what is on it."""
     cause = error.__cause__
     if isinstance(cause, OSError):
         return cause.errno in (FULL, FAILS)
     return isinstance(cause, SQLAlchemyError | sqlite3.OperationalError)
-
-
-def _as_learner(oracle: Oracle) -> Learner:
-    return oracle

@@ -1,0 +1,70 @@
+"""What a world is like: its federation, and how often something goes wrong in it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from worker.options import Forever, Once, UntilRunEnds
+from worker.options import Plan as WorkerPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a world is like.
+
+    Attributes:
+        workers: What each of them works by.
+        faults_s: How long faults happen, in seconds.
+        fault_every_s: The mean time between two.
+    """
+
+    workers: tuple[WorkerPlan, ...]
+    settings: dict[str, object]
+    slots: int
+    latency_s: float
+    training_s: float
+    faults_s: float
+    fault_every_s: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> Plan:
+        """A small federation of any kind."""
+        workers = rng.randint(2, 4)
+        goal = rng.randint(1, min(workers, 3))
+        in_parts = rng.random() < 0.2
+        rounds = 3 if in_parts else rng.randint(3, 5)
+        latency_s = rng.choice((0.005, 0.05, 1.0))
+        settings: dict[str, object] = {
+            "run.rounds": rounds,
+            "rounds.goal": goal,
+            "rounds.quorum": rng.randint(1, goal),
+            "rounds.concurrency": goal + rng.randint(0, 2),
+            "rounds.deadline": f"{rng.randint(30, 120)}s",
+            "rounds.lease": f"{rng.randint(20, 90)}s",
+            "rounds.late": rng.choice(("weigh", "refuse")),
+            "rounds.max_staleness": rng.randint(0, 5),
+            "rounds.max_extensions": rng.randint(0, 2),
+            "rounds.drain": "120s",
+            "rounds.part_bytes": "64KiB",
+            "coordinator.spool_keep_rounds": rng.randint(0, 2),
+        }
+        return cls(
+            workers=tuple(_of_worker(rng, latency_s) for _ in range(workers)),
+            settings=settings,
+            slots=40_000 if in_parts else 256,
+            latency_s=latency_s,
+            training_s=rng.choice((2.0, 10.0, 40.0)),
+            faults_s=rng.uniform(120.0, 600.0),
+            fault_every_s=rng.choice((4.0, 10.0, 20.0)),
+        )
+
+
+def _of_worker(rng: random.Random, latency_s: float) -> WorkerPlan:
+    """Most stay; some leave by themselves now and then.
+
+    Who waits for a moment only has to look through the tasks that have ended while it was away,
+    which are as many as were offered in an hour.
+    """
+    once = Once(wait_s=30.0 + 90.0 * latency_s)
+    return rng.choice((Forever(), Forever(), Forever(), UntilRunEnds(), once))

@@ -1,0 +1,93 @@
+"""The laws of the simulated world notice what they are there for."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+from simulation.laws import Broken
+from simulation.world import STATE, World
+
+SEED = 5
+UNTIL_S = 3600.0
+
+
+class Moment:
+    """A world without faults, at the moment when its first update lies in an outbox, unsent.
+
+    Attributes:
+        update_id: That update.
+        memory: The database of its worker.
+    """
+
+    def __init__(self) -> None:
+        self.world = World(SEED)
+        self.laws = self.world.laws
+        for process in self.world.processes:
+            process.begin()
+        self._go_on(lambda: any(w.trainer and w.trainer.busy for w in self.world.workers))
+        self.world.broker.down()
+        self._go_on(lambda: bool(self.laws.open_updates))
+        self.update_id, name = next(iter(self.laws.open_updates.items()))
+        (worker,) = (worker for worker in self.world.workers if worker.name == name)
+        database = worker.platter.database(STATE / "worker.sqlite")
+        assert database is not None
+        self.memory: sqlite3.Connection = database
+
+    def _go_on(self, until: Callable[[], bool]) -> None:
+        while not until():
+            assert self.world.time.step(UNTIL_S)
+
+    def forget(self, table: str) -> None:
+        """As if the worker had lost it."""
+        self.memory.execute(f"DELETE FROM {table} WHERE update_id = ?", (self.update_id,))
+
+    def finish_again(self) -> None:
+        """As if the worker had trained its task again."""
+        self.memory.execute(
+            "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation) "
+            "VALUES ('task', ?, 'run', 0, 0)",
+            (self.update_id,),
+        )
+
+
+@pytest.fixture
+def moment() -> Moment:
+    return Moment()
+
+
+def test_an_update_that_is_nowhere_is_lost(moment: Moment) -> None:
+    moment.laws.check_safety()
+    moment.forget("outbox")
+    with pytest.raises(Broken, match=f"{moment.update_id} of w. is lost"):
+        moment.laws.check_safety()
+    moment.forget("marks")
+    with pytest.raises(Broken, match="is lost"):
+        moment.laws.check_safety()
+
+
+def test_an_update_that_the_disk_changed_may_be_given_up(moment: Moment) -> None:
+    finished = moment.laws.finished
+    moment.laws.payload_changed(moment.update_id)
+    moment.forget("outbox")
+    with pytest.raises(Broken, match="is lost"):
+        moment.laws.check_safety()  # not as long as the worker says that it is done
+    moment.forget("marks")
+    moment.laws.check_safety()
+    assert not moment.laws.open_updates
+    assert (moment.laws.given_up, moment.laws.finished) == (1, finished - 1)
+
+
+def test_an_update_that_is_made_again_after_it_was_given_up_is_finished_like_any_other(
+    moment: Moment,
+) -> None:
+    moment.laws.payload_changed(moment.update_id)
+    moment.forget("outbox")
+    moment.forget("marks")
+    moment.laws.check_safety()
+    moment.finish_again()
+    with pytest.raises(Broken, match="is lost"):
+        moment.laws.check_safety()
+    assert moment.laws.given_up == 0
