@@ -17,8 +17,9 @@ from schemas.digest import digest_of
 from schemas.errors import LayoutError
 from schemas.layout import DTYPES
 from schemas.tensors import BFLOAT16, Array, flatten, layout_of, unflatten
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from tests.schemas.strategies import parameter_sets
 
 RUN_ID = "0123456789abcdef" * 2

@@ -18,8 +18,9 @@ from coordinator.records import Place
 from coordinator.store import Store
 from coordinator.work import Work
 from disk import make_folders
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from tests.coordinator.rows import RUN_ID, ledger_row, run_row, task_row, version_row
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from disk import OS_DISK, OsDisk, make_folders, remove_tree, write_durably
-from simulation.disk import Platter, SimulatedDisk
+from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
+from simulation.platter import Platter
 from tests.coordinator.test_spool import files_of_at_most
 
 
