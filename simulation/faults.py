@@ -19,9 +19,11 @@ from simulation.coordinator_process import CoordinatorProcess
 from simulation.laws import Laws
 from simulation.process import AWAY_S, Process, Told
 from simulation.training import VirtualTrainer
+from simulation.uploads import FORGOTTEN, NOT_TAKEN
 from simulation.worker_process import LEFT, WorkerProcess
 
 LONG_S = 3600.0  # how long a worker may be away
+UNSENT_S = 600.0  # how long who was sending may be away
 COPIED_LAST = 16  # updates that a copy may be made of
 
 
@@ -77,6 +79,17 @@ def _crash_soon(scene: Scene, process: Process) -> bool:
         return False
     process.mishaps.crash_at = process.mishaps.steps + scene.rng.randint(0, 30)
     process.power_fails = scene.rng.random() < 0.5
+    return True
+
+
+def _crash_while_sending(scene: Scene, _: Process) -> bool:
+    """A worker ends before it publishes an update, or amid its parts, and may be away for long."""
+    worker = scene.rng.choice(scene.workers)
+    if not worker.running:
+        return False
+    step = f"publish to {scene.names.update_exchange}"
+    worker.mishaps.crash_in = (step, scene.rng.randint(1, 6))
+    worker.stays_away_s = scene.rng.uniform(AWAY_S, UNSENT_S)
     return True
 
 
@@ -225,6 +238,8 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("power cut", partial(_end, power_cut=True)),
     ("crash at a step", _crash_soon),
     ("crash at a step", _crash_soon),
+    ("crash while sending", _crash_while_sending),
+    ("crash while sending", _crash_while_sending),
     ("training killed", _kill_training),
     ("crash at a step of a training", _crash_training),
     ("freeze", _freeze),
@@ -242,7 +257,7 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
 )
 """The kinds, as often as they are drawn."""
 
-KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT})
+KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT, NOT_TAKEN, FORGOTTEN})
 """All kinds that are counted: these, and what comes of how a world is made."""
 
 
@@ -254,6 +269,6 @@ def heal(scene: Scene) -> None:
     for process in (scene.coordinator, *scene.workers):
         process.fill_disk(False)
         process.mishaps.syncs_to_fail = 0
-        process.mishaps.crash_at = None
+        process.mishaps.crash_at = process.mishaps.crash_in = None
         process.crash_in_start_at = None
         process.begin()

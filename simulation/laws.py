@@ -115,6 +115,10 @@ class Laws:
         """Finished updates without a verdict, and whose they are."""
         return self._open
 
+    def has_verdict(self, update_id: str) -> bool:
+        """Whether the ledger has a row of an update."""
+        return update_id in self._rows
+
     def payload_changed(self, update_id: str) -> None:
         """The disk changed the payload of an open update: from here on it may be given up."""
         self._rotten[update_id] = self._last_mark[self._open[update_id]]

@@ -30,6 +30,7 @@ class Mishaps:
     Attributes:
         steps: How many steps were taken.
         crash_at: The number of the step to end at, None for none.
+        crash_in: The name of a step, and at which of the next of that name to end; None for none.
         full: The disk takes no file any more.
         rows_fit: A full disk still takes what a database commits, as real ones do for a while.
         syncs_to_fail: How many of the next syncs fail, and lose what was written.
@@ -46,6 +47,7 @@ class Mishaps:
         self.steps = 0
         self.names: list[str] | None = None
         self.crash_at: int | None = None
+        self.crash_in: tuple[str, int] | None = None
         self.full = False
         self.rows_fit = True
         self.syncs_to_fail = 0
@@ -63,6 +65,10 @@ class Mishaps:
         self.steps += 1
         if self.names is not None:
             self.names.append(step)
+        if self.crash_in is not None and self.crash_in[0] == step:
+            left = self.crash_in[1] - 1
+            self.crash_in = (step, left) if left else None
+            self.crash_at = self.crash_at if left else 0
         if self.crash_at is not None and self.steps > self.crash_at:
             self.ended = True
             self._happened("crash at a step", f"ends before {step}")

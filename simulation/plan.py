@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from worker.options import Forever, Once, UntilRunEnds
 from worker.options import Plan as WorkerPlan
 
+SLOTS = 256
+SLOTS_IN_PARTS = 140_000  # one upload at a time has room on the coordinator's disk
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -15,6 +18,8 @@ class Plan:
 
     Attributes:
         workers: What each of them works by.
+        slots: Of the model; each takes 4 bytes.
+        in_parts: Whether an update takes more than one message.
         faults_s: How long faults happen, in seconds.
         fault_every_s: The mean time between two.
     """
@@ -22,6 +27,7 @@ class Plan:
     workers: tuple[WorkerPlan, ...]
     settings: dict[str, object]
     slots: int
+    in_parts: bool
     latency_s: float
     training_s: float
     faults_s: float
@@ -32,8 +38,9 @@ class Plan:
         """A small federation of any kind."""
         workers = rng.randint(2, 4)
         goal = rng.randint(1, min(workers, 3))
-        in_parts = rng.random() < 0.2
+        in_parts = rng.random() < 0.25
         rounds = 3 if in_parts else rng.randint(3, 5)
+        slots = SLOTS_IN_PARTS if in_parts else SLOTS
         latency_s = rng.choice((0.005, 0.05, 1.0))
         settings: dict[str, object] = {
             "run.rounds": rounds,
@@ -46,13 +53,16 @@ class Plan:
             "rounds.max_staleness": rng.randint(0, 5),
             "rounds.max_extensions": rng.randint(0, 2),
             "rounds.drain": "120s",
-            "rounds.part_bytes": "64KiB",
+            "rounds.part_bytes": "128KiB",
+            "coordinator.uploads_bytes": "1MiB",
+            "coordinator.uploads_age": "1m",
             "coordinator.spool_keep_rounds": rng.randint(0, 2),
         }
         return cls(
             workers=tuple(_of_worker(rng, latency_s) for _ in range(workers)),
             settings=settings,
-            slots=40_000 if in_parts else 256,
+            slots=slots,
+            in_parts=in_parts,
             latency_s=latency_s,
             training_s=rng.choice((2.0, 10.0, 40.0)),
             faults_s=rng.uniform(120.0, 600.0),

@@ -81,6 +81,7 @@ class Process:
         full: Its disk is full, in this life and the next.
         rows_fit: What a database commits still fits.
         crash_in_start_at: The step at which its next life ends, None for none.
+        stays_away_s: When it next ends at a step, it is away so long; None: a moment.
         power_fails: When it next ends at a step, its machine loses power with it.
     """
 
@@ -93,6 +94,7 @@ class Process:
         self.frozen = self.full = self.power_fails = False
         self.rows_fit = True
         self.crash_in_start_at: int | None = None
+        self.stays_away_s: float | None = None
         self.lives = 0
         self._service: Service | None = None
         self._poked = False
@@ -148,7 +150,8 @@ class Process:
 
     def _crashed(self) -> None:
         power_cut, self.power_fails = self.power_fails, False
-        self.end(power_cut, self.site.rng.uniform(0.5, AWAY_S))
+        away_s, self.stays_away_s = self.stays_away_s, None
+        self.end(power_cut, self.site.rng.uniform(0.5, AWAY_S) if away_s is None else away_s)
 
     def end(self, power_cut: bool, away_s: float | None) -> None:
         """It ends; with the power cut its disk forgets what was not synced.

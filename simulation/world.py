@@ -25,6 +25,7 @@ from simulation.laws import Broken, Laws
 from simulation.oracle import Oracle
 from simulation.plan import Plan
 from simulation.process import Process, Site
+from simulation.uploads import UploadWatch
 from simulation.worker_process import WorkerProcess
 from worker.config import WorkerConfig
 from worker.options import Options
@@ -101,6 +102,14 @@ class World:
             laws=self.laws,
         )
 
+        self._uploads = UploadWatch(
+            self.coordinator.platter,
+            STATE / "spool" / "parts",
+            self.broker,
+            self.laws.has_verdict,
+            self.count,
+        )
+
     def _settings(self) -> Settings:
         fixed = {
             "federation.name": FEDERATION,
@@ -174,6 +183,8 @@ class World:
         if self.steps > STEPS_MAX:
             raise Broken(f"{STEPS_MAX} steps, and no end")
         self.laws.check_safety()
+        if self.plan.in_parts:
+            self._uploads.look()
         if self.steps % CHECK_HISTORY_EVERY == 0:
             self.laws.check_history()
 
@@ -190,6 +201,8 @@ class World:
     def _published(self, who: str, message: Outgoing) -> None:
         if message.exchange == self._names.update_exchange:
             self.scene.sent.append(message)
+            if self.plan.in_parts:
+                self._uploads.sent(message.message_id, message.body)
             self.tell(who, f"publishes update {message.message_id[:8]}")
         elif message.exchange == self._names.control_exchange:
             self.tell(who, f"says {message.routing_key.split('.')[1]} {message.message_id[:8]}")

@@ -281,6 +281,16 @@ def test_a_crash_ends_a_process_for_good(disk: SimulatedDisk) -> None:
     assert disk.size(FILE) is None
 
 
+def test_a_process_ends_at_the_step_of_a_name_that_was_asked_for(disk: SimulatedDisk) -> None:
+    file = disk.create(FILE)
+    disk.mishaps.crash_in = (f"write {FILE.name}", 2)
+    file.write(b"one")
+    file.sync()
+    with pytest.raises(Crash):
+        file.write(b"two")
+    assert disk.read(FILE) == b"one"
+
+
 # databases
 
 
