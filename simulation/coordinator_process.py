@@ -37,12 +37,13 @@ class CoordinatorProcess(Process):
         self._tell_it = False  # start it with --restored
 
     def restore(self, backup: FolderNode) -> None:
-        """Put its disk back; whoever does that may not tell it, but then it finds out."""
+        """Put its disk back; it may be started as restored, or have to find out."""
         if self.running:
             self.end(power_cut=False, away_s=self.site.rng.uniform(0.5, AWAY_S))
         self._tell("its disk is restored from a backup")
         self.platter.restore(backup)
         self.was_restored = True
+        self._tell_it = self.site.rng.random() < 0.25
         self.site.count(RESTORED)
 
     def _stopped(self) -> None:

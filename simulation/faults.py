@@ -23,7 +23,8 @@ from simulation.uploads import FORGOTTEN, NOT_TAKEN
 from simulation.worker_process import LEFT, WorkerProcess
 
 LONG_S = 3600.0  # how long a worker may be away
-RESTORES = 0.15  # how often a backup that may be made is
+RESTORES = 0.25  # how often a backup that may be made is
+LOST_S = (10.0, 100.0)  # after which a backup is put back, if enough has happened
 UNSENT_S = 600.0  # how long who was sending may be away
 COPIED_LAST = 16  # updates that a copy may be made of
 
@@ -146,13 +147,18 @@ def _back_up(scene: Scene, _: Process) -> bool:
         return False
     backup = scene.coordinator.platter.backup()
     scene.told("coordinator", "its disk is backed up")
+    newer = scene.laws.newest_version + scene.rng.randint(0, 2)
 
     def restore() -> None:
-        if not scene.coordinator.was_restored:
-            scene.coordinator.restore(backup)
-            scene.laws.see_restored()
+        if scene.coordinator.was_restored:
+            return
+        if scene.laws.newest_version < newer:
+            scene.time.call_in(scene.rng.uniform(*LOST_S), restore)
+            return
+        scene.coordinator.restore(backup)
+        scene.laws.see_restored()
 
-    scene.time.call_in(scene.rng.uniform(5.0, 200.0), restore)
+    scene.time.call_in(scene.rng.uniform(*LOST_S), restore)
     return False
 
 

@@ -101,6 +101,11 @@ class Laws:
         return self._open
 
     @property
+    def newest_version(self) -> int:
+        """Of the model, as far as the coordinator's disk has it."""
+        return self._last_version
+
+    @property
     def lost(self) -> int:
         """How many updates had a verdict that a restore lost, and were not sent again."""
         return len(self._lost)

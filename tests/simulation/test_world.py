@@ -61,7 +61,7 @@ def test_a_broken_law_is_told_with_the_seed_and_its_history(
     monkeypatch.setattr(World, "_at_rest", break_it)
     finding = try_seed(3)
     assert "nothing holds" in finding.broken
-    assert "coordinator    begins" in finding.broken
+    assert "world          is healed" in finding.broken
     told = Sum([finding], 1.0)
     assert told.in_words().endswith("seeds that break a law: 3")
     assert "| **seeds that break a law** | 1 |" in told.as_page("page.md")
