@@ -1,9 +1,9 @@
 """Try many seeds of the simulated world; `make simulate SEEDS=1000`.
 
 Each seed is a federation of its own in virtual time, with crashes at any step of store and broker,
-power cuts that forget what was not synced, full disks, lost connections, duplicates and clocks that
-jump. A seed that breaks a law is printed with its history, and can be run again alone:
-`make simulate SEEDS=1 FIRST=<seed>`.
+power cuts that forget what was not synced, full disks, rotten bytes, restored backups, lost
+connections, duplicates and clocks that jump. A seed that breaks a law is printed with its history,
+and can be run again alone: `make simulate SEEDS=1 FIRST=<seed>`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ Python {python} on {machine}, {cores} cores, {seconds:.0f} s.
 | seeds | {seeds} |
 | updates finished on a worker's disk | {finished} |
 {verdicts}
-| updates beside these that a worker's disk had changed, given up | {given_up} |
+| beside these: given up, since a worker's disk had changed them | {given_up} |
+| beside these: judged after a backup from which the coordinator was restored | {lost} |
 | **finished updates without a verdict** | {without} |
 | **seeds that break a law** | {broken} |
 
@@ -101,6 +102,7 @@ class Sum:
             verdicts=_rows(self.verdicts, "… of these "),
             without=self.finished - sum(self.verdicts.values()),
             given_up=sum(finding.given_up for finding in self.findings),
+            lost=sum(finding.lost for finding in self.findings),
             broken=len(self.broken),
             faults=_rows(self.faults),
             all_faults=sum(self.faults.values()),

@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import contextlib
 
-from coordinator.errors import StoreError
+from coordinator.errors import Restored, StoreError
 from coordinator.evaluation import Initial
 from coordinator.service import CoordinatorService
 from coordinator.startup import Surroundings
 from settings import Settings
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import Crash
-from simulation.process import EPOCH_S, Process, Site, is_the_disks
+from simulation.platter import FolderNode
+from simulation.process import AWAY_S, EPOCH_S, Process, Site, is_the_disks
+
+RESTORED = "restored from a backup"
+FOUND_OUT = "restore found out"
 
 
 class CoordinatorProcess(Process):
     """The coordinator.
 
     Attributes:
+        was_restored: Its disk was put back from a backup: then it may stop with `Restored`.
         clock_error_s: What its clock is ahead of the true time; a new value with each start.
     """
+
+    stops_with = (Restored,)
 
     def __init__(self, site: Site, settings: Settings) -> None:
         super().__init__("coordinator", site)
         self.settings = settings
         self.clock_error_s = self._error_s = 0.0
         self.service: CoordinatorService | None = None
+        self.was_restored = False
+        self._tell_it = False  # start it with --restored
+
+    def restore(self, backup: FolderNode) -> None:
+        """Put its disk back; whoever does that may not tell it, but then it finds out."""
+        if self.running:
+            self.end(power_cut=False, away_s=self.site.rng.uniform(0.5, AWAY_S))
+        self._tell("its disk is restored from a backup")
+        self.platter.restore(backup)
+        self.was_restored = True
+        self.site.count(RESTORED)
+
+    def _stopped(self) -> None:
+        assert self.was_restored, "it was not restored, and says so"
+        self.site.count(FOUND_OUT)
+        self._tell_it = True
 
     def _clock(self) -> float:
         return EPOCH_S + self.site.time.now + self._error_s
@@ -42,6 +65,7 @@ class CoordinatorProcess(Process):
             self.service = CoordinatorService(
                 self.settings,
                 self._connect,
+                restored=self._tell_it,
                 clock=self._clock,
                 around=around,
             )
@@ -50,6 +74,7 @@ class CoordinatorProcess(Process):
                 raise
             self._tell(str(error))
             return None
+        self._tell_it = False
         self.service.begin()
         return self.service
 

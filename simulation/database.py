@@ -65,6 +65,12 @@ class Database:
         )
         return int(pages * page_bytes)
 
+    def copy(self) -> Database:
+        """Another database with what is committed in this one."""
+        made = Database(self._name)
+        self.anchor.backup(made.anchor)
+        return made
+
     def connect(self, mishaps: Mishaps, read_only: bool) -> SimulatedConnection:
         """A connection of a process."""
         connection = sqlite3.connect(

@@ -23,9 +23,10 @@ class Finding:
         seed: Which.
         faults: How often each kind of fault happened.
         verdicts: How many updates have each verdict.
-        finished: Updates that a training process finished and that were not given up; each has its
+        finished: Updates that a training process finished, but for those below; each has its
             verdict, if nothing failed.
         given_up: Updates that a worker gave up, since its disk had changed them.
+        lost: Updates whose verdict a restore from a backup lost.
         broken: What law does not hold and how it came to that, "" if all hold.
     """
 
@@ -34,6 +35,7 @@ class Finding:
     verdicts: Counter[str]
     finished: int
     given_up: int
+    lost: int
     broken: str = ""
 
 
@@ -46,7 +48,8 @@ def try_seed(seed: int) -> Finding:
         lines = [*list(world.history)[-LINES_SHOWN:], str(world.plan), _where(error)]
         broken = "\n".join(lines)
     verdicts = Counter(row.verdict for row in world.laws.rows)
-    return Finding(seed, world.faults, verdicts, world.laws.finished, world.laws.given_up, broken)
+    laws = world.laws
+    return Finding(seed, world.faults, verdicts, laws.finished, laws.given_up, laws.lost, broken)
 
 
 def _where(error: Exception) -> str:

@@ -15,7 +15,7 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names
 from broker.transport import Outgoing
 from simulation.clock import VirtualTime
-from simulation.coordinator_process import CoordinatorProcess
+from simulation.coordinator_process import FOUND_OUT, RESTORED, CoordinatorProcess
 from simulation.laws import Laws
 from simulation.process import AWAY_S, Process, Told
 from simulation.training import VirtualTrainer
@@ -23,6 +23,7 @@ from simulation.uploads import FORGOTTEN, NOT_TAKEN
 from simulation.worker_process import LEFT, WorkerProcess
 
 LONG_S = 3600.0  # how long a worker may be away
+RESTORES = 0.15  # how often a backup that may be made is
 UNSENT_S = 600.0  # how long who was sending may be away
 COPIED_LAST = 16  # updates that a copy may be made of
 
@@ -134,6 +135,25 @@ def _fill_disk(scene: Scene, process: Process) -> bool:
     for_s = scene.rng.choice((10.0, 60.0, 600.0))
     scene.time.call_in(for_s, partial(process.fill_disk, False))
     return True
+
+
+def _back_up(scene: Scene, _: Process) -> bool:
+    """The coordinator's disk is copied now and put back later, once in some worlds.
+
+    Counted when it is put back.
+    """
+    if scene.coordinator.was_restored or scene.rng.random() > RESTORES:
+        return False
+    backup = scene.coordinator.platter.backup()
+    scene.told("coordinator", "its disk is backed up")
+
+    def restore() -> None:
+        if not scene.coordinator.was_restored:
+            scene.coordinator.restore(backup)
+            scene.laws.see_restored()
+
+    scene.time.call_in(scene.rng.uniform(5.0, 200.0), restore)
+    return False
 
 
 def _fail_sync(scene: Scene, process: Process) -> bool:
@@ -251,13 +271,14 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("disk full", _fill_disk),
     ("sync fails", _fail_sync),
     ("rotten bytes", _rot),
+    (RESTORED, _back_up),
     ("duplicate", _send_again),
     ("clock jump", _jump_clock),
     ("model stream lost", _lose_stream),
 )
 """The kinds, as often as they are drawn."""
 
-KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT, NOT_TAKEN, FORGOTTEN})
+KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT, NOT_TAKEN, FORGOTTEN, FOUND_OUT})
 """All kinds that are counted: these, and what comes of how a world is made."""
 
 

@@ -12,14 +12,21 @@ Safety, after every step:
 - A new version is the one before it plus weight / Σ weights in the slots of exactly the updates
   that the ledger counts for it.
 
-Liveness, some time after all was healed: the run ends, and every finished update that was not given
-up has a verdict.
+A coordinator whose disk was restored from a backup begins another timeline, in which all of that
+holds, but for what only the lost time knew:
+
+- The ledger, the counts and the versions are as of the backup.
+- An update that had its verdict in the lost time and is not in its outbox any more is lost: a
+  restore loses what was acked after the backup.
+- A task that the backup has as offered may have been answered in the lost time.
+
+Liveness, some time after all was healed: the run ends, and every finished update that was neither
+given up nor lost so has a verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,37 +34,13 @@ import numpy as np
 
 from broker.memory import MemoryBroker
 from coordinator.models import from_safetensors
+from simulation.ledger import Row, has_table, rows_of
 from simulation.oracle import NAME, Oracle
 from simulation.platter import Platter
-
-_LEDGER = (
-    "SELECT arrival, update_id, run_id, kind, base_version, worker_id, task_id, verdict, reason, "
-    "round_version, staleness, weight, payload_digest, num_examples FROM ledger "
-)
 
 
 class Broken(AssertionError):
     """A law does not hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What of a ledger's row must never change."""
-
-    arrival: int
-    update_id: str
-    run_id: str
-    kind: str
-    base_version: int
-    worker_id: str
-    task_id: str
-    verdict: str
-    reason: str
-    round_version: int
-    staleness: int
-    weight: float
-    payload_digest: str
-    num_examples: int
 
 
 class Laws:
@@ -92,6 +75,8 @@ class Laws:
         self._open: dict[str, str] = {}
         self._rotten: dict[str, int] = {}  # and the number of the mark that stood for it then
         self._given_up: set[str] = set()
+        self._lost: set[str] = set()  # by a restore
+        self._lost_offers: set[str] = set()  # tasks that may have been answered in the lost time
         self._last_mark = dict.fromkeys(workers, 0)
         self._last_version = 0
 
@@ -102,8 +87,8 @@ class Laws:
 
     @property
     def finished(self) -> int:
-        """How many updates were finished, and not given up for good."""
-        return len(self._finished) - len(self._given_up)
+        """How many updates were finished, and neither given up nor lost by a restore."""
+        return len(self._finished) - len(self._given_up) - len(self._lost)
 
     @property
     def given_up(self) -> int:
@@ -115,6 +100,11 @@ class Laws:
         """Finished updates without a verdict, and whose they are."""
         return self._open
 
+    @property
+    def lost(self) -> int:
+        """How many updates had a verdict that a restore lost, and were not sent again."""
+        return len(self._lost)
+
     def has_verdict(self, update_id: str) -> bool:
         """Whether the ledger has a row of an update."""
         return update_id in self._rows
@@ -122,6 +112,20 @@ class Laws:
     def payload_changed(self, update_id: str) -> None:
         """The disk changed the payload of an open update: from here on it may be given up."""
         self._rotten[update_id] = self._last_mark[self._open[update_id]]
+
+    def see_restored(self) -> None:
+        """The coordinator's disk was restored: what that lost is excepted from here on."""
+        before, self._rows = self._rows, {}
+        self._last_arrival = self._last_version = 0
+        self._counted, self._counted_tasks = set(), set()
+        self._see_verdicts()
+        self._lost_offers = self._offers()
+        for update_id in sorted(before.keys() - self._rows.keys()):
+            name = self._finished[update_id]
+            if self.in_outbox(update_id, name):
+                self._open[update_id] = name
+            else:  # a copy of it may come all the same, and get another verdict
+                self._lost.add(update_id)
 
     def check_safety(self) -> None:
         """Look at what is new.
@@ -148,13 +152,7 @@ class Laws:
 
     def _ledger(self, after: int) -> list[Row]:
         database = self._coordinator.database(self._state / "coordinator.db")
-        if database is None:
-            return []
-        tables = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'ledger'").fetchall()
-        if not tables:
-            return []
-        query = _LEDGER + "WHERE arrival > ? ORDER BY arrival"
-        return [Row(*values) for values in database.execute(query, (after,))]
+        return [] if database is None else rows_of(database, after)
 
     def _see_verdicts(self) -> None:
         for row in self._ledger(self._last_arrival):
@@ -163,7 +161,8 @@ class Laws:
             self._rows[row.update_id] = row
             self._last_arrival = row.arrival
             self._open.pop(row.update_id, None)
-            self._given_up.discard(row.update_id)  # a copy of it was in the broker
+            for gone in (self._given_up, self._lost):
+                gone.discard(row.update_id)  # a copy of it was in the broker
             if row.verdict == "counted":
                 self._see_counted(row)
 
@@ -183,7 +182,7 @@ class Laws:
     def _see_finished(self) -> None:
         for name, platter in self._workers.items():
             database = platter.database(self._state / "worker.sqlite")
-            if database is None or not _has_table(database, "marks"):
+            if database is None or not has_table(database, "marks"):
                 continue
             query = "SELECT number, update_id FROM marks WHERE number > ? ORDER BY number"
             for number, update_id in database.execute(query, (self._last_mark[name],)).fetchall():
@@ -192,6 +191,7 @@ class Laws:
                 if number > self._rotten.get(update_id, number):  # it was trained again
                     del self._rotten[update_id]
                 self._given_up.discard(update_id)
+                self._lost.discard(update_id)
                 if update_id not in self._rows:
                     self._open[update_id] = name
 
@@ -204,19 +204,23 @@ class Laws:
             del self._open[update_id]
             self._given_up.add(update_id)
 
-    def _check_no_task_is_lost(self) -> None:
+    def _offers(self) -> set[str]:
+        """The tasks that wait in the pool, as far as the coordinator knows."""
         database = self._coordinator.database(self._state / "coordinator.db")
-        if database is None or not _has_table(database, "tasks"):
-            return
+        if database is None or not has_table(database, "tasks"):
+            return set()
         query = "SELECT task_id FROM tasks WHERE state = 'offered' AND published"
-        for (task_id,) in database.execute(query).fetchall():
+        return {task_id for (task_id,) in database.execute(query)}
+
+    def _check_no_task_is_lost(self) -> None:
+        for task_id in self._offers() - self._lost_offers:
             if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
                 raise Broken(f"task {task_id} is lost")
 
     def _in_an_inbox(self, task_id: str) -> bool:
         for platter in self._workers.values():
             database = platter.database(self._state / "worker.sqlite")
-            if database is not None and _has_table(database, "inbox"):
+            if database is not None and has_table(database, "inbox"):
                 query = "SELECT 1 FROM inbox WHERE task_id = ?"
                 if database.execute(query, (task_id,)).fetchone():
                     return True
@@ -238,7 +242,7 @@ class Laws:
 
     def _check_versions(self) -> None:
         database = self._coordinator.database(self._state / "coordinator.db")
-        if database is None or not _has_table(database, "versions"):
+        if database is None or not has_table(database, "versions"):
             return
         query = "SELECT version, file FROM versions WHERE version >= ? ORDER BY version"
         found = database.execute(query, (self._last_version,)).fetchall()
@@ -266,8 +270,3 @@ class Laws:
         data = bytes(self._coordinator.file(self._state / "models" / file).data)
         model: np.ndarray[tuple[int], np.dtype[np.float32]] = from_safetensors(data)[NAME]
         return model
-
-
-def _has_table(database: object, name: str) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    return bool(database.execute(query, (name,)).fetchall())  # type: ignore[attr-defined]

@@ -114,6 +114,18 @@ def _cut_power(node: Node, rng: random.Random) -> None:
             pass
 
 
+def _copy(node: Node) -> Node:
+    """As a backup has it: all that is shown, and it survives."""
+    match node:
+        case FileNode():
+            return FileNode(bytearray(node.data), bytes(node.data), touched_ns=node.touched_ns)
+        case FolderNode():
+            entries = {name: _copy(entry) for name, entry in node.entries.items()}
+            return FolderNode(entries, dict(entries), node.touched_ns)
+        case Database():
+            return node.copy()
+
+
 class Platter:
     """What one machine's disk holds. Paths are absolute.
 
@@ -207,6 +219,16 @@ class Platter:
     def cut_power(self, rng: random.Random) -> None:
         """Every process has ended; what was not synced survives only by chance."""
         _cut_power(self.root, rng)
+
+    def backup(self) -> FolderNode:
+        """A consistent copy of all that is on it, to be put back once."""
+        copied = _copy(self.root)
+        assert isinstance(copied, FolderNode)
+        return copied
+
+    def restore(self, backup: FolderNode) -> None:
+        """Every process has ended; what was written since the backup is gone."""
+        self.root = backup
 
     def _nodes(self, folder: FolderNode) -> Iterator[Node]:
         yield folder

@@ -82,8 +82,11 @@ class Process:
         rows_fit: What a database commits still fits.
         crash_in_start_at: The step at which its next life ends, None for none.
         stays_away_s: When it next ends at a step, it is away so long; None: a moment.
+        stops_with: Errors that it may stop with by itself.
         power_fails: When it next ends at a step, its machine loses power with it.
     """
+
+    stops_with: tuple[type[Exception], ...] = ()
 
     def __init__(self, name: str, site: Site) -> None:
         self.name = name
@@ -121,6 +124,9 @@ class Process:
     def _is_over(self) -> bool:
         """Whether the service has ended by itself, in good order."""
         raise NotImplementedError
+
+    def _stopped(self) -> None:
+        """It stopped with one of `stops_with`, which its owner reads."""
 
     def _again_in(self) -> float | None:
         """Seconds until it is started again after it ended by itself, None if nobody does that."""
@@ -213,6 +219,10 @@ class Process:
             service.drain()
         except Crash:
             self._crashed()
+        except self.stops_with as error:
+            self._tell(f"stops: {error}")
+            self._stopped()
+            self.end(power_cut=False, away_s=self.site.rng.uniform(0.5, AWAY_S))
         else:
             if self._is_over():
                 self.end(power_cut=False, away_s=self._again_in())

@@ -43,6 +43,7 @@ class UploadWatch:
         self._count = count
         self._sent: dict[str, None] = {}
         self._kept: frozenset[str] = frozenset()
+        self._root = platter.root
 
     def sent(self, update_id: str, body: bytes) -> None:
         """A message with an update, or some of it, has reached the broker."""
@@ -54,6 +55,8 @@ class UploadWatch:
         """What has become of those sent, and of those that were kept?"""
         node = self._platter.find(self._folder)
         kept = frozenset(node.entries) if isinstance(node, FolderNode) else frozenset[str]()
+        if self._platter.root is not self._root:  # restored: nobody has forgotten anything
+            self._root, self._kept = self._platter.root, kept
         for update_id in sorted(self._kept - kept):
             if not self._is_judged(update_id):
                 self._count(FORGOTTEN)

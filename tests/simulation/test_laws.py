@@ -91,3 +91,60 @@ def test_an_update_that_is_made_again_after_it_was_given_up_is_finished_like_any
     with pytest.raises(Broken, match="is lost"):
         moment.laws.check_safety()
     assert moment.laws.given_up == 0
+
+
+# a coordinator that was restored from a backup
+
+
+@pytest.fixture
+def judged() -> World:
+    """A world without faults in which something has its verdict."""
+    world = World(SEED)
+    for process in world.processes:
+        process.begin()
+    while not list(world.laws.rows):
+        assert world.time.step(UNTIL_S)
+    return world
+
+
+def empty_store(world: World) -> None:
+    """Restore the coordinator's disk as it was before it had judged anything."""
+    backup = world.coordinator.platter.backup()
+    world.coordinator.restore(backup)
+    database = world.coordinator.platter.database(STATE / "coordinator.db")
+    assert database is not None
+    database.execute("DELETE FROM ledger")
+
+
+def test_verdicts_that_are_gone_break_a_law(judged: World) -> None:
+    judged.laws.check_history()
+    empty_store(judged)
+    with pytest.raises(Broken, match="verdicts changed"):
+        judged.laws.check_history()
+
+
+def test_verdicts_of_the_time_that_a_restore_lost_are_excepted(judged: World) -> None:
+    finished = judged.laws.finished
+    update_ids = {row.update_id for row in judged.laws.rows}
+    empty_store(judged)
+    judged.laws.see_restored()
+    judged.laws.check_history()
+    judged.laws.check_safety()
+    sent_again = update_ids & judged.laws.open_updates.keys()
+    assert judged.laws.lost == len(update_ids) - len(sent_again)
+    assert judged.laws.finished == finished - judged.laws.lost
+
+
+def test_what_no_restore_could_lose_is_not_excepted(moment: Moment) -> None:
+    empty_store(moment.world)
+    moment.laws.see_restored()
+    moment.laws.check_safety()
+    moment.forget("outbox")
+    with pytest.raises(Broken, match="is lost"):
+        moment.laws.check_safety()
+    assert moment.laws.lost == 0
+
+
+def test_a_coordinator_that_stops_as_restored_was_restored(judged: World) -> None:
+    with pytest.raises(AssertionError, match="was not restored"):
+        judged.coordinator._stopped()

@@ -1,7 +1,8 @@
 """Seeds that once broke a law, by what they found.
 
-A seed means another history once the code has changed, so each of these findings has a test of its
-own too, which is named.
+What holds are the direct tests that are named: a seed means another history once services or world
+have changed, and then no longer comes to what it found. These seeds are kept to say where a bug was
+found, and as some more worlds to try.
 """
 
 from __future__ import annotations
