@@ -178,6 +178,8 @@ class Wire:
 
     def _end_of(self, side: Side) -> None:
         """A side has gone; if it is muted the other does not hear of it."""
+        if self._resetting:
+            return  # `reset` closes, once it has woken both threads that read
         with self._lock:
             self._over.add(side)
             last = len(self._over) == len(BOTH)
