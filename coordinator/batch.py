@@ -456,7 +456,8 @@ class Batch:
         if presence.run_id != run.run_id:
             return  # it may have worked for others, of which nothing is known here
         self._refuse_newer(presence.incarnation)
-        if presence.incarnation == run.incarnation and presence.last_version > run.version:
+        same = presence.incarnation == run.incarnation
+        if same and run.version < presence.last_version <= run.policy.rounds:  # else it cannot be
             what = (
                 f"worker {presence.worker_id} has trained on version {presence.last_version}, the "
                 f"store has {run.version}"

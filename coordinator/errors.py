@@ -51,8 +51,9 @@ class Restored(StoreError):
 
     def __init__(self, incarnation: int, what: str) -> None:
         super().__init__(
-            f"{what}: the store was restored from a backup, or belongs to another broker. Start "
-            "with --restored to go on from the store in a new incarnation"
+            f"{what}: the store was restored from a backup, or belongs to another broker, or "
+            "somebody forged the message. Start with --restored to go on from the store in a new "
+            "incarnation"
         )
         self.incarnation = incarnation
 

@@ -299,6 +299,7 @@ def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
         session = _declined(session, before, moment)
     if isinstance(before, Taking | Full) and work == Idle():  # not wanted any more, or room again
         session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+        session = _patient(session, moment)  # what is behind it in the pool may be wanted
     return session, actions
 
 

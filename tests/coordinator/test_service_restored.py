@@ -251,3 +251,17 @@ def test_a_worker_that_comes_from_another_federation_stops_nothing(make_world: M
     token = worker.say_present(run_id="e" * 32, last_version=7, incarnation=newer)
     world.step()
     assert worker.standing_of(token).may_take
+
+
+def test_a_worker_that_says_it_trained_on_more_versions_than_there_can_be_stops_nothing(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(run__rounds=3)
+    worker = world.somebody()
+    incarnation = world.read(lambda work: work.incarnation())
+    token = worker.say_present(
+        run_id=world.run_row().run_id, last_version=127, incarnation=incarnation
+    )
+    world.step()
+    assert worker.standing_of(token).version == 0
+    assert world.state == "collecting"

@@ -236,7 +236,7 @@ NAMES = (
         _NEWER,
         "a worker may have trained on a version that was not made",
         "coordinator/batch.py",
-        "if presence.incarnation == run.incarnation and presence.last_version > run.version:",
+        "if same and run.version < presence.last_version <= run.policy.rounds:",
         "if False:",
         "tests/coordinator/test_service_restored.py"
         "::test_a_worker_that_has_trained_on_a_version_not_made_stops_it",

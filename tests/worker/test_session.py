@@ -814,6 +814,22 @@ def test_once_leaves_with_an_error_if_training_failed() -> None:
     assert world.left == 1
 
 
+def test_once_waits_some_more_when_a_task_turns_out_not_to_be_wanted() -> None:
+    world = World(replace(OPTIONS, plan=Once(30.0)))
+    world.connect()
+    for number in range(5):  # the pool begins with tasks that ended while nobody took them
+        world.stand(a_standing(may_take=True))
+        assert world.consuming
+        world.deliver(a_task(number), tag=number + 1)
+        world.confirm(world.last("taken"))
+        world.start(a_task(number), wanted=False)
+        world.tick(20.0)
+        assert world.left is None
+    world.tick(31.0)
+    world.confirm(world.last("presence"))
+    assert (world.left, world.reason) == (0, "nothing was due")
+
+
 def test_once_waits_a_little_for_a_fresh_task_when_the_model_was_gone() -> None:
     world = taking(plan=Once(30.0))
     world.start(a_task())
