@@ -41,7 +41,9 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     try:
         with store.reading() as work:
             row = Accounts(work).run(run)
-            model = work.version(row.run_id, row.version if version < 0 else version)
+            wanted = row.version if version < 0 else version
+            # The store cannot even be asked for a number beyond its integers.
+            model = work.version(row.run_id, wanted) if wanted <= row.version else None
     finally:
         store.close()
     if model is None:

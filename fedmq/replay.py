@@ -143,7 +143,7 @@ def _watching(
     rows: list[VersionRow],
 ) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
     """Who watches the updates that are added, and who prints a line: in a terminal, with a bar."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield (lambda updates: None), say_result
         return
     from tqdm import tqdm
