@@ -135,3 +135,28 @@ def test_a_version_that_was_never_made_cannot_be_exported(
     assert "expected a version 0 to 1 of run " in said
     assert said.endswith(f", came {number}\n")
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (2, "the file of version 1 is missing: expected "),
+        (1, "version 1 is not kept any more (coordinator.keep_versions is 1)"),
+    ],
+)
+def test_export_blames_the_setting_only_for_what_it_does_not_keep(
+    keep: int,
+    said: str,
+    make_world: MakeWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = make_world(run__rounds=9)
+    world.round(1.0, 2.0)
+    world.round(3.0, 4.0)
+    config = tmp_path / "federation.toml"
+    config.write_text(f"[coordinator]\nkeep_versions = {keep}\n[rounds]\nmax_staleness = 0\n")
+    (world.folder / "state" / "models" / world.version_row(1).file).unlink()
+    words = ["--state-dir", str(world.folder / "state"), "-o", str(tmp_path / "model")]
+    assert main(["export", "--config", str(config), *words, "--model-version", "1"]) == 2
+    assert said in capsys.readouterr().err
