@@ -23,15 +23,17 @@ class Display(AbstractContextManager["Display"], Protocol):
         ...
 
 
-def display_for(stream: TextIO) -> Display:
-    """The live view if the stream is a terminal, plain lines if not."""
-    return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
+def display_for(stream: TextIO | None) -> Display:
+    """The live view if the stream is a terminal, plain lines if not; None was closed: neither."""
+    if stream is not None and stream.isatty():
+        return LiveDisplay(stream)
+    return PlainDisplay(stream)
 
 
 class PlainDisplay:
     """One line for each new version and each change of state."""
 
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, stream: TextIO | None = sys.stdout) -> None:
         self._stream = stream
         self._last = ("", -1, -1)
 

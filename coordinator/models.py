@@ -81,6 +81,11 @@ class ModelFolder:
                 self._disk.remove(self._folder / run_id / name)
 
 
+def first_kept(newest: int, keep_versions: int) -> int:
+    """The first version of a run whose file `coordinator.keep_versions` keeps; may be negative."""
+    return newest - keep_versions + 1
+
+
 def to_safetensors(model: Buffer, layout: Layout) -> bytes:
     """A flat buffer as a safetensors file."""
     arrays = unflatten(model, layout)  # contiguous views of the buffer

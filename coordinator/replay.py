@@ -20,7 +20,7 @@ from typing import Literal
 
 from coordinator.accounts import Accounts, Wanted, each_update
 from coordinator.errors import NotKept, RunError, StoreError
-from coordinator.models import ModelFolder
+from coordinator.models import ModelFolder, first_kept
 from coordinator.records import LedgerRow, RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
@@ -30,7 +30,7 @@ from schemas.digest import digest_of
 from schemas.layout import Layout
 
 Outcome = Literal["the same", "initial", "differs", "damaged", "not recomputed"]
-FileState = Literal["whole", "damaged", "not kept"]
+FileState = Literal["whole", "damaged", "missing", "not kept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Replayed:
     Attributes:
         outcome: "the same" bytes were made again; it "differs"; what it is made of is "damaged" or
             not kept, so that it is "not recomputed". Version 0 is "initial": it is made of nothing.
-        file: Whether its own file has its digest.
+        file: Whether its own file has its digest; "missing" is one that should be kept still.
         digest: What the store says of it.
         came: The digest of what was made again, "" if nothing was.
         updates: How many updates the ledger counts in it.
@@ -76,13 +76,15 @@ class Replay:
     Args:
         state_dir: The coordinator's folder.
         run: Its id or how it begins; the newest if "".
+        keep_versions: Of how many of its last versions the files should be there.
 
     Raises:
         StoreError: If the coordinator has never run there.
         RunError: If there is no such run.
     """
 
-    def __init__(self, state_dir: Path, run: str = "") -> None:
+    def __init__(self, state_dir: Path, run: str = "", keep_versions: int = 1) -> None:
+        self._keep_versions = keep_versions
         with contextlib.ExitStack() as opened:
             self._store = Store.open_to_read(state_dir / "coordinator.db")
             opened.callback(self._store.close)
@@ -137,7 +139,7 @@ class Replay:
         """What a version is found to be, and its bytes if they are sure to have its digest."""
         file, model = self._file(row)
         if row.version == 0:
-            outcome: Outcome = "not recomputed" if file == "not kept" else "initial"
+            outcome: Outcome = "initial" if file in ("whole", "damaged") else "not recomputed"
             return self._found(row, outcome, file), model if file == "whole" else None
         del model  # one model less in memory while the sum is made
         base = self._rows.get(row.version - 1)
@@ -169,9 +171,15 @@ class Replay:
         try:
             return "whole", self._models.read(row.file, self._layout, row.digest)
         except NotKept:
-            return "not kept", None
+            # Only now: a coordinator that goes on may just have deleted it.
+            kept = row.version >= first_kept(self._newest(), self._keep_versions)
+            return "missing" if kept else "not kept", None
         except StoreError:
             return "damaged", None
+
+    def _newest(self) -> int:
+        with self._store.reading() as work:
+            return Accounts(work).run(self.run.run_id).version
 
     def _base(self, row: VersionRow) -> Buffer:
         return self._models.read(row.file, self._layout, row.digest)
@@ -187,6 +195,9 @@ class Replay:
     def _found(
         row: VersionRow, outcome: Outcome, file: FileState, detail: str = "", came: str = ""
     ) -> Replayed:
-        if not detail and file == "damaged":
-            detail = f"{row.file} is damaged: it does not have its digest"
-        return Replayed(row.version, outcome, file, row.digest, came, row.counted, detail)
+        of_file = {
+            "damaged": [f"{row.file} is damaged: it does not have its digest"],
+            "missing": [f"{row.file} is missing: coordinator.keep_versions keeps it"],
+        }
+        text = "; ".join([*[detail] * bool(detail), *of_file.get(file, [])])
+        return Replayed(row.version, outcome, file, row.digest, came, row.counted, text)

@@ -8,6 +8,7 @@ from typing import Any
 
 from coordinator.accounts import Accounts
 from coordinator.errors import RunError
+from coordinator.models import first_kept
 from coordinator.records import RunRow, VersionRow
 from coordinator.store import Store
 from settings import Settings
@@ -41,7 +42,9 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     try:
         with store.reading() as work:
             row = Accounts(work).run(run)
-            model = work.version(row.run_id, row.version if version < 0 else version)
+            wanted = row.version if version < 0 else version
+            # The store cannot even be asked for a number beyond its integers.
+            model = work.version(row.run_id, wanted) if wanted <= row.version else None
     finally:
         store.close()
     if model is None:
@@ -50,15 +53,30 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
         )
     source = settings.coordinator.state_dir / "models" / model.file
     if not source.exists():
-        raise RunError(
-            f"version {model.version} is not kept any more (coordinator.keep_versions is "
-            f"{format_kept(settings.coordinator.keep_versions)})"
-        )
+        raise RunError(_why_gone(settings, model, source))
     try:
         shutil.copyfile(source, output)
     except OSError as error:
         raise RunError(f"{output} cannot be written: {error.strerror}") from error
     return model
+
+
+def _why_gone(settings: Settings, model: VersionRow, source: Path) -> str:
+    """Why a version has no file: it is looked up now, since a coordinator may just have pruned."""
+    keep = settings.coordinator.keep_versions
+    store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
+    try:
+        with store.reading() as work:
+            newest = Accounts(work).run(model.run_id).version
+    finally:
+        store.close()
+    said = f"coordinator.keep_versions is {format_kept(keep)}"
+    if model.version < first_kept(newest, keep):
+        return f"version {model.version} is not kept any more ({said})"
+    return (
+        f"the file of version {model.version} is missing: expected {source}, for {said} and the "
+        f"newest version {newest}; bring it back from a backup, or export another version"
+    )
 
 
 def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:

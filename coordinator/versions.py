@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from coordinator.aggregation.mean import WeightedMean
 from coordinator.errors import StoreError
-from coordinator.models import ModelFolder
+from coordinator.models import ModelFolder, first_kept
 from coordinator.records import LedgerRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
@@ -102,7 +102,7 @@ class Versions:
     def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
         """Delete the model files and the spool segments that no setting keeps any more."""
         if keep_versions < ALL:
-            self._models.forget_before(self._run_id, version - keep_versions + 1)
+            self._models.forget_before(self._run_id, first_kept(version, keep_versions))
         if spool_keep_rounds < ALL:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from broker.errors import BrokerError
 from fedmq import __version__
+from settings import SettingsError
 from settings.command import run_command
 
 DESCRIPTION = """\
@@ -126,7 +127,26 @@ def _run(words: list[str]) -> int:
     command = argparse.ArgumentParser(prog=f"fedmq {name}", description=description)
     add_arguments(command)
     arguments = command.parse_args(words[words.index(name) + 1 :])
+    _require_text(arguments)
     return run_command(lambda: run(arguments), _user_errors(name))
+
+
+def _require_text(arguments: argparse.Namespace) -> None:
+    """Refuse bytes that are not text, which no name, no setting and no id has; a path may.
+
+    Raises:
+        SettingsError: Naming the argument.
+    """
+    for name, value in vars(arguments).items():
+        for word in value if isinstance(value, list) else [value]:
+            if isinstance(word, str) and not _is_text(word):
+                came = word.encode(errors="surrogateescape").decode(errors="backslashreplace")
+                raise SettingsError(name.replace("_", "-"), "text in UTF-8", f'"{came}"')
+
+
+def _is_text(word: str) -> bool:
+    """Python keeps bytes that are not UTF-8 as surrogates, which cannot be written anywhere."""
+    return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
 def _user_errors(name: str) -> tuple[type[Exception], ...]:

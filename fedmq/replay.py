@@ -23,10 +23,12 @@ DESCRIPTION = (
     "Make each model version of a run again, from the version before it and the updates that the "
     "ledger counts, and compare digests. The state folder is only read; the coordinator may be "
     "running. Exit code 0: at least one version was made again, and nothing differs or is damaged. "
-    "1: something does or is, or nothing could be made again, because neither updates nor models "
-    "of long ago are kept (coordinator.spool_keep_rounds, coordinator.keep_versions)."
+    "1: something does or is (a model file, too), or nothing could be made again, because neither "
+    "updates nor models of long ago are kept (coordinator.spool_keep_rounds, "
+    "coordinator.keep_versions)."
 )
 EXIT_NOT_PROVED = 1
+FILES_NAMED = 10  # versions whose files are wrong, in the last line; JSON names all
 _SPAN = re.compile(r"(?P<first>\d{1,9})?(?P<to>-)?(?P<last>\d{1,9})?", re.ASCII)
 
 
@@ -54,7 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = {"coordinator.state_dir": arguments.state_dir}
     settings = load(arguments.config, os.environ, overrides)
     first, last = span_of(arguments.versions)
-    with contextlib.closing(Replay(settings.coordinator.state_dir, arguments.run)) as replay:
+    keep = settings.coordinator
+    with contextlib.closing(Replay(keep.state_dir, arguments.run, keep.keep_versions)) as replay:
         rows = replay.select(first, last)
         with _watching(rows) as (watch, tell):
             show = ignore if arguments.json else lambda found: tell(line_of(found))
@@ -94,28 +97,34 @@ def line_of(found: Replayed) -> str:
     if found.outcome == "the same":
         parts.append(f"made again of {count_of(found.updates, 'update')}")
     elif found.outcome == "initial":
-        parts.append("made of nothing: its file has its digest")
+        parts.append("made of nothing" + (": its file has its digest" * (found.file == "whole")))
     elif found.outcome == "differs":
         parts.append(f"came {found.came[:12]}… from {count_of(found.updates, 'update')}")
     if found.detail:
         parts.append(found.detail)
-    if found.file == "damaged" and found.file not in found.detail:
-        parts.append("its file is damaged")
     return "  ".join(parts)
 
 
 def summary_of(results: Iterable[Replayed]) -> dict[str, Any]:
-    """How many versions were found to be what; "proved" is what the exit code says."""
+    """How many versions were found to be what, and whose own files are not what they should be.
+
+    "proved" is what the exit code says.
+    """
     counts = {"the same": 0, "differs": 0, "damaged": 0, "not recomputed": 0, "initial": 0}
+    files: dict[str, list[int]] = {"damaged": [], "missing": []}
     wrong = False
     for result in results:
         counts[result.outcome] += 1
+        if result.file in files:
+            files[result.file].append(result.version)
         wrong = wrong or result.wrong
     return {
         "same": counts["the same"],
         "differs": counts["differs"],
         "damaged": counts["damaged"],
         "not_recomputed": counts["not recomputed"],
+        "files_damaged": files["damaged"],
+        "files_missing": files["missing"],
         "proved": bool(counts["the same"]) and not wrong,
     }
 
@@ -126,6 +135,12 @@ def words_of(summary: dict[str, Any]) -> str:
         f"{summary['same']} the same, {summary['differs']} differ, {summary['damaged']} damaged, "
         f"{summary['not_recomputed']} cannot be made again"
     )
+    for state in ("damaged", "missing"):
+        versions: list[int] = summary[f"files_{state}"]
+        if versions:
+            named = ", ".join(map(str, versions[:FILES_NAMED]))
+            more = ", …" if len(versions) > FILES_NAMED else ""
+            text += f", {count_of(len(versions), 'model file')} {state} (version {named}{more})"
     if not summary["same"]:
         return f"{text}: nothing is proved"
     return text
@@ -143,7 +158,7 @@ def _watching(
     rows: list[VersionRow],
 ) -> Iterator[tuple[Callable[[int], None], Callable[[str], None]]]:
     """Who watches the updates that are added, and who prints a line: in a terminal, with a bar."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield (lambda updates: None), say_result
         return
     from tqdm import tqdm

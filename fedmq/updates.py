@@ -15,9 +15,9 @@ from coordinator.events import Verdict
 from coordinator.listing import Listing, facts_of
 from coordinator.records import LedgerRow, StrayRow
 from coordinator.wording import moment
-from settings import load
+from settings import SettingsError, load
 from settings.command import write_result
-from settings.errors import one_line
+from settings.errors import one_line, show
 
 DESCRIPTION = (
     "List every update that the coordinator received, and its one verdict; then the messages that "
@@ -43,6 +43,7 @@ HEADINGS = (
 RIGHT = ("base", "round", "weight", "staleness", "copies", "examples")  # numbers
 MEASURED_ROWS = 200  # decide how wide the columns are; what is wider later moves its row
 ID_SHOWN = 12
+ROUND_MAX = 999_999_999  # more than a store can hold
 
 Write = Callable[[str], object]
 
@@ -80,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the list."""
     overrides = {"coordinator.state_dir": arguments.state_dir}
     settings = load(arguments.config, os.environ, overrides)
+    _check_round(arguments.round)
     listing = Listing(
         settings.coordinator.state_dir,
         arguments.run,
@@ -93,6 +95,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             write_table(listing, write_result)
     return 0
+
+
+def _check_round(version: int | None) -> None:
+    if version is not None and not 0 <= version <= ROUND_MAX:
+        raise SettingsError("--round", f"a model version from 0 to {ROUND_MAX}", show(version))
 
 
 def write_json(rows: Iterable[LedgerRow | StrayRow], write: Write) -> None:

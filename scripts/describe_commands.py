@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fedmq.cli import COMMANDS, DESCRIPTION
-from settings.command import EXIT_INTERRUPTED, EXIT_USER_ERROR
+from settings.command import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_UNSAID, EXIT_USER_ERROR
 
 _HEAD = """\
 # The command line
@@ -30,9 +30,10 @@ _HEAD = """\
 | 0 | done as asked; a worker that was told to stop |
 | 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
 | 1 | `fedmq replay` found something wrong, or could make nothing again |
-| 1 | the output could not be written |
+| {unsaid} | the output could not be written: the disk is full, say, or stdout is closed |
 | {user_error} | something that the user can mend; one line on stderr says what |
 | {interrupted} | a coordinator, a demo or a replay that was stopped before the end |
+| {broken_pipe} | whoever read the output went away early, as in `fedmq updates \\| head -1` |
 
 `FEDMQ_LOG_LEVEL` sets `--log-level`. Every setting can be given in the environment too
 ([settings](settings.md)).
@@ -45,6 +46,8 @@ def reference() -> str:
         description=DESCRIPTION.strip(),
         user_error=EXIT_USER_ERROR,
         interrupted=EXIT_INTERRUPTED,
+        unsaid=EXIT_UNSAID,
+        broken_pipe=EXIT_BROKEN_PIPE,
     )
     return head + "".join(_command(name) for name in COMMANDS)
 

@@ -89,6 +89,8 @@ def say(text: str) -> None:
 
 def complain(text: str) -> None:
     """Print a line on stderr, if that takes it."""
+    if sys.stderr is None:  # it was closed before we began; `print` would take stdout
+        return
     try:
         print(f"fedmq: {one_line(mask_text(text))}", file=sys.stderr, flush=True)
     except OSError:
@@ -103,6 +105,8 @@ def or_unsaid() -> Iterator[None]:
         UnsaidError: As `say_result`.
         BrokenPipeError: Likewise.
     """
+    if sys.stdout is None:  # it was closed before we began; `print` would say nothing
+        raise UnsaidError("the output could not be written: stdout is closed")
     try:
         yield
     except BrokenPipeError:
@@ -112,12 +116,16 @@ def or_unsaid() -> Iterator[None]:
 
 
 def _write_out() -> None:
+    if sys.stdout is None:
+        return  # a service that nobody listens to; who has a result to say has said so
     with or_unsaid():
         sys.stdout.flush()
 
 
-def _silence(stream: TextIO) -> None:
+def _silence(stream: TextIO | None) -> None:
     """Let the interpreter flush at exit without a second error."""
+    if stream is None:
+        return
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):  # not a file, as in a test

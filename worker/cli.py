@@ -31,6 +31,8 @@ DESCRIPTION = (
     "the same command goes on where it stopped."
 )
 
+WAIT = "30s"  # with --once; not argparse's default, since --wait without --once is refused
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the worker's arguments."""
@@ -55,9 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wait",
-        default="30s",
         metavar="TIME",
-        help="with --once: how long to wait for the broker and for a task (default: 30s)",
+        help=f"with --once: how long to wait for the broker and for a task (default: {WAIT})",
     )
     parser.add_argument(
         "--until-run-ends", action="store_true", help="leave when the run has ended"
@@ -113,16 +114,24 @@ def plan_of(arguments: argparse.Namespace) -> Plan:
     """How long to work.
 
     Raises:
-        SettingsError: The time to wait is no duration, or two plans are named.
+        SettingsError: The time to wait is no duration or waits for nothing, or two plans are named.
     """
     if arguments.once and arguments.until_run_ends:
         raise SettingsError("--once", "one of --once and --until-run-ends", "both")
+    wait = WAIT if arguments.wait is None else arguments.wait
     try:
-        wait_s = parse_duration(arguments.wait)
+        wait_s = parse_duration(wait)
     except ValueError:
-        raise SettingsError("--wait", 'a duration ("30s", "10m")', show(arguments.wait)) from None
+        raise SettingsError("--wait", 'a duration ("30s", "10m")', show(wait)) from None
     if arguments.once:
         return Once(wait_s)
+    if arguments.wait is not None:
+        raise SettingsError(
+            "--wait",
+            "--once with it",
+            show(wait),
+            hint="without --once a worker waits for as long as it runs",
+        )
     return UntilRunEnds() if arguments.until_run_ends else Forever()
 
 

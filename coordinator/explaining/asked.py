@@ -18,7 +18,12 @@ from coordinator.errors import RunError
 from coordinator.explaining.answer import Explanation, Reading, Scene
 from coordinator.explaining.round import explain_round
 from coordinator.explaining.task import explain_task
-from coordinator.explaining.update import explain_stray, explain_unknown, explain_update
+from coordinator.explaining.update import (
+    explain_stray,
+    explain_unknown,
+    explain_update,
+    owed_like,
+)
 from coordinator.explaining.worker import explain_worker
 from coordinator.records import RunRow
 from coordinator.spool import Spool
@@ -89,9 +94,23 @@ def _explain(
     ambiguous = [each.text for each in found.values() if isinstance(each, Ambiguous)]
     if ambiguous:
         raise RunError(f"{'; '.join(ambiguous)}: give more digits")
-    if _HEX.fullmatch(asked) and len(asked) == ID_DIGITS and "update" in readings:
-        return explain_unknown(scene, asked), []
+    unknown = _unknown_update(scene, asked) if "update" in readings else None
+    if unknown is not None:
+        return unknown, []
     raise RunError(_nothing(asked, run, reading))
+
+
+def _unknown_update(scene: Scene, asked: str) -> Explanation | None:
+    """An update that did not come: one that a worker owes, or a whole id that nobody does."""
+    if not _HEX.fullmatch(asked) or len(asked) > ID_DIGITS:
+        return None
+    owed = owed_like(scene.accounts, asked, _SHOWN)
+    if len(owed) > 1:
+        ids = [update_id for update_id, _ in owed]
+        raise RunError(f"{_alike(asked, 'updates', ids).text}: give more digits")
+    for update_id, task_id in owed:
+        return explain_unknown(scene, update_id, scene.accounts.work.task(task_id))
+    return explain_unknown(scene, asked, None) if len(asked) == ID_DIGITS else None
 
 
 def _nothing(asked: str, run: RunRow, reading: Reading | None) -> str:

@@ -109,9 +109,8 @@ def _claims(row: StrayRow) -> str:
     return f"It says that it is of {', '.join(says)}; nobody can know."
 
 
-def explain_unknown(scene: Scene, update_id: str) -> Explanation:
-    """What it can mean that no update of an id is in the ledger."""
-    owed = _task_of(scene.accounts, update_id)
+def explain_unknown(scene: Scene, update_id: str, owed: TaskRow | None) -> Explanation:
+    """What it can mean that no update of an id is in the ledger, and which task it would answer."""
     words = [f"Update {update_id} never arrived, as far as this ledger knows: it has no verdict."]
     facts: dict[str, Any] = {"id": update_id, "verdict": None, "task_history": None}
     if owed is not None:
@@ -199,14 +198,20 @@ def _kept_copy(scene: Scene) -> str:
     )
 
 
-def _task_of(accounts: Accounts, update_id: str) -> TaskRow | None:
-    """The task that an update of this id would answer, had it come."""
-    incarnation, last = accounts.work.incarnation(), ""
+def owed_like(accounts: Accounts, prefix: str, limit: int) -> list[tuple[str, str]]:
+    """Ids that begin so of updates that a taken task would have, each with its task.
+
+    No index helps here: an id is made of the task's and the worker's.
+    """
+    incarnation, last, found = accounts.work.incarnation(), "", list[tuple[str, str]]()
     while True:
         takers = accounts.takers(last, TAKERS_PAGE)
         for task_id, worker_id in takers:
-            if update_id_of(incarnation, task_id, worker_id) == update_id:
-                return accounts.work.task(task_id)
+            update_id = update_id_of(incarnation, task_id, worker_id)
+            if update_id.startswith(prefix):
+                found.append((update_id, task_id))
+                if len(found) == limit:
+                    return found
         if len(takers) < TAKERS_PAGE:
-            return None
+            return found
         last = takers[-1][0]

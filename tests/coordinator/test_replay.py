@@ -130,6 +130,36 @@ def test_a_version_that_was_just_made_again_stands_in_for_its_file(make_world: M
     assert [result.file for result in found] == ["whole", "not kept", "not kept", "whole"]
 
 
+def test_a_file_that_is_gone_is_missing_only_if_it_should_be_kept(make_world: MakeWorld) -> None:
+    world = three_rounds(make_world, **KEPT)
+    for version in range(4):
+        model_file(world, version).unlink()
+    for keep, states in {
+        1: [*3 * ["not kept"], "missing"],
+        2: [*2 * ["not kept"], *2 * ["missing"]],
+        9: 4 * ["missing"],
+    }.items():
+        replay = Replay(world.folder / "state", keep_versions=keep)
+        found = list(replay.replay(replay.select(None, None)))
+        replay.close()
+        assert [result.file for result in found] == states
+        assert ["is missing" in result.detail for result in found] == [
+            state == "missing" for state in states
+        ]
+
+
+def test_what_is_pruned_while_it_is_made_again_is_not_called_missing(
+    make_world: MakeWorld,
+) -> None:
+    world = three_rounds(make_world, **KEPT)
+    replay = Replay(world.folder / "state", keep_versions=2)
+    results = replay.replay(replay.select(2, 2))
+    model_file(world, 2).unlink()
+    world.round(9.0, 9.0)  # version 4 is the newest now: 3 and 4 are kept
+    assert [result.file for result in results] == ["not kept"]
+    replay.close()
+
+
 def test_a_changed_byte_of_an_update_is_found(make_world: MakeWorld) -> None:
     world = three_rounds(make_world, **KEPT)
     rows = world.read(lambda work: work.counted_in_round(world.run_row().run_id, 1))

@@ -8,6 +8,7 @@ import pytest
 
 from fedmq import __version__
 from fedmq.cli import COMMANDS, main
+from tests.coordinator.world import MakeWorld
 
 FEDMQ = [sys.executable, "-P", "-c", "import sys; from fedmq.cli import main; sys.exit(main())"]
 
@@ -97,3 +98,65 @@ def test_windows_is_refused_in_one_line_before_anything_is_imported() -> None:
 def test_a_users_own_worker_file_is_not_taken_for_ours(tmp_path: Path) -> None:
     (tmp_path / "worker.py").write_text("raise SystemExit('the wrong one')")
     assert run("worker", "--help", folder=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain", "\udcff\udcfe"],
+        ["updates", "--worker", "\udcff"],
+        ["updates", "--run", "\udcff"],
+        ["replay", "\udcff"],
+        ["dead", "show", "\udcff"],
+        ["dead", "requeue", "0" * 12, "\udcff"],
+    ],
+    ids=ascii,
+)
+def test_what_is_no_text_is_one_line_and_exit_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "expected text in UTF-8" in said.err
+    assert "\\xff" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999", "2"])
+def test_a_version_that_was_never_made_cannot_be_exported(
+    number: str, make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    words = ["--state-dir", str(world.folder / "state"), "-o", str(tmp_path / "model")]
+    assert main(["export", *words, "--model-version", number]) == 2
+    said = capsys.readouterr().err
+    assert "expected a version 0 to 1 of run " in said
+    assert said.endswith(f", came {number}\n")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (2, "the file of version 1 is missing: expected "),
+        (1, "version 1 is not kept any more (coordinator.keep_versions is 1)"),
+    ],
+)
+def test_export_blames_the_setting_only_for_what_it_does_not_keep(
+    keep: int,
+    said: str,
+    make_world: MakeWorld,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = make_world(run__rounds=9)
+    world.round(1.0, 2.0)
+    world.round(3.0, 4.0)
+    config = tmp_path / "federation.toml"
+    config.write_text(f"[coordinator]\nkeep_versions = {keep}\n[rounds]\nmax_staleness = 0\n")
+    (world.folder / "state" / "models" / world.version_row(1).file).unlink()
+    words = ["--state-dir", str(world.folder / "state"), "-o", str(tmp_path / "model")]
+    assert main(["export", "--config", str(config), *words, "--model-version", "1"]) == 2
+    assert said in capsys.readouterr().err

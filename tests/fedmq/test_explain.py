@@ -168,6 +168,36 @@ def test_an_update_that_never_came_is_traced_to_the_worker_that_owes_it(
     assert "What to do: start the worker" in text
 
 
+def test_how_the_id_of_an_update_that_never_came_begins_is_enough(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world()
+    task, _ = world.begin_task(world.worker("till-9"))
+    update_id = update_id_of(task.incarnation, task.task_id, "till-9")
+    for digits in (6, 8, 12):
+        said = facts(world, capsys, update_id[:digits])
+        assert (said["known"], said["id"], said["subject"]) == (False, update_id, update_id)
+        assert (said["worker"], said["task"]) == ("till-9", task.task_id)
+    assert f"Update {update_id} never arrived" in words(world, capsys, update_id[:8])
+    refused(world, capsys, update_id[:8], "--as", "task")
+    refused(world, capsys, update_id[:5])
+    refused(world, capsys, update_id + "0")
+
+
+def test_where_several_updates_that_never_came_begin_so_more_digits_are_asked_for(
+    make_world: MakeWorld, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world()
+    world.begin_task(world.worker("till-8"))
+    world.begin_task(world.worker("till-9"))
+
+    def alike(incarnation: int, task_id: str, worker_id: str) -> str:
+        return "abcdef" + task_id[6:]
+
+    monkeypatch.setattr("coordinator.explaining.update.update_id_of", alike)
+    assert "several updates begin with 'abcdef'" in refused(world, capsys, "abcdef")
+
+
 def test_an_upload_that_is_not_complete_is_seen(make_world: MakeWorld, capsys: Capture) -> None:
     world = make_world(size=30_000)
     worker = world.worker("till-9")

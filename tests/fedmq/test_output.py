@@ -133,3 +133,20 @@ def test_a_complaint_on_the_way_may_find_no_room(
         patched.setattr(sys, "stderr", io.TextIOWrapper(raw, write_through=True))
         assert main(["dead", "purge", "0" * 12]) == 2
         assert main(["dead", "purge", "--parked", "--yes"]) == 0
+
+
+@pytest.mark.parametrize("words", READING, ids=" ".join)
+def test_a_result_may_find_stdout_closed(
+    make_world: MakeWorld,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = a_world(make_world)
+    words = [str(tmp_path / "model") if word == "FILE" else word for word in words]
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", None)  # as Python has it after `>&-`
+        assert main([*words, "--state-dir", str(world.folder / "state")]) == 1
+    assert capsys.readouterr().err == "fedmq: the output could not be written: stdout is closed\n"

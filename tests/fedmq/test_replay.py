@@ -157,3 +157,34 @@ def test_in_a_terminal_it_shows_how_far_it_is(world: World) -> None:
     assert process.returncode == 0
     assert "/4 [" in shown, "the bar counts the updates of both versions"
     assert len(out.decode().splitlines()) == 4, "the results are not mixed with the bar"
+
+
+def test_the_last_line_counts_and_names_damaged_and_missing_model_files(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(world)
+    Path(world.folder, "state", "models", world.version_row(1).file).unlink()
+    config = world.folder / "all.toml"
+    config.write_text('[coordinator]\nkeep_versions = "all"\n')
+    assert replayed(world, "--config", str(config)) == 1
+    *lines, summary = capsys.readouterr().out.splitlines()
+    assert "000001.safetensors is missing: coordinator.keep_versions keeps it" in lines[1]
+    assert "000002.safetensors is damaged" in lines[2]
+    assert summary == (
+        "2 the same, 0 differ, 0 damaged, 0 cannot be made again, "
+        "1 model file damaged (version 2), 1 model file missing (version 1)"
+    )
+    assert replayed(world, "--config", str(config), "--json") == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["files_damaged"], said["files_missing"]) == ([2], [1])
+    assert [version["file"] for version in said["versions"]] == ["whole", "missing", "damaged"]
+
+
+def test_a_damaged_initial_model_is_not_said_to_have_its_digest(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(world.folder, "state", "models", world.version_row(0).file).write_bytes(b"")
+    assert replayed(world, "--versions", "0") == 1
+    said = capsys.readouterr().out
+    assert "its file has its digest" not in said
+    assert "1 model file damaged (version 0): nothing is proved" in said

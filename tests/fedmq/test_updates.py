@@ -246,3 +246,13 @@ def test_a_run_or_verdict_that_is_not_there_is_said(
     with pytest.raises(SystemExit) as ended:
         main(["updates", "--state-dir", state, "--verdict", "lost"])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999999", "1000000000", "-1"])
+def test_a_round_that_no_run_can_have_is_an_error_of_the_user(
+    number: str, make_world: MakeWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = str(make_world().folder / "state")
+    assert main(["updates", "--state-dir", state, f"--round={number}"]) == 2
+    said = capsys.readouterr().err
+    assert f"--round: expected a model version from 0 to 999999999, got {number}" in said

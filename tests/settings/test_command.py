@@ -135,3 +135,23 @@ sys.exit(run_command(main))
 """
     with full_disk() as stderr:
         assert ended(program, subprocess.DEVNULL, stderr)[0] == 2
+
+
+@pytest.mark.parametrize("say", ["say_result", "write_result"])
+def test_a_result_cannot_be_said_where_stdout_was_closed(say: str) -> None:
+    program = "import sys; sys.stdout = None\n" + SAYS.format(say=say)
+    complaint = "fedmq: the output could not be written: stdout is closed\n"
+    assert ended(program, subprocess.DEVNULL) == (1, complaint)
+
+
+def test_a_service_works_on_where_stdout_was_closed() -> None:
+    program = "import sys; sys.stdout = None\n" + SAYS.format(say="say")
+    assert ended(program, subprocess.DEVNULL) == (0, "went on\n")
+
+
+def test_a_complaint_is_no_output_where_stderr_was_closed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run_command(raising(SettingsError("rounds.goal", "more", "less"))) == 2
+    assert capsys.readouterr().out == ""

@@ -70,6 +70,8 @@ def test_plans(tmp_path: Path, words: tuple[str, ...], plan: object) -> None:
         (("--id", ""), "--id: expected 1 to 64 of"),
         (("--once", "--wait", "soon"), "--wait: expected a duration"),
         (("--once", "--until-run-ends"), "expected one of"),
+        (("--wait", "5s"), "--wait: expected --once with it, got"),
+        (("--wait", "30s", "--until-run-ends"), "--wait: expected --once with it, got"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
