@@ -42,7 +42,8 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
         f"What came in it: {listed(verdicts)}.",
         *_some([_counted(row) for row in counted], verdicts.get("counted", 0), version),
         *_some([_refused(row) for row in refused], _refusals(verdicts), version),
-        f"Tasks: {offered} were offered in it.",
+        f"Tasks that were taken to train on version {version}, or offered in this round and not "
+        f"taken: {sum(count for _, _, count in ends)}.",
         *(f"  {count} {end_in_words(state, reason)}" for state, reason, count in ends),
         *_latecomers(late),
     ]

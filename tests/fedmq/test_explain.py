@@ -521,3 +521,20 @@ def test_a_reading_that_does_not_fit_is_one_line_and_2(
     world.answer(world.worker("till-1"))
     assert "the id of a task" in refused(world, capsys, "till-1", "--as", "task")
     assert "a round of run" in refused(world, capsys, "till-1", "--as", "round")
+
+
+def test_the_tasks_of_a_round_add_up_whatever_round_they_were_offered_in(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world(rounds__goal=2, rounds__concurrency=3)
+    world.round(1.0, 2.0)
+    world.round(3.0)  # with a task that was offered in round 0
+    for version in ("0", "1"):
+        heading, *lines = words(world, capsys, version).partition("Tasks that ")[2].splitlines()
+        counts = [int(line.split()[0]) for line in lines if line.startswith("  ")]
+        said = f"were taken to train on version {version}, or offered in this round and not taken"
+        assert heading == f"{said}: {sum(counts)}."
+    ends = [sum(end["count"] for end in facts(world, capsys, str(v))["tasks"]) for v in (0, 1)]
+    offered = [facts(world, capsys, str(version))["offered"] for version in (0, 1)]
+    assert ends != offered
+    assert sum(ends) == sum(offered), "each task is of one round"
