@@ -16,9 +16,9 @@ A coordinator whose disk was restored from a backup begins another timeline, in 
 holds, but for what only the lost time knew:
 
 - The ledger, the counts and the versions are as of the backup.
-- An update that had its verdict in the lost time and is not in its outbox any more is lost: a
-  restore loses what was acked after the backup.
-- A task that the backup has as offered may have been answered in the lost time.
+- An update that had its verdict in the lost time may be lost: a restore loses what was acked after
+  the backup, and a worker may hear of such a verdict even later, and let the update go.
+- A task that the backup has as offered, published or not, may have been answered in the lost time.
 
 Liveness, some time after all was healed: the run ends, and every finished update that was neither
 given up nor lost so has a verdict.
@@ -76,6 +76,7 @@ class Laws:
         self._rotten: dict[str, int] = {}  # and the number of the mark that stood for it then
         self._given_up: set[str] = set()
         self._lost: set[str] = set()  # by a restore
+        self._judged: set[str] = set()  # in the lost time; a worker may be told so afterwards
         self._lost_offers: set[str] = set()  # tasks that may have been answered in the lost time
         self._last_mark = dict.fromkeys(workers, 0)
         self._last_version = 0
@@ -124,7 +125,8 @@ class Laws:
         self._last_arrival = self._last_version = 0
         self._counted, self._counted_tasks = set(), set()
         self._see_verdicts()
-        self._lost_offers = self._offers()
+        self._lost_offers = self._offers("offered_at")
+        self._judged |= before.keys() - self._rows.keys()
         for update_id in sorted(before.keys() - self._rows.keys()):
             name = self._finished[update_id]
             if self.in_outbox(update_id, name):
@@ -204,21 +206,25 @@ class Laws:
         for update_id, name in list(self._open.items()):
             if self.in_outbox(update_id, name) or self._broker.holds(update_id):
                 continue
+            if update_id in self._judged:
+                del self._open[update_id]
+                self._lost.add(update_id)
+                continue
             if update_id not in self._rotten or self._is_marked(update_id, name):
                 raise Broken(f"update {update_id} of {name} is lost")
             del self._open[update_id]
             self._given_up.add(update_id)
 
-    def _offers(self) -> set[str]:
-        """The tasks that wait in the pool, as far as the coordinator knows."""
+    def _offers(self, which: str) -> set[str]:
+        """The tasks that nobody has taken, as far as the coordinator knows."""
         database = self._coordinator.database(self._state / "coordinator.db")
         if database is None or not has_table(database, "tasks"):
             return set()
-        query = "SELECT task_id FROM tasks WHERE state = 'offered' AND published"
+        query = f"SELECT task_id FROM tasks WHERE state = 'offered' AND {which}"
         return {task_id for (task_id,) in database.execute(query)}
 
     def _check_no_task_is_lost(self) -> None:
-        for task_id in self._offers() - self._lost_offers:
+        for task_id in self._offers("published") - self._lost_offers:
             if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
                 raise Broken(f"task {task_id} is lost")
 
