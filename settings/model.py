@@ -76,8 +76,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         str,
         about(
             'The learner: "file.py:name", or "file.py" if its name is `learner`. A relative path '
-            'counts from the folder of this file. "fedmq:digits" is the built-in one of the demo. '
-            "Empty: none is set.",
+            'counts from the folder of this file. "fedmq:digits" is the built-in one of the demo, '
+            '"fedmq:fashion" learns Fashion-MNIST. Empty: none is set.',
             kind="learner",
             expected='a Python file and a name in it, "file.py:name", or "fedmq:digits"',
             frozen="another learner learns another model; its folder may change, its file name "
