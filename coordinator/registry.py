@@ -16,6 +16,7 @@ import numpy as np
 
 from coordinator.chance import Rows
 from coordinator.eligibility import MINUTES, Required, Traits
+from coordinator.fairness import Participation
 from settings.hours import Hours
 
 UNHEARD_MAX = 2  # leases in a row that ended without a word; then a worker must be seen again
@@ -74,8 +75,7 @@ class Registry:
         flags: Bits of this module.
         unheard: Leases in a row that ended without a word from it.
         any_hours: A worker gave hours.
-        sum_counted: Of `counted` over all workers.
-        squares_counted: Of the squares, for Jain's index.
+        participation: Of all workers, by `counted`.
     """
 
     last_seen: np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -103,7 +103,8 @@ class Registry:
         self._free: list[int] = []  # rows of nobody below `_end`, a heap
         self._end = workers
         self.any_hours = False
-        self.sum_counted = self.squares_counted = 0
+        self.participation = Participation()
+        self.participation.add(0, workers)
         for name, (kind, default) in _COLUMNS.items():
             setattr(self, name, np.full(workers, default, kind))
 
@@ -133,11 +134,12 @@ class Registry:
             if row == self.flags.size:
                 self._grow(self._end)
         self.flags[row] = 0
+        self.participation.add(0)
         return row
 
     def forget(self, row: int) -> None:
         """A worker is gone for good."""
-        self._count(row, -int(self.counted[row]))
+        self.participation.add(int(self.counted[row]), -1)
         for name, (_, default) in _COLUMNS.items():
             getattr(self, name)[row] = default
         self.flags[row] = GONE
@@ -225,7 +227,9 @@ class Registry:
 
     def count(self, row: int) -> None:
         """An update of a worker was counted."""
-        self._count(row, 1)
+        before = int(self.counted[row])
+        self.counted[row] = before + 1
+        self.participation.raise_from(before)
 
     def measure(self, row: int, duration_s: float, loss: float | None) -> None:
         """How long a worker took, in seconds, and the loss that it reports, if it does."""
@@ -233,12 +237,6 @@ class Registry:
         self.duration_s[row] = mean + (duration_s - mean) / MEAN_OVER if mean else duration_s
         if loss is not None:
             self.loss[row] = loss
-
-    def _count(self, row: int, more: int) -> None:
-        before = int(self.counted[row])
-        self.counted[row] = before + more
-        self.sum_counted += more
-        self.squares_counted += (before + more) ** 2 - before**2
 
     # who may be given a task
 

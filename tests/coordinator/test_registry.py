@@ -1,11 +1,13 @@
 import math
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.fairness import Participation
 from coordinator.registry import CAPABILITIES_MAX, ROW_BYTES, Registry
 
 LONG_AGO = -math.inf
@@ -64,7 +66,7 @@ def test_a_row_that_is_used_again_knows_nothing_of_who_had_it() -> None:
     registry.spend(row, 7)
     registry.end_task(row, 1e9)
     registry.forget(row)
-    assert (registry.sum_counted, registry.squares_counted) == (0, 0)
+    assert registry.participation == Participation()
     assert registry.add() == row
     assert free(registry, row)
     assert (int(registry.drawn[row]), float(registry.duration_s[row])) == (0, 0.0)
@@ -155,15 +157,14 @@ def test_the_mean_of_the_durations_follows_what_was_seen_last() -> None:
 
 
 @given(st.lists(st.integers(0, 4), max_size=60), st.sets(st.integers(0, 4)))
-def test_the_sums_of_the_counts_are_those_of_the_rows(whose: list[int], gone: set[int]) -> None:
+def test_participation_is_that_of_the_rows(whose: list[int], gone: set[int]) -> None:
     registry = Registry(workers=5)
     for row in whose:
         registry.count(row)
     for row in gone:
         registry.forget(row)
-    left = [whose.count(row) for row in range(5) if row not in gone]
-    assert registry.sum_counted == sum(left)
-    assert registry.squares_counted == sum(count**2 for count in left)
+    left = Counter(whose.count(row) for row in range(5) if row not in gone)
+    assert registry.participation == Participation.of(left)
 
 
 def test_more_capabilities_than_there_are_bits_are_refused() -> None:
