@@ -43,6 +43,10 @@ class Chance:
         self._at += 1
         return int((mixed(self._key + self._at * _GAMMA) >> 11) * (limit * _UNIT))
 
+    def unit(self) -> float:
+        """The next number, uniform in [0, 1)."""
+        return self.below(2**31) / 2**31
+
     def block(self, count: int, limit: int) -> Rows:
         """The next `count` numbers, as `below` would give them one by one."""
         at = np.arange(self._at + 1, self._at + count + 1, dtype=np.uint64)
