@@ -84,9 +84,11 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = 20
     dispatch: Annotated[
-        Literal["pool"],
+        Literal["pool", "direct"],
         about(
-            "Who gets a task: any worker that is online takes one from the pool.",
+            "Who gets a task: any worker that is online takes one from the pool; or, direct, "
+            "workers that the coordinator draws, each with one task at a time in a queue of its "
+            "own.",
             frozen="it decides whose updates come in",
         ),
     ] = "pool"
