@@ -13,6 +13,7 @@ from msgspec import field
 
 from settings.about import ABOUT_TIMING, MANY, about
 from settings.rounds import RoundsSettings
+from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
 
 Scalar = str | int | float | bool
@@ -163,5 +164,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     run: RunSettings = field(default_factory=RunSettings)
     rounds: RoundsSettings = field(default_factory=RoundsSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -17,6 +17,8 @@ KEYS = {
     "run": "rounds seed initial max_seconds evaluate",
     "rounds": "preset goal quorum concurrency deadline lease late max_staleness dispatch "
     "max_extensions max_examples max_norm part_bytes drain",
+    "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
+    "unmetered hours pace",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
     "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout",
 }
