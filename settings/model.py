@@ -12,6 +12,7 @@ import msgspec
 from msgspec import field
 
 from settings.about import ABOUT_TIMING, MANY, about
+from settings.algorithm import AlgorithmSettings
 from settings.rounds import RoundsSettings
 from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
@@ -164,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     run: RunSettings = field(default_factory=RunSettings)
     rounds: RoundsSettings = field(default_factory=RoundsSettings)
+    algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
