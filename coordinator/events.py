@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from schemas.messages import TaskKind
+
 Verdict = Literal[
     "counted",
     "late",
@@ -178,6 +180,7 @@ class OfferTask:
         worker_id: Who was drawn, "" for a pool task.
         base_version: The version that it pins, None for a pool task.
         lease_end: When its lease ends, None for a pool task: that has none before it is taken.
+        kind: What is to be done with the version; tasks of each kind have numbers of their own.
     """
 
     task_id: str
@@ -187,6 +190,7 @@ class OfferTask:
     worker_id: str = ""
     base_version: int | None = None
     lease_end: float | None = None
+    kind: TaskKind = "train"
 
 
 @dataclass(frozen=True, slots=True)
