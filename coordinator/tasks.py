@@ -72,7 +72,11 @@ class OpenTasks:
         """
         table = NO_TASKS
         limit, first = now + lease_s, now + min(grace_s, lease_s)
-        for task in sorted(tasks, key=lambda t: limit if t.lease_end is None else t.lease_end):
+
+        def order(task: OpenTask) -> tuple[float, int]:
+            return limit if task.lease_end is None else task.lease_end, task.number
+
+        for task in sorted(tasks, key=order):
             table = table.offer(replace(task, worker_id="", lease_end=None, lease=-1))
             if task.lease_end is not None:
                 lease_end = min(max(task.lease_end, first), limit)

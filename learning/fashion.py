@@ -10,7 +10,7 @@ Parts differ in their kinds of clothes and sizes (`partition.dirichlet`). `confi
     folder          where the files are             /usr/share/datasets/fashion-mnist
     alpha           label skew, above 0; smaller is harder     0.3
     partition_seed  which draw of parts                        0
-    lr              learning rate, above 0                     0.1
+    lr              learning rate, above 0                     0.05
     epochs          passes over the part in one task           1
     batch_size      examples per step                          20
     held_out        how many held-out images to measure on     10000
@@ -39,6 +39,9 @@ KINDS = 10
 PIXELS = 28 * 28
 HIDDEN_UNITS = 32
 INITIAL_SEED = 0
+MEAN, DEVIATION = 0.286, 0.353
+"""Of all pixels of the training images, from 0 to 1; less the one, over the other, they train in a
+third of the time."""
 MIN_EXAMPLES = 2
 """What every part has at least."""
 
@@ -50,7 +53,7 @@ class FashionConfig:
     folder: str = FOLDER
     alpha: float = 0.3
     partition_seed: int = 0
-    lr: float = 0.1
+    lr: float = 0.05
     epochs: int = 1
     batch_size: int = 20
     held_out: int = 10_000
@@ -66,7 +69,7 @@ class FashionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Images `(n, 784)` float32 in [0, 1] and their kinds `(n,)` int64, 0 to 9."""
+    """Images `(n, 784)` float32 of mean 0 and deviation 1, and their kinds `(n,)` int64, 0 to 9."""
 
     images: Floats
     labels: Labels
@@ -156,5 +159,7 @@ def _read(folder: Path, which: str) -> Pictures:
             f"{folder}: expected as many labels 0 to 9 as images of 28 x 28, "
             f"came {labels.shape} and {images.shape}"
         )
-    flat = images.reshape(len(images), PIXELS)
-    return Pictures(flat.astype(np.float32) / np.float32(255), labels.astype(np.int64))
+    flat = images.reshape(len(images), PIXELS).astype(np.float32)
+    flat *= np.float32(1 / (255 * DEVIATION))
+    flat -= np.float32(MEAN / DEVIATION)
+    return Pictures(flat, labels.astype(np.int64))

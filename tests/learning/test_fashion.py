@@ -9,6 +9,7 @@ import pytest
 from learning.config import from_config
 from learning.errors import LearnerSettingError
 from learning.fashion import FashionConfig, held_out, part_of
+from learning.idx import read_idx
 from learning.learner import EvaluateRequest, Learner, TrainRequest, parameters_of
 from learning.loading import load_learner
 from tests.learning.pictures import HELD_OUT, TRAINING, write_pictures
@@ -49,10 +50,11 @@ def test_the_parts_together_are_all_there_is_to_train_on(folder: str) -> None:
     assert images == sorted(image.tobytes() for image in everything.images)
 
 
-def test_pixels_are_from_nought_to_one(folder: str) -> None:
+def test_pixels_are_scaled_by_the_mean_and_deviation_of_the_real_images(folder: str) -> None:
     images = part_of("", FashionConfig(folder)).images
+    pixels = read_idx(Path(folder) / "train-images-idx3-ubyte.gz").reshape(TRAINING, -1)
     assert images.dtype == np.float32
-    assert 0 <= images.min() < images.max() <= 1
+    np.testing.assert_allclose(images, (pixels / 255 - 0.286) / 0.353, atol=1e-5)
 
 
 def test_training_helps_on_what_no_worker_has(learner: Any, folder: str) -> None:
