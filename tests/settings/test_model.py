@@ -18,7 +18,8 @@ KEYS = {
     "rounds": "goal quorum concurrency deadline lease late max_staleness dispatch max_extensions "
     "max_examples max_norm part_bytes drain",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
-    "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout",
+    "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout "
+    "examples capabilities metered",
 }
 
 
