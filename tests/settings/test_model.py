@@ -15,8 +15,8 @@ KEYS = {
     "broker": "url heartbeat connect_timeout",
     "learner": "path data config",
     "run": "rounds seed initial max_seconds evaluate",
-    "rounds": "goal quorum concurrency deadline lease late max_staleness dispatch max_extensions "
-    "max_examples max_norm part_bytes drain",
+    "rounds": "preset goal quorum concurrency deadline lease late max_staleness dispatch "
+    "max_extensions max_examples max_norm part_bytes drain",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
     "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout "
     "examples capabilities metered",
