@@ -150,7 +150,7 @@ def evaluate(model: nn.Module, request: EvaluateRequest) -> dict[str, float]:
     own: dict[str, float] = {}
     _, examples = load()
     if request.worker_id:
-        examples = part_of(request.data, DigitsConfig.of(request.config))
+        examples = part_of(request.data, from_config(DigitsConfig, request.config))
         own = {"num_examples": float(len(examples))}
     images, labels = _tensors(examples, request.device)
     scores = model(images)

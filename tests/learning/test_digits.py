@@ -139,3 +139,12 @@ def test_twelve_skewed_workers_learn_to_read(learner: Any) -> None:
     metrics = learner.evaluate(model, EvaluateRequest(12))
     assert metrics["accuracy"] >= 0.92
     assert metrics["loss"] < 0.5
+
+
+def test_a_worker_is_measured_on_its_own_part(learner: Any) -> None:
+    model = parameters_of(learner)
+    own = learner.evaluate(model, EvaluateRequest(0, "3/12", worker_id="shop"))
+    held_out = learner.evaluate(model, EvaluateRequest(0, "3/12"))
+    assert own["num_examples"] == len(part_of("3/12", DigitsConfig()))
+    assert own["loss"] != held_out["loss"]
+    assert "num_examples" not in held_out
