@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from coordinator.changing import amended, renewed, told
-from coordinator.deadline import TIMED, deadline_of, remembered
+from coordinator.deadline import deadline_of
 from coordinator.dispatch import (
     answer,
     decline,
@@ -180,10 +180,8 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
     run = state.run
     judgement = judge(event, run.version, run.policy)
     actions: list[Action] = [judgement.record(event.update_id, run.version)]
-    run, ends = answer(run, event.task_id, event.worker_id, judgement.verdict)
+    run, ends = answer(run, event, judgement.verdict)
     actions += ends
-    if judgement.verdict in TIMED:
-        run = replace(run, durations=remembered(run.durations, event.duration_s))
     counted = state.counted + (1 if judgement.counted else 0)
     state = replace(state, run=run, counted=counted)
     if counted >= run.policy.goal:
