@@ -20,6 +20,7 @@ from typing import Literal
 
 from coordinator.accounts import Accounts, Wanted, each_update
 from coordinator.errors import NotKept, RunError, StoreError
+from coordinator.intake import KIND
 from coordinator.models import ModelFolder, first_kept
 from coordinator.records import LedgerRow, RunRow, VersionRow
 from coordinator.spool import Spool
@@ -186,7 +187,8 @@ class Replay:
 
     def _counted(self, version: int, watch: Callable[[int], None]) -> Iterator[LedgerRow]:
         """The updates of a version's round, in the order of their arrival."""
-        wanted = Wanted(run_id=self.run.run_id, round_version=version, verdict="counted")
+        run_id = self.run.run_id
+        wanted = Wanted(run_id=run_id, round_version=version, verdict="counted", kind=KIND)
         for row in each_update(self._store, wanted):
             yield row
             watch(1)
