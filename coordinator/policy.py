@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from coordinator.algorithm import Algorithm
+from coordinator.weighing import Weighing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,11 @@ class RoundPolicy:
         late: "weigh" counts an update of an older version by its staleness; "refuse" does not.
         max_staleness: Versions an update may be behind and still count, when weighed.
         max_extensions: Deadlines a round may miss in a row before the run is paused.
-        max_examples: The most examples one update can weigh, 0 for no cap.
         max_norm: The largest L2 norm of an update, 0 for no ceiling.
         max_seconds: Seconds after which the run ends with what it has, 0 for no limit.
         drain_s: Seconds a run that ended still records what comes.
+        weighing: What a counted update weighs.
+        algorithm: How the counted updates become the next version.
     """
 
     rounds: int
@@ -36,10 +39,11 @@ class RoundPolicy:
     late: Literal["weigh", "refuse"] = "weigh"
     max_staleness: int = 20
     max_extensions: int = 3
-    max_examples: int = 0
     max_norm: float = 0.0
     max_seconds: float = 0.0
     drain_s: float = 30.0
+    weighing: Weighing = field(default_factory=Weighing)
+    algorithm: Algorithm = field(default_factory=Algorithm)
 
     def __post_init__(self) -> None:
         if not 1 <= self.quorum <= self.goal:
@@ -52,12 +56,3 @@ class RoundPolicy:
         for name in ("deadline_s", "lease_s"):
             if not getattr(self, name) > 0:  # or the clock would be looked at without end
                 raise ValueError(f"expected {name} above 0, came {getattr(self, name)}")
-
-    def weight(self, num_examples: int, staleness: int) -> float:
-        """What an update weighs: its examples, capped, times 1 / sqrt(1 + staleness).
-
-        McMahan et al. 2017, algorithm 1, for the examples; Nguyen et al. 2022 (FedBuff), section
-        5.1, for the staleness.
-        """
-        cap = self.max_examples or num_examples
-        return min(num_examples, cap) / math.sqrt(1 + staleness)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.tasks import OpenTask
@@ -53,7 +53,15 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """A model version; the fields are those of table `versions`."""
+    """A model version; the fields are those of table `versions`.
+
+    Attributes:
+        algorithm: What it was made by, as `coordinator.algorithm.as_fields` gives it; empty for
+            the first.
+        state_file: The file of what its successor needs of it, relative to the models' folder; ""
+            if its algorithm keeps no state.
+        cached: Workers whose last update is cached as of it.
+    """
 
     run_id: str
     version: int
@@ -66,11 +74,38 @@ class VersionRow:
     why: str
     made_at: float
     metrics: Mapping[str, float]
+    algorithm: Mapping[str, Any] = field(default_factory=dict)
+    state_file: str = ""
+    state_digest: str = ""
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRow:
+    """The last update of a worker, from a version on; the fields are those of table `cached`.
+
+    Attributes:
+        version: From which version on it is in force.
+        base_version: The version it was trained from.
+    """
+
+    run_id: str
+    worker_id: str
+    version: int
+    base_version: int
+    slot: int
+    scale: float
+    examples: float
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """An update; the fields are those of table `ledger`."""
+    """An update; the fields are those of table `ledger`.
+
+    Attributes:
+        weight: What it weighs in the sum, 0 if it is not counted.
+        full_weight: What it would weigh there if it were not stale.
+    """
 
     arrival: int
     update_id: str
@@ -92,6 +127,8 @@ class LedgerRow:
     round_version: int
     staleness: int
     weight: float
+    full_weight: float
+    local_steps: float
     copies: int
     received_at: float
     segment: int
