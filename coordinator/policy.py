@@ -26,6 +26,8 @@ class RoundPolicy:
         max_norm: The largest L2 norm of an update, 0 for no ceiling.
         max_seconds: Seconds after which the run ends with what it has, 0 for no limit.
         drain_s: Seconds a run that ended still records what comes.
+        dispatch: Who gets a task: whoever takes one from the "pool", or, "direct", a worker that
+            was drawn.
         weighing: What a counted update weighs.
         algorithm: How the counted updates become the next version.
     """
@@ -42,6 +44,7 @@ class RoundPolicy:
     max_norm: float = 0.0
     max_seconds: float = 0.0
     drain_s: float = 30.0
+    dispatch: Literal["pool", "direct"] = "pool"
     weighing: Weighing = field(default_factory=Weighing)
     algorithm: Algorithm = field(default_factory=Algorithm)
 

@@ -17,10 +17,12 @@ KEYS = {
     "broker": "url heartbeat connect_timeout",
     "learner": "path data config",
     "run": "rounds seed initial max_seconds evaluate",
-    "rounds": "goal quorum concurrency deadline lease late max_staleness dispatch max_extensions "
-    "max_examples max_norm part_bytes drain",
+    "rounds": "preset goal quorum concurrency deadline lease late max_staleness dispatch "
+    "max_extensions max_examples max_norm part_bytes drain",
     "algorithm": "rule trim clip_norm population normalise example_weights staleness staleness_a "
     "staleness_b optimizer server_lr beta1 beta2 tau prox_mu",
+    "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
+    "unmetered hours pace",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
     "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout",
 }
