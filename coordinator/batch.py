@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from broker.transport import AnswerTo, Delivered
+from coordinator.aggregation.counted import Counted
 from coordinator.effects import (
     Ack,
     AddToSum,
@@ -107,6 +108,18 @@ class _Arrived:
     payload: Buffer
     whole: bytes
     copy: bytes
+
+
+def _counted(arrived: _Arrived, verdict: RecordVerdict) -> Counted:
+    update = arrived.update
+    return Counted(
+        payload=arrived.payload,
+        worker_id=update.worker_id,
+        base_version=update.base_version,
+        weight=verdict.weight,
+        examples=verdict.full_weight,
+        local_steps=update.local_steps,
+    )
 
 
 class Batch:
@@ -259,7 +272,7 @@ class Batch:
         where, update = NOWHERE, arrived.update
         if verdict.verdict == "counted":
             where = self._desk.spool.append(arrived.whole)
-            self.effects.append(AddToSum(arrived.payload, verdict.weight))
+            self.effects.append(AddToSum(_counted(arrived, verdict), where))
         else:
             self._keep_copy(arrived.copy, update.update_id)
         self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
@@ -285,6 +298,8 @@ class Batch:
                 round_version=verdict.round_version,
                 staleness=verdict.staleness,
                 weight=verdict.weight,
+                full_weight=verdict.full_weight,
+                local_steps=update.local_steps,
                 copies=0,
                 received_at=self._desk.now,
                 segment=where.segment,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.aggregation.algorithm import Algorithm
-from coordinator.aggregation.optimizers import Stepping
+from coordinator.algorithm import Algorithm, Stepping
 from coordinator.choosing import algorithm_of, weighing_of
 from coordinator.weighing import Weighing
 from settings.algorithm import AlgorithmSettings

@@ -1,4 +1,4 @@
-"""What a round policy allows, and what an update weighs."""
+"""What a round policy allows, and no more."""
 
 from __future__ import annotations
 
@@ -87,20 +87,3 @@ def test_what_differs_is_said_in_words() -> None:
         "late: was weigh, now refuse",
     ]
     assert policy().differences(policy()) == []
-
-
-@given(st.integers(1, 2**53), st.integers(0, 1000))
-def test_an_update_weighs_its_examples_less_the_staler_it_is(examples: int, stale: int) -> None:
-    rules = policy()
-    assert rules.weight(examples, 0) == examples
-    assert 0 < rules.weight(examples, stale + 1) < rules.weight(examples, stale)
-
-
-def test_staleness_weighs_as_in_fedbuff() -> None:
-    assert policy().weight(100, 3) == pytest.approx(50.0)
-
-
-def test_no_update_weighs_more_than_the_cap() -> None:
-    assert policy(max_examples=50).weight(1000, 0) == 50.0
-    assert policy(max_examples=50).weight(20, 0) == 20.0
-    assert policy(max_examples=0).weight(1000, 0) == 1000.0
