@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 Rule = Literal["mean", "nova", "median", "trimmed-mean", "ca2fl", "mifa", "fedvarp"]
 OptimizerName = Literal["none", "momentum", "adagrad", "adam", "yogi"]
@@ -59,13 +58,3 @@ class Algorithm:
     def needs_local_steps(self) -> bool:
         """Whether an update that does not say its local steps is of no use."""
         return self.rule == "nova"
-
-
-def as_fields(algorithm: Algorithm) -> dict[str, Any]:
-    """An algorithm as JSON can say it; `from_fields` gives it back."""
-    return asdict(algorithm)
-
-
-def from_fields(fields: Mapping[str, Any]) -> Algorithm:
-    """The algorithm that `as_fields` was given."""
-    return Algorithm(**{**fields, "stepping": Stepping(**fields["stepping"])})

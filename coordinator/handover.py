@@ -21,7 +21,7 @@ from coordinator.aggregation.aggregation import Aggregation, Made
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, CachedUpdate
-from coordinator.algorithm import Algorithm, as_fields
+from coordinator.algorithm import Algorithm
 from coordinator.models import ModelFolder
 from coordinator.records import CachedRow, VersionRow
 from coordinator.shelf import ShelfOnDisk
@@ -77,7 +77,7 @@ class Handover:
         """Begin the round of the version whose handover this is. Its state is used up by that."""
         return begin(algorithm, self._layout, self._state, self._cache)
 
-    def keep(self, row: VersionRow, made: Made, algorithm: Algorithm) -> VersionRow:
+    def keep(self, row: VersionRow, made: Made) -> VersionRow:
         """Have on disk what a version hands on; the version's row, which says so."""
         state_file = state_digest = ""
         if made.state:
@@ -91,7 +91,6 @@ class Handover:
         first = sum(cached.worker_id not in known for cached in made.cached)
         return replace(
             row,
-            algorithm=as_fields(algorithm),
             state_file=state_file,
             state_digest=state_digest,
             cached=len(known) + first,

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self, cast
+
+import msgspec
 
 from coordinator.algorithm import Algorithm
 from coordinator.weighing import Weighing
+
+AT_ONCE = (
+    "rounds",
+    "deadline_s",
+    "adaptive_deadline",
+    "deadline_floor_s",
+    "lease_s",
+    "max_extensions",
+    "max_seconds",
+    "drain_s",
+)
+"""What changes for the open round too: it decides when things happen, not what a version is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,9 @@ class RoundPolicy:
         drain_s: Seconds a run that ended still records what comes.
         dispatch: Who gets a task: whoever takes one from the "pool", or, "direct", a worker that
             was drawn.
+        adaptive_deadline: Share of the last tasks, 0 to 1, that took no longer than a round waits;
+            0: it waits for `deadline_s`, which is the most in any case.
+        deadline_floor_s: The least seconds that it waits then.
         weighing: What a counted update weighs.
         algorithm: How the counted updates become the next version.
     """
@@ -45,6 +63,8 @@ class RoundPolicy:
     max_seconds: float = 0.0
     drain_s: float = 30.0
     dispatch: Literal["pool", "direct"] = "pool"
+    adaptive_deadline: float = 0.0
+    deadline_floor_s: float = 10.0
     weighing: Weighing = field(default_factory=Weighing)
     algorithm: Algorithm = field(default_factory=Algorithm)
 
@@ -59,3 +79,54 @@ class RoundPolicy:
         for name in ("deadline_s", "lease_s"):
             if not getattr(self, name) > 0:  # or the clock would be looked at without end
                 raise ValueError(f"expected {name} above 0, came {getattr(self, name)}")
+        if not 0 <= self.adaptive_deadline <= 1 or not self.deadline_floor_s > 0:
+            raise ValueError(
+                "expected adaptive_deadline from 0 to 1 and deadline_floor_s above 0, came "
+                f"{self.adaptive_deadline} and {self.deadline_floor_s}"
+            )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """A policy as `as_json` wrote it, perhaps in another release.
+
+        from_json(policy.as_json()) == policy
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return msgspec.convert(stored, cls)
+
+    def as_json(self) -> dict[str, Any]:
+        """The policy as values that JSON can say."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+    def amended(self, by: RoundPolicy) -> Self:
+        """This policy, for the rest of the open round, when another was set meanwhile.
+
+        Only when things happen is changed: which updates count, and what each is worth, is not.
+        """
+        timing = {name: getattr(by, name) for name in AT_ONCE}
+        return replace(
+            self,
+            **timing,
+            quorum=min(by.quorum, self.goal),
+            concurrency=max(by.concurrency, self.goal),
+        )
+
+    def differences(self, other: RoundPolicy) -> list[str]:
+        """What is not the same in another policy, in words: "goal: was 2, now 3"."""
+        was, now = _flat(self.as_json()), _flat(other.as_json())
+        return [
+            f"{name}: was {was[name]}, now {now[name]}" for name in was if was[name] != now[name]
+        ]
+
+
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields, and those of the values in them: of "algorithm" there is "algorithm.rule"."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

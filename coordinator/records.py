@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from coordinator.events import TaskFacts
@@ -27,6 +27,8 @@ class RunRow:
     """A run and the state of its open round; the fields are those of table `runs`.
 
     Attributes:
+        goal: Of the open round, as is `policy`.
+        settings: What the run keeps to its end.
         tries_after: A refusal up to this arrival keeps no worker from trying again.
         ran_s: Seconds that a coordinator has run it.
     """
@@ -38,6 +40,7 @@ class RunRow:
     rounds: int
     goal: int
     settings: Mapping[str, Any]
+    policy: Mapping[str, Any]
     layout: list[list[Any]]
     layout_digest: str
     next_task: int
@@ -57,8 +60,7 @@ class VersionRow:
     """A model version; the fields are those of table `versions`.
 
     Attributes:
-        algorithm: What it was made by, as `coordinator.algorithm.as_fields` gives it; empty for
-            the first.
+        policy: What its round went by, empty for version 0.
         state_file: The file of what its successor needs of it, relative to the models' folder; ""
             if its algorithm keeps no state.
         cached: Workers whose last update is cached as of it.
@@ -73,9 +75,9 @@ class VersionRow:
     counted: int
     weight: float
     why: str
+    policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
-    algorithm: Mapping[str, Any] = field(default_factory=dict)
     state_file: str = ""
     state_digest: str = ""
     cached: int = 0
@@ -180,6 +182,11 @@ class TaskRow:
             number=self.number,
             base_version=self.base_version if self.direct else None,
         )
+
+    @property
+    def had_at(self) -> float | None:
+        """Since when a worker has it, None if nobody is known to have taken it from the pool."""
+        return self.offered_at if self.direct else self.taken_at
 
     def is_of(self, worker_id: str) -> bool:
         """Whether a worker may answer it."""

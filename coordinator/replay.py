@@ -6,7 +6,7 @@
     spool: the updates' bytes    ─┘
 
 Rules: the sum is made by the code that makes it again after a crash (`coordinator.spooled`), by the
-algorithm that the version's row names; what the version hands on must be the same as well; the
+policy that the version's row names; what the version hands on must be the same as well; the
 state folder is only read; memory is that of one sum and two models, however many updates a round
 has. A predecessor whose file is not kept may stand in as it was just made again, if that had its
 digest: then its bytes are the same.
@@ -25,10 +25,10 @@ from coordinator.aggregation.aggregation import Made
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache
-from coordinator.algorithm import from_fields
 from coordinator.errors import NotKept, RunError, StoreError
 from coordinator.handover import cached_updates
 from coordinator.models import ModelFolder, first_kept, to_safetensors_of
+from coordinator.policy import RoundPolicy
 from coordinator.records import CachedRow, LedgerRow, RunRow, VersionRow
 from coordinator.shelf import ShelfToLookAt
 from coordinator.spool import Spool
@@ -193,7 +193,8 @@ class Replay:
             StoreError: If something is damaged.
         """
         cache, cached = self._cache_of(base)
-        aggregation = begin(from_fields(row.algorithm), self._layout, start.state, cache)
+        algorithm = RoundPolicy.from_json(row.policy).algorithm
+        aggregation = begin(algorithm, self._layout, start.state, cache)
         places = []
         for update, where in counted_again(self._counted(base.version, watch), self._spool):
             aggregation.add(update)

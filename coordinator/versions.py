@@ -10,6 +10,7 @@ from coordinator.aggregation.counted import Counted
 from coordinator.algorithm import Algorithm
 from coordinator.handover import Handover
 from coordinator.models import ModelFolder, first_kept
+from coordinator.policy import RoundPolicy
 from coordinator.records import LedgerRow, Place, VersionRow
 from coordinator.spool import Spool
 from coordinator.spooled import SpooledUpdates, counted_again
@@ -102,8 +103,19 @@ class Versions:
         for update, where in counted_again(counted, self._spool):
             self.add(update, where)
 
-    def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
-        """The version after `base`, from the sum; its files are on disk, its row not yet."""
+    def make(self, base: VersionRow, why: str, policy: RoundPolicy, now: float) -> VersionRow:
+        """The version after `base`, from the sum; its files are on disk, its row not yet.
+
+        Args:
+            base: The version that the round was for.
+            why: Why it closed.
+            policy: What it went by at the end: a run that was paused may have taken another.
+            now: The coordinator's time.
+        """
+        if policy.algorithm != self._algorithm:
+            with self._store.reading() as work:
+                counted = work.counted_in_round(self._run_id, base.version)
+            self.load(base.version, policy.algorithm, counted)
         version = base.version + 1
         updates = SpooledUpdates(self._spool, self._places, self.layout)
         made = self._sum.result(self.model(base), updates)
@@ -117,11 +129,12 @@ class Versions:
             counted=self._sum.count,
             weight=self._sum.total_weight,
             why=why,
+            policy=policy.as_json(),
             made_at=now,
             metrics={},
         )
         self._model, self._model_version = made.model, version
-        return self._handover.keep(row, made, self._algorithm)
+        return self._handover.keep(row, made)
 
     def write(
         self, work: Work, row: VersionRow, keep_versions: int, spool_keep_rounds: int
