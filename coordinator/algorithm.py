@@ -38,6 +38,7 @@ class Algorithm:
         clip_norm: The L2 norm that longer updates are shortened to, 0 for none.
         population: Workers that there are, for the rules that cache; 0 if unknown.
         stepping: What the server does with the step.
+        prox_mu: How strongly workers hold their training near the model they begin with.
     """
 
     rule: Rule = "mean"
@@ -46,6 +47,7 @@ class Algorithm:
     clip_norm: float = 0.0
     population: int = 0
     stepping: Stepping = field(default_factory=Stepping)
+    prox_mu: float = 0.0
 
     @property
     def caches(self) -> bool:

@@ -23,6 +23,7 @@ def algorithm_of(algorithm: AlgorithmSettings) -> Algorithm:
             beta2=algorithm.beta2,
             tau=algorithm.tau,
         ),
+        prox_mu=algorithm.prox_mu,
     )
 
 

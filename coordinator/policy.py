@@ -116,12 +116,17 @@ class RoundPolicy:
     def differences(self, other: RoundPolicy) -> list[str]:
         """What is not the same in another policy, in words: "goal: was 2, now 3"."""
         was, now = _flat(self.as_json()), _flat(other.as_json())
-        return [f"{key}: was {was[key]}, now {now[key]}" for key in was if was[key] != now[key]]
+        return [
+            f"{name}: was {was[name]}, now {now[name]}" for name in was if was[name] != now[name]
+        ]
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of nested mappings too, each under its own last name."""
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields, and those of the values in them: of "algorithm" there is "algorithm.rule"."""
     flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value) if isinstance(value, Mapping) else {name: value}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+        else:
+            flat[name] = value
     return flat

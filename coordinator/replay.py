@@ -6,10 +6,10 @@
     spool: the updates' bytes    ─┘
 
 Rules: the sum is made by the code that makes it again after a crash (`coordinator.spooled`), by the
-algorithm of the policy that the version's row names; what the version hands on must be the same as
-well; the state folder is only read; memory is that of one sum and two models, however many updates
-a round has. A predecessor whose file is not kept may stand in as it was just made again, if that
-had its digest: then its bytes are the same.
+policy that the version's row names; what the version hands on must be the same as well; the
+state folder is only read; memory is that of one sum and two models, however many updates a round
+has. A predecessor whose file is not kept may stand in as it was just made again, if that had its
+digest: then its bytes are the same.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ class Replay:
             StoreError: If something is damaged.
         """
         cache, cached = self._cache_of(base)
-        policy = RoundPolicy.from_json(row.policy)
-        aggregation = begin(policy.algorithm, self._layout, start.state, cache)
+        algorithm = RoundPolicy.from_json(row.policy).algorithm
+        aggregation = begin(algorithm, self._layout, start.state, cache)
         places = []
         for update, where in counted_again(self._counted(base.version, watch), self._spool):
             aggregation.add(update)

@@ -104,7 +104,18 @@ class Versions:
             self.add(update, where)
 
     def make(self, base: VersionRow, why: str, policy: RoundPolicy, now: float) -> VersionRow:
-        """The version after `base`, from the sum; its files are on disk, its row not yet."""
+        """The version after `base`, from the sum; its files are on disk, its row not yet.
+
+        Args:
+            base: The version that the round was for.
+            why: Why it closed.
+            policy: What it went by at the end: a run that was paused may have taken another.
+            now: The coordinator's time.
+        """
+        if policy.algorithm != self._algorithm:
+            with self._store.reading() as work:
+                counted = work.counted_in_round(self._run_id, base.version)
+            self.load(base.version, policy.algorithm, counted)
         version = base.version + 1
         updates = SpooledUpdates(self._spool, self._places, self.layout)
         made = self._sum.result(self.model(base), updates)

@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coordinator.errors import StoreError
+from coordinator.errors import RunError, StoreError
 from coordinator.models import ModelFolder
+from coordinator.policy import RoundPolicy
 from coordinator.replay import Replay, Replayed
 from coordinator.spool import Spool
 from disk import OS_DISK
+from tests.coordinator.test_service_policy import reload, start
+from tests.coordinator.test_service_time import until
 from tests.coordinator.world import MakeWorld, World
 
 ALGORITHMS: dict[str, dict[str, object]] = {
@@ -252,3 +255,51 @@ def test_nova_refuses_an_update_that_does_not_say_its_local_steps(make_world: Ma
     row = world.ledger(update.update_id)
     assert row.verdict == "malformed"
     assert "TrainResult.local_steps" in row.reason
+
+
+def test_another_algorithm_holds_from_the_next_version_on(make_world: MakeWorld) -> None:
+    world = make_world(**options({"optimizer": "adam", "server_lr": 1.0}, **KEPT))
+    world.answer(world.worker("a"), 1.0)
+    world.change(algorithm__optimizer="momentum", algorithm__clip_norm=4.0)
+    world.restart()
+    world.answer(world.worker("b"), 1.0)
+    assert RoundPolicy.from_json(world.version_row(1).policy).algorithm.stepping.name == "adam"
+    for names in NAMES[1:]:
+        for name in names:
+            world.answer(world.worker(name), 1.0)
+    found = RoundPolicy.from_json(world.version_row(3).policy).algorithm
+    assert (found.stepping.name, found.clip_norm) == ("momentum", 4.0)
+    assert [one.outcome for one in replayed(world)] == ["initial", *4 * ["the same"]]
+
+
+def test_a_rule_stays(make_world: MakeWorld) -> None:
+    world = make_world(**options({"rule": "ca2fl"}))
+    world.change(algorithm__rule="mean")
+    world.kill()
+    with pytest.raises(RunError, match=r"algorithm\.rule: was \"?ca2fl\"?, now \"?mean"):
+        world.make()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_paused_run_makes_its_version_by_the_algorithm_that_it_takes_meanwhile(
+    make_world: MakeWorld, restart: bool
+) -> None:
+    world = make_world(
+        begin=False,
+        rounds__quorum=2,
+        rounds__max_extensions=0,
+        coordinator__spool_keep_rounds="all",
+    )
+    start(world)
+    world.answer(world.worker("a"), 1.0)
+    until(world, 60.0)
+    assert world.state == "paused"
+    if restart:
+        world.change(algorithm__server_lr=0.25)
+        world.kill()
+        start(world)
+    else:
+        reload(world, algorithm__server_lr=0.25)
+    world.answer(world.worker("b"), 1.0)
+    assert world.weight() == 1.25
+    assert [one.outcome for one in replayed(world)] == ["initial", "the same"]

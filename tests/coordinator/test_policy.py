@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.algorithm import Algorithm, Stepping
 from coordinator.policy import RoundPolicy
+from coordinator.weighing import Weighing
 from tests.coordinator.bench import policy
 
 
@@ -40,7 +42,14 @@ def test_goal_quorum_and_concurrency_may_all_be_one() -> None:
 
 
 def test_a_policy_survives_the_store() -> None:
-    rules = policy(late="refuse", dispatch="direct", max_norm=2.5, deadline_s=60)
+    rules = policy(
+        late="refuse",
+        dispatch="direct",
+        max_norm=2.5,
+        deadline_s=60,
+        weighing=Weighing("log", 7, "hinge", 10.0, 6.0),
+        algorithm=Algorithm("nova", stepping=Stepping("adam", 0.1)),
+    )
     assert RoundPolicy.from_json(json.loads(json.dumps(rules.as_json()))) == rules
 
 
@@ -85,5 +94,8 @@ def test_what_differs_is_said_in_words() -> None:
     assert policy().differences(policy(goal=3, late="refuse")) == [
         "goal: was 2, now 3",
         "late: was weigh, now refuse",
+    ]
+    assert policy().differences(policy(algorithm=Algorithm(stepping=Stepping("yogi")))) == [
+        "algorithm.stepping.name: was none, now yogi"
     ]
     assert policy().differences(policy()) == []
