@@ -69,17 +69,20 @@ def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
     come_back = COME_BACK_S[1]
     if isinstance(state, Collecting):
         come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
+    if effect.hold is not None and effect.hold.wait_s:
+        come_back = max(effect.hold.wait_s, COME_BACK_S[0])
     return Standing(
         run_id=run.run_id,
         state=_run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, effect.bar),
+        may_take=may_take(state, presence.run_id, presence.last_version, effect.bar, effect.hold),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,
         unknown=effect.unknown,
         time_s=now,
+        away_s=effect.away_s,
     )
 
 

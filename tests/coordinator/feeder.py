@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,10 +80,18 @@ class Feeder:
         last_version: int = -1,
         incarnation: int = 0,
         leaving: bool = False,
+        **declared: Any,
     ) -> int:
         """Say that the worker is there; the token that its answers carry."""
         presence = Presence(
-            self.worker_id, run_id, last_version, incarnation, False, leaving, open_updates
+            self.worker_id,
+            run_id,
+            last_version,
+            incarnation,
+            False,
+            leaving,
+            open_updates,
+            **declared,
         )
         return self.ask("presence", presence)
 
