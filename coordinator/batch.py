@@ -34,6 +34,7 @@ from coordinator.events import (
     WorkerSeen,
 )
 from coordinator.intake import (
+    KIND,
     Closing,
     Expected,
     Newer,
@@ -48,7 +49,7 @@ from coordinator.intake import (
     sender_fault,
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
-from coordinator.rows import KIND, write
+from coordinator.rows import write
 from coordinator.run import Closed, State, advance
 from coordinator.spool import Spool
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update

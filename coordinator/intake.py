@@ -19,6 +19,7 @@ from schemas.layout import Layout
 from schemas.messages import Update, UpdatePart, decode, part_count, part_span
 
 CODEC = "none"
+KIND = "train"
 BELIEVED_AHEAD_MS = 10 * 365 * 24 * 3600 * 1000
 """How far an incarnation may be ahead: more than a wrong clock is, and far below what a message can
 name, or a forged one would leave no incarnation above it to go on in.
@@ -138,6 +139,8 @@ def header_fault(update: Update, expected: Expected) -> Refused | None:
         return Refused(
             "other timeline", f"its base is not the version {update.base_version} of this run"
         )
+    if update.kind != KIND:
+        return Refused("malformed", f"expected an update of kind {KIND!r}, came {update.kind!r}")
     if update.layout_digest != expected.layout.digest:
         return Refused("malformed", "its arrays differ from the model's in name, shape or dtype")
     if update.codec != CODEC:

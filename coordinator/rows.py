@@ -21,11 +21,10 @@ from coordinator.events import (
     PauseRun,
     RecordVerdict,
 )
+from coordinator.intake import KIND
 from coordinator.records import TaskRow
 from coordinator.run import Run
 from coordinator.work import Work
-
-KIND = "train"
 
 
 def write(

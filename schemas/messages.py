@@ -37,7 +37,8 @@ from schemas.fields import (
 )
 from schemas.frame import decode_frame, encode_frame
 
-TaskKind = Literal["train"]
+TaskKind = Literal["train", "evaluate"]
+TaskSource = Literal["pool", "own"]
 RunState = Literal["waiting", "running", "paused", "draining", "ended", "failed"]
 
 NAMES_MAX = 256  # open updates a worker asks about at once, and metrics of an update
@@ -92,6 +93,7 @@ class Start:
         parts: Messages that carry it.
         seed: Derived from (run seed, task id).
         lease_s: Seconds the coordinator waits for the answer before it offers another task.
+        prox_mu: FedProx's mu, the weight of the pull towards the model received; 0 for none.
     """
 
     run_id: Id
@@ -108,6 +110,7 @@ class Start:
     seed: Seed
     lease_s: Number
     time_s: Number
+    prox_mu: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,12 @@ class Presence:
         busy: It holds a task.
         leaving: It is about to disconnect.
         open_updates: Updates it still keeps and asks a verdict for.
+        examples: How many examples it has to train on, 0 if it does not say.
+        capabilities: What it can do, in names that the federation's people agree on.
+        battery: How full its battery is, 0 to 1; 1 on mains, -1 if it does not say.
+        metered: Its network is paid for by volume.
+        local_minute: The minute of its own day, 0 to 1439; -1 if it does not say.
+        hours: When it may be connected, in its local time: "22:00-06:00"; "" at any time.
     """
 
     worker_id: WorkerId
@@ -141,6 +150,12 @@ class Presence:
     busy: bool
     leaving: bool
     open_updates: tuple[Id, ...]
+    examples: Count = 0
+    capabilities: tuple[Name, ...] = ()
+    battery: Number = -1.0
+    metered: bool = False
+    local_minute: Version = -1
+    hours: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +169,9 @@ class Standing:
         verdicts: For each update asked for that has one.
         missing: For each incomplete upload, the parts that have not arrived.
         unknown: Updates asked for that never arrived: send them again.
+        queue: Where its tasks come from: "pool", or "own" for its own queue.
+        away_s: Pace steering: with nothing open, disconnect and come back in about so many seconds;
+            0 to stay.
     """
 
     run_id: MaybeId
@@ -166,6 +184,8 @@ class Standing:
     missing: Mapping[Id, tuple[Count, ...]]
     unknown: tuple[Id, ...]
     time_s: Number
+    queue: TaskSource = "pool"
+    away_s: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +199,7 @@ class Update:
         payload_digest: Digest of the whole payload.
         payload_bytes: Size of the whole payload.
         parts: 0 if the payload is in this message; else how many `UpdatePart` carry it.
+        local_steps: Steps of the local optimiser, 0 if it does not say (FedNova needs them).
     """
 
     update_id: Id
@@ -197,6 +218,7 @@ class Update:
     payload_digest: Digest
     payload_bytes: Count
     parts: Count
+    local_steps: Number = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
 
-FORMAT = 2
+FORMAT = 3
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 _CHECKED_AT_ONCE = 2**20  # bytes

@@ -9,9 +9,9 @@ from coordinator.accounts import Wanted
 from coordinator.explaining.answer import SHORT, Explanation, Scene
 from coordinator.explaining.task import end_in_words
 from coordinator.explaining.task import facts_of as task_facts
+from coordinator.intake import KIND
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, TaskRow
-from coordinator.rows import KIND
 from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred
 from coordinator.wording import listed, moment, span
 from settings.errors import one_line

@@ -112,6 +112,16 @@ def test_a_part_must_have_its_size(size: int) -> None:
     assert isinstance(received, Part if size == 100 else Stray)
 
 
+def test_what_is_not_an_update_of_training_is_not_added() -> None:
+    evaluated = update(kind="evaluate")
+    fault = fault_of(evaluated, PAYLOAD, EXPECTED)
+    assert fault is not None
+    assert (fault.verdict, fault.reason) == (
+        "malformed",
+        "expected an update of kind 'train', came 'evaluate'",
+    )
+
+
 def test_who_does_not_hold_its_id_takes_none() -> None:
     for body in (
         encode(update(update_id="f" * 32), PAYLOAD),

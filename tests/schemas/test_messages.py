@@ -170,7 +170,7 @@ def test_a_message_that_carries_nothing_has_no_payload(
         (TASK, "time_s", "0"),
         (TASK, "not_after", math.nan),
         (TASK, "base_version", -1),
-        (TASK, "kind", "evaluate"),
+        (TASK, "kind", "ponder"),
         (TASK, "kind", None),
         (TASK, "run_id", ""),
         (TASK, "run_id", ID[:-1]),
