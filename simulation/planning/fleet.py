@@ -285,5 +285,5 @@ class Fleet:
         if verdict.verdict == "counted":
             assert self._landed is not None, "only what was trained is counted"
             self.models.add(self._landed.payload, verdict.weight)
-            flight_version = verdict.round_version - verdict.staleness
-            self.roster.counted[self._worker] = flight_version
+            self.roster.counted[self._worker] = verdict.round_version - verdict.staleness
+            self.roster.answers[self._worker] += 1

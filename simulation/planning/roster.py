@@ -1,4 +1,4 @@
-"""What a fleet remembers of each worker: a few numbers in arrays, 14 bytes a worker. Pure."""
+"""What a fleet remembers of each worker: a few numbers in arrays, 18 bytes a worker. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Roster:
         tried: The version of its last task, -1 if none; a worker has one try at each version.
         counted: The base version of its update that was counted last, -1 if none.
         taken: How many tasks it took.
+        answers: How many of its updates were counted.
         watched: Whether the pool has it in one of its lists.
     """
 
@@ -23,9 +24,10 @@ class Roster:
         self.tried = np.full(workers, -1, np.int32)
         self.counted = np.full(workers, -1, np.int32)
         self.taken = np.zeros(workers, np.int32)
+        self.answers = np.zeros(workers, np.int32)
 
     @property
     def num_bytes(self) -> int:
         """What it takes in memory."""
-        arrays = (self.busy, self.watched, self.tried, self.counted, self.taken)
+        arrays = (self.busy, self.watched, self.tried, self.counted, self.taken, self.answers)
         return sum(array.nbytes for array in arrays)
