@@ -21,6 +21,7 @@ _PARKED_BYTES_MAX = 4 * 1024**3
 _REFUSED_BYTES_MAX = 256 * 1024**2
 _SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 16_000_000, 500_000_000
 _MODELS_KEPT = 4
+_OWN_EXPIRES_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 
 _WORKER_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -43,24 +44,30 @@ class Queue:
     """A durable queue.
 
     Attributes:
-        kind: "quorum" for what must not be lost, "stream" for what many read.
+        kind: "quorum" for what must not be lost, "stream" for what many read, "classic" for what is
+            only a hint.
         single_active: One consumer at a time is served; others stand by.
         dead_letter_exchange: Where the broker puts what it gives up on; "" for nowhere.
         delivery_limit: How often a message may come back unsettled before it is given up.
-        overflow: What gives way when `max_bytes` is reached: new messages, refused to their
+        overflow: What gives way when a limit is reached: new messages, refused to their
             publisher, or the oldest.
         max_bytes: Bytes of bodies held, 0 for no limit.
         segment_bytes: For streams: the unit of retention.
+        max_length: Messages that wait in it, 0 for no limit.
+        expires_s: Seconds after which the broker deletes a queue that nobody consumed or declared,
+            0 for never.
     """
 
     name: str
-    kind: Literal["quorum", "stream"]
+    kind: Literal["quorum", "stream", "classic"]
     single_active: bool = False
     dead_letter_exchange: str = ""
     delivery_limit: int = DELIVERY_LIMIT
     overflow: Literal["reject-publish", "drop-head"] = "reject-publish"
     max_bytes: int = 0
     segment_bytes: int = 0
+    max_length: int = 0
+    expires_s: float = 0.0
 
     def arguments(self) -> dict[str, str | int | bool]:
         """The queue's declare arguments, as RabbitMQ names them."""
@@ -70,8 +77,12 @@ class Queue:
         if self.kind == "stream":
             arguments["x-stream-max-segment-size-bytes"] = self.segment_bytes
             return arguments
-        arguments["x-delivery-limit"] = self.delivery_limit
         arguments["x-overflow"] = self.overflow
+        if self.kind == "classic":  # it knows no delivery limit
+            arguments["x-max-length"] = self.max_length
+            arguments["x-expires"] = round(self.expires_s * 1000)
+            return arguments
+        arguments["x-delivery-limit"] = self.delivery_limit
         if self.single_active:
             arguments["x-single-active-consumer"] = True
         if self.dead_letter_exchange:
@@ -106,6 +117,7 @@ class Names:
     | queue | kind | holds |
     |---|---|---|
     | tasks | quorum | tasks any worker may take (pool dispatch) |
+    | w.<worker> | classic, one message, drop-head | the one task that a worker is to take next |
     | updates | quorum, single active consumer | updates of shard 0 |
     | control | quorum, single active consumer | taken, declined, presence and questions |
     | parked | quorum, no delivery limit | what the broker gave up on; drained, never dropped |
@@ -147,6 +159,27 @@ class Names:
     def task_queue(self) -> Queue:
         """The pool: small tasks that any worker may take."""
         return Queue(self._name("tasks.pool"), "quorum", dead_letter_exchange=self.dead_exchange)
+
+    def worker_queue(self, worker_id: str) -> Queue:
+        """A worker's own queue: its current task of any kind, and nothing else.
+
+        It is a hint, the coordinator's store is the truth. So it is a classic queue, which costs a
+        fraction of a quorum queue where there is one for each worker; a newer task takes the place
+        of one that was not fetched, and what gives way is nobody's loss: no dead letters. A worker
+        that was away for thirty days finds none, and gets another when it says that it is there.
+        """
+        return Queue(
+            self._name(f"w.{worker_id}"),
+            "classic",
+            overflow="drop-head",
+            max_length=1,
+            expires_s=_OWN_EXPIRES_S,
+        )
+
+    def worker_binding(self, worker_id: str) -> Binding:
+        """What brings a worker's tasks into its own queue."""
+        queue = self.worker_queue(worker_id)
+        return Binding(self.task_exchange, queue.name, self.worker_key(worker_id))
 
     def update_queue(self, shard: int = 0) -> Queue:
         """The updates of one shard."""
@@ -200,6 +233,10 @@ class Names:
         """Routing key of pool tasks."""
         return "pool"
 
+    def worker_key(self, worker_id: str) -> str:
+        """Routing key of tasks for one worker."""
+        return f"w.{worker_id}"
+
     def update_key(self, run_id: str, shard: int, worker_id: str) -> str:
         """Routing key of an update."""
         return f"u.{run_id}.{shard}.{worker_id}"
@@ -210,7 +247,10 @@ class Names:
 
     @property
     def topology(self) -> Topology:
-        """What the coordinator declares before a run; the run's model stream comes apart."""
+        """What the coordinator declares before a run.
+
+        The run's model stream comes apart, and each worker's own queue when it is needed.
+        """
         tasks, updates, control = self.task_queue, self.update_queue(), self.control_queue
         return Topology(
             exchanges=(

@@ -9,8 +9,8 @@ Rules of the file:
 - Publishes are persistent, mandatory and confirmed. There is no other kind, but for `answer`.
 - Consumers and deliveries belong to one connection. After `Disconnected` all of them are void:
   settling a void delivery does nothing, and the broker delivers the message again.
-- `declare`, `consume`, `count`, `purge` and `delete` do nothing while offline: call them on
-  `Connected`.
+- `declare`, `provide`, `consume`, `count`, `purge` and `delete` do nothing while offline: call
+  them on `Connected`.
 - `Doubtful` comes only while there is no connection: for every open publish right behind
   `Disconnected` or `Failed`, and for what is published offline. Publish again on `Connected`.
 
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 
 RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
 EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
@@ -95,6 +95,19 @@ class Failed:
 @dataclass(frozen=True, slots=True)
 class Declared:
     """The topology of the last `declare` stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """What came of a `provide`.
+
+    Attributes:
+        queue: The queue's name.
+        problem: Why it does not stand, "" if it does.
+    """
+
+    queue: str
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +215,7 @@ Event = (
     | Disconnected
     | Failed
     | Declared
+    | Provided
     | Confirmed
     | Returned
     | Refused
@@ -233,6 +247,15 @@ class Transport(Protocol):
 
     def declare(self, topology: Topology) -> None:
         """Make sure that the topology stands; `Declared` or `Failed` follows."""
+        ...
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """Make sure that one queue stands and is bound; `Provided` follows.
+
+        Unlike `declare` it fails nobody else: where the broker refuses, only this queue is missing.
+        What is published to it after `Provided` reaches it. If the connection is lost, nothing
+        follows.
+        """
         ...
 
     def publish(self, message: Outgoing) -> int:

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from coordinator.effects import AnswerPresence, AnswerUnwanted
 from coordinator.records import VersionRow
-from coordinator.run import Closed, Collecting, Draining, Ended, Paused, State, may_take
+from coordinator.states import Closed, Collecting, Draining, Ended, Paused, State, may_take
 from schemas.messages import RunState, Standing, Start, part_count
 
 COME_BACK_S = (1.0, 30.0)  # the least and most that a worker is asked to wait

@@ -24,13 +24,15 @@ from coordinator.effects import (
 )
 from coordinator.errors import Restored
 from coordinator.events import (
+    Action,
+    DrawWorkers,
     Event,
     RecordVerdict,
     Refused,
     TaskDeclined,
-    TaskFacts,
     TaskTaken,
     UpdateArrived,
+    WorkersDrawn,
     WorkerSeen,
 )
 from coordinator.intake import (
@@ -50,8 +52,10 @@ from coordinator.intake import (
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
 from coordinator.rows import write
-from coordinator.run import Closed, State, advance
+from coordinator.run import advance
+from coordinator.selection import NOBODY, Selector
 from coordinator.spool import Spool
+from coordinator.states import Closed, State
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from coordinator.uploads import Uploads
 from coordinator.work import Work
@@ -83,6 +87,7 @@ class Desk:
     Attributes:
         uploads: Those that are not complete.
         senders_are_users: A message must come from the broker's user of its worker's name.
+        selector: Draws workers in direct dispatch.
     """
 
     expected: Expected
@@ -91,6 +96,7 @@ class Desk:
     now: float
     uploads: Uploads
     senders_are_users: bool = False
+    selector: Selector = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ class Batch:
         self.lines: list[tuple[str, str]] = []
         self.strays = 0
         self._routing_key = ""
+        self._wanted: list[DrawWorkers] = []
         self._stray_sizes: dict[int, bool] = {}  # each is asked for once
 
     @property
@@ -129,21 +136,39 @@ class Batch:
         """A round closed: the version is made before anything else is handed in."""
         return isinstance(self.state, Closed)
 
-    def advance(self, event: Event, asking: AnswerTo | None = None) -> RecordVerdict | None:
-        """Take the machine a step further and write what it says; the verdict, if it gave one."""
+    def advance(self, event: Event, asking: AnswerTo | None = None) -> None:
+        """Take the machine a step further, and write what it says and who is drawn."""
+        self._step(event, asking)
+        self._draw()
+
+    def _step(self, event: Event, asking: AnswerTo | None = None) -> RecordVerdict | None:
+        """Take a step and write what the machine says; the verdict, if it gave one."""
         self.state, actions = advance(self.state, event, self._desk.now)
-        verdict = None
+        verdict: RecordVerdict | None = None
         for action in actions:
-            if isinstance(action, RecordVerdict):
-                verdict = action
-            else:
-                effect = write(action, self._work, self.state.run, self._desk.now, asking)
-                if effect is not None:
-                    self.effects.append(effect)
+            match action:
+                case RecordVerdict():
+                    verdict = action
+                case DrawWorkers():
+                    self._wanted.append(action)
+                case _:
+                    self._write(action, asking)
         if self.state.run.next_task != self._next_task:
             self._next_task = self.state.run.next_task
             self._work.update_run(self.state.run.run_id, next_task=self._next_task)
         return verdict
+
+    def _write(self, action: Action, asking: AnswerTo | None) -> None:
+        effect = write(action, self._work, self.state.run, self._desk.now, asking)
+        if effect is not None:
+            self.effects.append(effect)
+
+    def _draw(self) -> None:
+        """Draw workers, once all else is written: who may be drawn depends on it."""
+        while self._wanted:
+            wanted = self._wanted.pop()
+            worker_ids = self._desk.selector.draw(wanted.count, wanted.version, self._desk.now)
+            self._step(WorkersDrawn(tuple(worker_ids)))
 
     # the updates queue
 
@@ -206,17 +231,18 @@ class Batch:
             task_id=update.task_id,
             base_version=update.base_version,
             num_examples=update.num_examples,
-            task=TaskFacts(task.task_id, task.replaced) if task else None,
+            task=task.as_facts() if task else None,
             counted_before=self._work.counted_before(
                 update.run_id, KIND, update.base_version, update.worker_id
             ),
             fault=fault,
         )
-        verdict = self.advance(event)
+        verdict = self._step(event)
         assert verdict is not None
-        if task is not None and task.state == "lapsed":
+        if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
         self._record(arrived, verdict)
+        self._draw()
 
     def _task_of(self, message: Update | UpdatePart) -> TaskRow | None:
         """The task that a message answers, None if it was not offered in its run."""
@@ -394,7 +420,10 @@ class Batch:
                 reason = "it belongs to another run"
                 self.effects.append(AnswerUnwanted(asking, taken.run_id, taken.task_id, reason))
             return
-        counted = self._work.counted_before(run.run_id, KIND, run.version, taken.worker_id)
+        task = run.tasks.get(taken.task_id)
+        pinned = None if task is None else task.base_version
+        base_version = run.version if pinned is None else pinned
+        counted = self._work.counted_before(run.run_id, KIND, base_version, taken.worker_id)
         self.advance(TaskTaken(taken.task_id, taken.worker_id, counted), asking)
 
     def _declined(self, declined: Declined) -> None:

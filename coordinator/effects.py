@@ -47,11 +47,16 @@ class PublishRefused:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStart:
-    """Tell a worker to train on the current version, as soon as the stream has it."""
+    """Tell a worker what to train on, as soon as the stream has it.
+
+    Attributes:
+        base_version: The version that is meant: the current one, but for a direct task.
+    """
 
     to: AnswerTo
     task_id: str
     lease_end: float
+    base_version: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """What the store knows of the task an update answers."""
+    """What the store knows of the task an update answers.
+
+    Attributes:
+        worker_id: Whom it was offered to, "" for a pool task.
+        base_version: The version that it pins, None for a pool task.
+    """
 
     task_id: str
     replaced: bool
+    worker_id: str = ""
+    base_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,12 @@ class UpdateArrived:
 
 @dataclass(frozen=True, slots=True)
 class TaskTaken:
-    """A worker has stored a task and asks what to train on."""
+    """A worker has stored a task and asks what to train on.
+
+    Attributes:
+        counted_before: An update of this worker was counted for the version that it would train on:
+            the one that the task pins, or the current one.
+    """
 
     task_id: str
     worker_id: str
@@ -102,6 +114,13 @@ class WorkerSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersDrawn:
+    """Who was drawn when `DrawWorkers` asked for it, in the same transaction; perhaps too few."""
+
+    worker_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class VersionStored:
     """A model version is on disk; collecting for it can begin."""
 
@@ -113,7 +132,15 @@ class TimePassed:
     """Look at the clock."""
 
 
-Event = UpdateArrived | TaskTaken | TaskDeclined | WorkerSeen | VersionStored | TimePassed
+Event = (
+    UpdateArrived
+    | TaskTaken
+    | TaskDeclined
+    | WorkerSeen
+    | WorkersDrawn
+    | VersionStored
+    | TimePassed
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +161,37 @@ class RecordVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class DrawWorkers:
+    """Draw workers to be asked to train on a version, and hand in `WorkersDrawn`."""
+
+    count: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class OfferTask:
-    """Store a new task and publish it."""
+    """Store a new task and publish it.
+
+    Attributes:
+        version: The current one.
+        replaces: The task whose lease ended, "" if none.
+        worker_id: Who was drawn, "" for a pool task.
+        base_version: The version that it pins, None for a pool task.
+        lease_end: When its lease ends, None for a pool task: that has none before it is taken.
+    """
 
     task_id: str
     number: int
     version: int
     replaces: str
+    worker_id: str = ""
+    base_version: int | None = None
+    lease_end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GrantTask:
-    """Note that a worker has taken a task, and tell it to train on the current version."""
+    """Note that a worker has taken a task, and tell it which version to train on."""
 
     task_id: str
     worker_id: str
@@ -164,11 +210,16 @@ class DenyTask:
 
 @dataclass(frozen=True, slots=True)
 class EndTask:
-    """Note how a task ended."""
+    """Note how a task ended.
+
+    Attributes:
+        worker_id: Whom it was offered to, "" for a pool task.
+    """
 
     task_id: str
     how: TaskEnd
     reason: str
+    worker_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +280,7 @@ class EndRun:
 
 Action = (
     RecordVerdict
+    | DrawWorkers
     | OfferTask
     | GrantTask
     | DenyTask

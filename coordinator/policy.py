@@ -25,6 +25,8 @@ class RoundPolicy:
         max_norm: The largest L2 norm of an update, 0 for no ceiling.
         max_seconds: Seconds after which the run ends with what it has, 0 for no limit.
         drain_s: Seconds a run that ended still records what comes.
+        dispatch: Who gets a task: whoever takes one from the "pool", or, "direct", a worker that
+            was drawn.
     """
 
     rounds: int
@@ -40,6 +42,7 @@ class RoundPolicy:
     max_norm: float = 0.0
     max_seconds: float = 0.0
     drain_s: float = 30.0
+    dispatch: Literal["pool", "direct"] = "pool"
 
     def __post_init__(self) -> None:
         if not 1 <= self.quorum <= self.goal:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coordinator.events import TaskFacts
 from coordinator.tasks import OpenTask
 
 
@@ -106,13 +107,19 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """A task; the fields are those of table `tasks`."""
+    """A task; the fields are those of table `tasks`.
+
+    Attributes:
+        direct: It was offered to one worker, and pins its version; else to the pool.
+        base_version: What it pins, or what who took it was told; None before that.
+    """
 
     task_id: str
     run_id: str
     number: int
     kind: str
     state: str
+    direct: bool
     offered_version: int
     base_version: int | None
     worker_id: str
@@ -134,7 +141,18 @@ class TaskRow:
             self.lease_end,
             replaces=self.replaces,
             number=self.number,
+            base_version=self.base_version if self.direct else None,
         )
+
+    def is_of(self, worker_id: str) -> bool:
+        """Whether a worker may answer it."""
+        return not self.direct or self.worker_id == worker_id
+
+    def as_facts(self) -> TaskFacts:
+        """What the verdict of an update that answers it depends on."""
+        if not self.direct:
+            return TaskFacts(self.task_id, self.replaced)
+        return TaskFacts(self.task_id, self.replaced, self.worker_id, self.base_version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from coordinator.models import ModelFolder, first_kept
 from coordinator.records import LedgerRow, RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
-from coordinator.versions import sum_of
+from coordinator.versions import result_of, sum_of
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.layout import Layout
@@ -154,7 +154,7 @@ class Replay:
         except StoreError as error:
             return self._found(row, "damaged", file, str(error)), None
         count, weight = mean.count, mean.total_weight
-        again = mean.result(start)
+        again = result_of(mean, start, self._layout)
         came = digest_of(again)
         if came == row.digest:
             return self._found(row, "the same", file, came=came), again

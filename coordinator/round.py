@@ -4,6 +4,8 @@ The first rule that applies decides:
 
     a fault in the data                      its own verdict
     the task is not one of this run's        unknown task
+    direct: another worker's task            unknown task
+    direct: not the version that it pins     other timeline
     base version is newer than the round     other timeline
     late = refuse, task was replaced         replaced
     late = refuse, base version is old       late
@@ -63,8 +65,16 @@ def judge_after_end(update: UpdateArrived, version: int) -> Judgement:
 def _refusal(update: UpdateArrived, staleness: int, policy: RoundPolicy) -> Refused | None:
     if update.task is None:
         return Refused("unknown task", f"no task {update.task_id} was offered in this run")
+    if update.task.worker_id not in ("", update.worker_id):
+        return Refused("unknown task", f"task {update.task_id} was offered to another worker")
     if staleness < 0:
         return Refused("other timeline", f"version {update.base_version} was never made")
+    if update.task.base_version not in (None, update.base_version):
+        return Refused(
+            "other timeline",
+            f"trained on version {update.base_version}; its task was for version "
+            f"{update.task.base_version}",
+        )
     if policy.late == "refuse" and update.task.replaced:
         return Refused("replaced", "its lease ended and another task was offered in its place")
     if policy.late == "refuse" and staleness > 0:

@@ -11,6 +11,7 @@ from coordinator.events import (
     CloseRound,
     DenyTask,
     DrainRun,
+    DrawWorkers,
     EndRun,
     EndTask,
     ExtendRound,
@@ -23,7 +24,7 @@ from coordinator.events import (
 )
 from coordinator.intake import KIND
 from coordinator.records import TaskRow
-from coordinator.run import Run
+from coordinator.states import Run
 from coordinator.work import Work
 
 
@@ -48,7 +49,7 @@ def write(
         case GrantTask():
             _grant(action, work, now)
             if asking is not None:
-                return AnswerStart(asking, action.task_id, action.lease_end)
+                return AnswerStart(asking, action.task_id, action.lease_end, action.base_version)
         case DenyTask():
             if asking is not None:
                 return AnswerUnwanted(asking, run.run_id, action.task_id, action.reason)
@@ -95,6 +96,8 @@ def write(
             work.update_run(run.run_id, state="ended")
         case RecordVerdict():
             raise AssertionError("a verdict is written with its update")
+        case DrawWorkers():
+            raise AssertionError("it is answered, not written")
         case _:
             assert_never(action)
     return None
@@ -121,14 +124,15 @@ def _offered(action: OfferTask, run_id: str, now: float) -> TaskRow:
         kind=KIND,
         state="offered",
         offered_version=action.version,
-        base_version=None,
-        worker_id="",
+        direct=action.base_version is not None,
+        base_version=action.base_version,
+        worker_id=action.worker_id,
         replaces=action.replaces,
         replaced=False,
         published=False,
         offered_at=now,
         taken_at=None,
-        lease_end=None,
+        lease_end=action.lease_end,
         ended_at=None,
         reason="",
     )

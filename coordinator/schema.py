@@ -94,6 +94,7 @@ tasks = Table(
     Column("number", Integer, nullable=False),
     Column("kind", String, nullable=False),
     Column("state", String, nullable=False),
+    Column("direct", Boolean, nullable=False),
     Column("offered_version", Integer, nullable=False),
     Column("base_version", Integer),
     Column("worker_id", String, nullable=False),

@@ -38,8 +38,8 @@ from coordinator.evaluation import Evaluation
 from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
 from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
-from coordinator.run import Collecting, Ended, Paused, wake_at
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
+from coordinator.states import Collecting, Ended, Paused, wake_at
 from coordinator.telling import Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings

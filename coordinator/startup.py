@@ -15,8 +15,8 @@ from coordinator.evaluation import Initial, initial_of
 from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, TaskRow, VersionRow
-from coordinator.run import Closed, Collecting, Draining, Paused, Run, State
 from coordinator.spool import Spool
+from coordinator.states import Closed, Collecting, Draining, Paused, Run, State
 from coordinator.store import Store
 from coordinator.tasks import OpenTasks
 from coordinator.work import Work
@@ -168,6 +168,7 @@ def policy_of(settings: Settings) -> RoundPolicy:
         max_norm=rounds.max_norm,
         max_seconds=settings.run.max_seconds,
         drain_s=rounds.drain_s,
+        dispatch=rounds.dispatch,
     )
 
 
@@ -273,6 +274,7 @@ def restore_state(
     now: float,
     salt: str,
     newest_taken: int,
+    owed: Iterable[str] = (),
 ) -> State:
     """The machine's state from the store.
 
@@ -290,6 +292,7 @@ def restore_state(
         salt=salt,
         next_task=row.next_task,
         newest_taken=newest_taken,
+        owed=tuple(owed),
         ends_at=ends_at,
     )
     grace_s = min(GRACE_S, policy.deadline_s)
@@ -298,7 +301,8 @@ def restore_state(
         case "closed":
             return Closed(run)
         case "paused" if counted >= policy.quorum:  # the quorum was lowered
-            return Collecting(run, counted, min(row.opened_at, now), now, row.extensions)
+            opened_at = min(row.opened_at, now)
+            return Collecting(run, counted, opened_at, now, row.extensions, draw_at=now)
         case "paused":
             return Paused(run, counted, min(row.opened_at, now), now)
         case "collecting":
@@ -307,7 +311,8 @@ def restore_state(
                     f"the open round has {counted} updates already: rounds.goal cannot be lowered "
                     "below that"
                 )
-            return Collecting(run, counted, min(row.opened_at, now), deadline_at, row.extensions)
+            opened_at = min(row.opened_at, now)
+            return Collecting(run, counted, opened_at, deadline_at, row.extensions, draw_at=now)
         case _:
             if row.version < policy.rounds and (ends_at is None or now < ends_at):
                 return Closed(run)  # rounds or time were added: the run goes on

@@ -19,11 +19,12 @@ class OpenTask:
 
     Attributes:
         version: The version it was offered in.
-        worker_id: Who took it first, "" while nobody has.
+        worker_id: Who took it first, "" while nobody has; of a direct task, who was drawn.
         lease_end: When another is offered in its place; None while it is untaken.
         lease: Its place in the queue of leases, -1 while untaken.
         replaces: The task whose lease ended, "" if none.
         number: Its number in the run.
+        base_version: The version that a direct task pins, None for a pool task.
     """
 
     task_id: str
@@ -33,14 +34,31 @@ class OpenTask:
     lease: int = -1
     replaces: str = ""
     number: int = -1
+    base_version: int | None = None
+
+    @property
+    def direct(self) -> bool:
+        """It was offered to one worker, and not to the pool."""
+        return self.base_version is not None
+
+    @property
+    def offered_to(self) -> str:
+        """The worker of a direct task, "" for a pool task."""
+        return self.worker_id if self.direct else ""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenTasks:
-    """All tasks in flight."""
+    """All tasks in flight.
+
+    Attributes:
+        leases: Those under a lease, in the order in which their leases began.
+        asked: Workers with a direct task, each with its id.
+    """
 
     by_id: Map[str, OpenTask]
     leases: Map[int, str]
+    asked: Map[str, str]
     first_lease: int = 0
     next_lease: int = 0
 
@@ -76,13 +94,14 @@ class OpenTasks:
         return replace(self, by_id=self.by_id.set(task.task_id, task))
 
     def take(self, task_id: str, worker_id: str, lease_end: float) -> OpenTasks:
-        """With an untaken task taken."""
+        """With an untaken task taken; a direct one as soon as it is offered."""
         task = replace(
             self.by_id[task_id], worker_id=worker_id, lease_end=lease_end, lease=self.next_lease
         )
         return OpenTasks(
             self.by_id.set(task_id, task),
             self.leases.set(self.next_lease, task_id),
+            self.asked.set(worker_id, task_id) if task.direct else self.asked,
             self.first_lease,
             self.next_lease + 1,
         )
@@ -95,19 +114,24 @@ class OpenTasks:
             leases = leases.delete(task.lease)
             while first < self.next_lease and first not in leases:
                 first += 1
-        return OpenTasks(self.by_id.delete(task_id), leases, first, self.next_lease)
+        asked = self.asked.delete(task.worker_id) if task.offered_to else self.asked
+        return OpenTasks(self.by_id.delete(task_id), leases, asked, first, self.next_lease)
+
+    def first_leased(self) -> OpenTask | None:
+        """The task whose lease began first, None if no task is under one."""
+        first = self.leases.get(self.first_lease)
+        return None if first is None else self.by_id[first]
 
     def next_lease_end(self) -> float | None:
-        """When the first lease ends, None if no task is taken."""
-        first = self.leases.get(self.first_lease)
-        return None if first is None else self.by_id[first].lease_end
+        """When the first lease ends, None if no task is under one."""
+        task = self.first_leased()
+        return None if task is None else task.lease_end
 
     def lapsed(self, now: float) -> OpenTask | None:
         """The task whose lease ended first, if one has."""
-        first = self.leases.get(self.first_lease)
-        if first is None:
+        task = self.first_leased()
+        if task is None:
             return None
-        task = self.by_id[first]
         return task if task.lease_end is not None and task.lease_end <= now else None
 
     def in_order(self) -> list[OpenTask]:
@@ -126,4 +150,4 @@ class OpenTasks:
         return [task for task in self.in_order() if task.lease_end is not None]
 
 
-NO_TASKS = OpenTasks(Map(), Map())
+NO_TASKS = OpenTasks(Map(), Map(), Map())

@@ -13,7 +13,7 @@ from coordinator import answers
 from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
 from coordinator.present import PresentWorkers
 from coordinator.records import VersionRow, WorkerRow
-from coordinator.run import Draining, Ended, State
+from coordinator.states import Draining, Ended, State
 from coordinator.tries import Bar
 from learning.seeding import derive_seed
 from schemas.messages import Message, encode

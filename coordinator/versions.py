@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 
-from coordinator.aggregation.mean import WeightedMean
+from coordinator.aggregation.aggregation import Aggregation
+from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.counted import Counted, UpdatesInMemory
 from coordinator.errors import StoreError
 from coordinator.models import ModelFolder, first_kept
 from coordinator.records import LedgerRow, VersionRow
@@ -17,6 +19,8 @@ from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import decode
 from settings.kept import ALL
+
+ALGORITHM = Algorithm()
 
 
 class Versions:
@@ -36,7 +40,7 @@ class Versions:
         self._models = models
         self._model: bytes | bytearray = b""
         self._model_version = -1
-        self._sum = WeightedMean(layout)
+        self._sum = ALGORITHM.begin(layout)
         with store.reading() as work:
             rows = work.versions(run_id)
         self._digests = {row.version: row.digest for row in rows}
@@ -62,7 +66,7 @@ class Versions:
 
     def add(self, payload: Buffer, weight: float) -> None:
         """Add a counted update to the sum of the open round."""
-        self._sum.add(payload, weight)
+        self._sum.add(Counted(payload, "", 0, weight, weight))
 
     def add_again(self, counted: Iterable[LedgerRow]) -> None:
         """Make the sum of the open round from the spool."""
@@ -70,7 +74,7 @@ class Versions:
 
     def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
         """The version after `base`, from the sum; its file is on disk, its row not yet."""
-        version, model = base.version + 1, self._sum.result(self.model(base))
+        version, model = base.version + 1, result_of(self._sum, self.model(base), self.layout)
         row = VersionRow(
             run_id=self._run_id,
             version=version,
@@ -90,7 +94,7 @@ class Versions:
     def begin_round(self, row: VersionRow) -> None:
         """Note that collecting for a version began: its sum is empty."""
         self._digests[row.version] = row.digest
-        self._sum = WeightedMean(self.layout)
+        self._sum = ALGORITHM.begin(self.layout)
 
     def note_metrics(self, version: int, metrics: Mapping[str, float]) -> None:
         """Write what an evaluation found."""
@@ -122,7 +126,7 @@ class Versions:
         return min((segment for segment in needed if segment is not None), default=sys.maxsize)
 
 
-def sum_of(counted: Iterable[LedgerRow], layout: Layout, spool: Spool) -> WeightedMean:
+def sum_of(counted: Iterable[LedgerRow], layout: Layout, spool: Spool) -> Aggregation:
     """The sum of a round, made again from the spool, one update in memory at a time.
 
     Args:
@@ -134,10 +138,16 @@ def sum_of(counted: Iterable[LedgerRow], layout: Layout, spool: Spool) -> Weight
         NotKept: If a segment of the spool is gone.
         StoreError: If the spool does not hold what was received.
     """
-    mean = WeightedMean(layout)
+    aggregation = ALGORITHM.begin(layout)
     for row in counted:
-        mean.add(_read_again(row, spool), row.weight)
-    return mean
+        payload = _read_again(row, spool)
+        aggregation.add(Counted(payload, row.worker_id, row.base_version, row.weight, row.weight))
+    return aggregation
+
+
+def result_of(aggregation: Aggregation, base: Buffer, layout: Layout) -> bytearray:
+    """The next version from the one that a round is for."""
+    return aggregation.result(base, UpdatesInMemory([], layout)).model
 
 
 def _read_again(row: LedgerRow, spool: Spool) -> Buffer:

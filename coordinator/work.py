@@ -132,10 +132,10 @@ class Work:
         self._connection.execute(query.values(state="ended", reason=reason, ended_at=now))
 
     def newest_taken(self, run_id: str) -> int:
-        """The highest number of a task that was ever taken, -1 if none was."""
+        """The highest number of a task that was ever taken from the pool, -1 if none was."""
         table = schema.tasks
         query = select(func.max(table.c.number)).where(
-            table.c.run_id == run_id, table.c.taken_at.is_not(None)
+            table.c.run_id == run_id, table.c.taken_at.is_not(None), table.c.direct.is_(False)
         )
         value = self._connection.execute(query).scalar_one()
         return -1 if value is None else int(value)
@@ -149,6 +149,17 @@ class Work:
             .order_by(table.c.number)
         )
         return self.rows(TaskRow, query)
+
+    def owed_tasks(self, run_id: str, version: int) -> list[str]:
+        """Tasks of a round whose lease has ended, and in whose place none was offered yet."""
+        table = schema.tasks
+        query = select(table.c.task_id).where(
+            table.c.run_id == run_id,
+            table.c.state == "lapsed",
+            table.c.offered_version == version,
+            table.c.replaced.is_(False),
+        )
+        return list(self._connection.execute(query.order_by(table.c.number)).scalars())
 
     # updates
 

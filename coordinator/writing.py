@@ -25,9 +25,10 @@ from coordinator.intake import CODEC, Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
-from coordinator.run import Closed, State
 from coordinator.saying import Sayings
+from coordinator.selection import NOBODY, Selector
 from coordinator.startup import OpenedState, restore_state
+from coordinator.states import Closed, State
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from coordinator.work import Work
@@ -66,6 +67,7 @@ class RunWriter:
 
     Attributes:
         state: Of the last commit.
+        selector: Draws workers in direct dispatch.
         verdicts: Verdict to count, over the whole run.
     """
 
@@ -79,6 +81,7 @@ class RunWriter:
         self._settings = settings
         self._policy = policy
         self._now = now
+        self.selector: Selector = NOBODY
         self._attempts: dict[str, int] = {}
         self._reopened = False
         self._sayings = Sayings()
@@ -111,12 +114,13 @@ class RunWriter:
             tasks = work.open_tasks(row.run_id)
             counted = work.counted_in_round(row.run_id, row.version)
             newest_taken = work.newest_taken(row.run_id)
+            owed = work.owed_tasks(row.run_id, row.version)
             self.verdicts = work.count_by_verdict(row.run_id)
         if row.state in ("draining", "ended"):
             counted = []
         now = self._now()
         self.state = restore_state(
-            row, incarnation, tasks, len(counted), self._policy, now, self._salt, newest_taken
+            row, incarnation, tasks, len(counted), self._policy, now, self._salt, newest_taken, owed
         )
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
@@ -302,6 +306,7 @@ class RunWriter:
             now,
             self._uploads,
             self._settings.coordinator.senders == "users",
+            self.selector,
         )
 
     # what may have ended a process before

@@ -17,15 +17,15 @@ differ in their digits and sizes (`partition.dirichlet`). `config`:
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learning.errors import LearnerSettingError, MissingExtraError
-from learning.learner import Config, EvaluateRequest, TrainRequest
+from learning.config import from_config, parse_part, require_above_zero, require_whole
+from learning.errors import MissingExtraError
+from learning.learner import EvaluateRequest, TrainRequest
 from learning.partition import Indices, dirichlet
 
 if TYPE_CHECKING:
@@ -52,31 +52,9 @@ class DigitsConfig:
 
     def __post_init__(self) -> None:
         for name in ("partition_seed", "epochs", "batch_size"):
-            lowest = 0 if name == "partition_seed" else 1
-            value = getattr(self, name)
-            if type(value) is not int or value < lowest:
-                raise LearnerSettingError(
-                    f"config.{name}: expected a whole number of at least {lowest}, came {value!r}"
-                )
+            require_whole(name, getattr(self, name), int(name != "partition_seed"))
         for name in ("alpha", "lr"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 < value < math.inf:
-                raise LearnerSettingError(
-                    f"config.{name}: expected a number above 0, came {value!r}"
-                )
-
-    @classmethod
-    def of(cls, config: Config) -> DigitsConfig:
-        """The settings that were written, and the defaults of the others.
-
-        Raises:
-            LearnerSettingError: Naming the setting, what was expected and what came.
-        """
-        unknown = sorted(config.keys() - cls.__dataclass_fields__.keys())
-        if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise LearnerSettingError(f"config.{unknown[0]}: no such setting; there are: {known}")
-        return cls(**dict[str, Any](config))
+            require_above_zero(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +109,7 @@ def part_of(data: str, config: DigitsConfig) -> Digits:
     training, _ = load()
     if not data:
         return training
-    which, parts = _parse(data, len(training) // MIN_EXAMPLES)
+    which, parts = parse_part(data, len(training) // MIN_EXAMPLES)
     return training[_partition(parts, config.alpha, config.partition_seed)[which - 1]]
 
 
@@ -146,7 +124,7 @@ def fit(model: nn.Module, request: TrainRequest) -> tuple[int, dict[str, float]]
     """Plain SGD over the worker's part; the loss is the last epoch's mean."""
     import torch
 
-    config = DigitsConfig.of(request.config)
+    config = from_config(DigitsConfig, request.config)
     examples = part_of(request.data, config)
     images, labels = _tensors(examples, request.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=config.lr)
@@ -200,16 +178,6 @@ def _partition(parts: int, alpha: float, seed: int) -> list[Indices]:
     training, _ = load()
     rng = np.random.default_rng(seed)
     return dirichlet(training.labels, parts, rng, alpha=alpha, min_examples=MIN_EXAMPLES)
-
-
-def _parse(data: str, max_parts: int) -> tuple[int, int]:
-    which, _, parts = data.partition("/")
-    if which.isdecimal() and parts.isdecimal() and 1 <= int(which) <= int(parts) <= max_parts:
-        return int(which), int(parts)
-    raise LearnerSettingError(
-        "data: expected a part of at most "
-        f'{max_parts}, such as "1/12" to "12/12", or "" for all, came {data!r}'
-    )
 
 
 def _require_sklearn() -> None:

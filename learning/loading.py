@@ -36,7 +36,7 @@ from schemas.digest import identify
 if TYPE_CHECKING:
     from learning.learner import Learner
 
-BUILT_INS = {"digits": "learning.digits"}
+BUILT_INS = {"digits": "learning.digits", "fashion": "learning.fashion"}
 """Modules of the learners "fedmq:name"; each calls its learner `learner`."""
 
 METHODS = {

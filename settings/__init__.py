@@ -16,6 +16,7 @@ from settings.model import (
     Settings,
 )
 from settings.rounds import RoundsSettings
+from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LearnerSettings",
     "RoundsSettings",
     "RunSettings",
+    "SelectionSettings",
     "Settings",
     "SettingsError",
     "WorkerSettings",

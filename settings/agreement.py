@@ -32,6 +32,11 @@ def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
         expected = f"less than coordinator.keep_versions, which is {kept}"
         hint = "a stale update is checked against the version that it began with"
         raise _at_odds(settings, sources, "rounds.max_staleness", expected, hint)
+    if settings.algorithm.rule == "fedvarp" and rounds.late != "refuse":
+        late = _given(settings, sources, "rounds.late")
+        expected = f"one for updates that may be late, since rounds.late is {late}"
+        hint = 'set rounds.late to "refuse", or take ca2fl, which is the same for late updates'
+        raise _at_odds(settings, sources, "algorithm.rule", expected, hint)
     _check_availability(settings, sources)
 
 

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from settings.fields import Field, fields, sections
+from settings.presets import PRESETS
 from settings.values import limits
 
 _TEMPLATE_WIDTH = 98
@@ -20,7 +21,7 @@ _REFERENCE_HEAD = """\
 
 One file, `federation.toml`, sets the coordinator and the workers of a federation. Every field has a
 default and an environment variable. The command line comes before the environment, the environment
-before the file, the file before the defaults.
+before the file, the file before what a [preset](#presets) sets, that before the defaults.
 
 - **Durations** are a number and one of the units `ms`, `s`, `m`, `h`, `d`: `"250ms"`, `"30s"`,
   `"10m"`, `"1.5h"`, `"2d"`. A plain number is seconds.
@@ -35,9 +36,20 @@ before the file, the file before the defaults.
   the coordinator stops and names it. Begin another run with `--new-run`, or set the value back.
 """
 
+_PRESETS_HEAD = """
+## Presets
+
+`rounds.preset` names a round policy. It sets the fields below where the file, the environment and
+the command line do not: what somebody wrote comes first.
+
+| preset | what it is | sets | paper |
+|---|---|---|---|
+"""
+
 _TEMPLATE_HEAD = """\
 # federation.toml: the settings of a federation, each at its default.
-# Delete what you do not change. docs/reference/settings.md says more about each field.
+# Delete what you do not change: rounds.preset sets only what is not written here.
+# docs/reference/settings.md says more about each field.
 """
 
 
@@ -50,7 +62,7 @@ def reference() -> str:
         parts.append("| key | type | unit | range | default | environment | meaning | in a run |\n")
         parts.append("|---|---|---|---|---|---|---|---|\n")
         parts += [_row(field) for field in _own(section)]
-    return "".join(parts)
+    return "".join([*parts, *_presets()])
 
 
 def template() -> str:
@@ -76,6 +88,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _own(section: str) -> Iterator[Field]:
     return (field for field in fields().values() if field.section == section)
+
+
+def _presets() -> Iterator[str]:
+    yield _PRESETS_HEAD
+    for name, preset in PRESETS.items():
+        known = fields()
+        values = ", ".join(
+            f"`{dotted} = {_toml_of(known[dotted], known[dotted].write(value))}`"
+            for dotted, value in preset.dotted().items()
+        )
+        yield f"| `{name}` | {preset.meaning} | {values} | {preset.paper} |\n"
 
 
 def _row(field: Field) -> str:
@@ -127,7 +150,10 @@ def _comment(field: Field) -> list[str]:
 
 
 def _toml(field: Field) -> str:
-    written = field.write(field.default)
+    return _toml_of(field, field.write(field.default))
+
+
+def _toml_of(field: Field, written: str) -> str:
     if field.type in (bool, float, int) and (field.about.kind == "plain" or written.isdigit()):
         return written
     # Defaults hold no quotes or backslashes, which toml would want escaped.

@@ -1,8 +1,9 @@
 """Loading the settings from the command line, the environment, a file and the defaults.
 
 Rules:
-    - The command line comes before the environment, that before the file, that before the
-      defaults. A field is taken whole from one of them, also a table such as `learner.config`.
+    - The command line comes before the environment, that before the file, that before what
+      `rounds.preset` sets, that before the defaults. A field is taken whole from one of them, also
+      a table such as `learner.config`.
     - Every field has a variable, `FEDMQ_<SECTION>_<KEY>`: `rounds.goal` is `FEDMQ_ROUNDS_GOAL`. A
       variable that begins with the name of a section and names no field of it is an error.
       Other variables, such as `FEDMQ_TEST_AMQP_URL` and `FEDMQ_LOG_LEVEL`, are none of ours.
@@ -20,10 +21,12 @@ from settings.agreement import check_agreement
 from settings.errors import SettingsError, one_line, show
 from settings.fields import Field, fields, sections
 from settings.model import Settings
+from settings.presets import PRESETS
 from settings.values import Given, read
 
 COMMAND_LINE = "the command line"
 DEFAULT = "the default"
+PRESET = "rounds.preset"
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -48,13 +51,14 @@ def load(
     """
     here = Path.cwd()
     folder = here if path is None else (here / path).parent
+    said = dict(_from_file(path, folder)) if path is not None else {}
+    said.update(_from_environment(environ, here))
+    said.update(_from_overrides(overrides, here))
     given = {
         name: Given(field.default, DEFAULT, folder, loose=True) for name, field in fields().items()
     }
-    if path is not None:
-        given.update(_from_file(path, folder))
-    given.update(_from_environment(environ, here))
-    given.update(_from_overrides(overrides, here))
+    given.update(_from_preset(said.get(PRESET, given[PRESET]), folder))
+    given.update(said)
     settings = _build({name: read(fields()[name], value) for name, value in given.items()})
     check_agreement(settings, {name: value.source for name, value in given.items()})
     return settings
@@ -78,6 +82,15 @@ def _build(values: Mapping[str, object]) -> Settings:
         attributes = {field.attribute: values[field.name] for field in _own(section)}
         built[section] = struct(**attributes)
     return Settings(**built)
+
+
+def _from_preset(chosen: Given, folder: Path) -> Iterator[tuple[str, Given]]:
+    """What the chosen preset sets; nothing if none is chosen."""
+    preset = PRESETS.get(str(read(fields()[PRESET], chosen)))
+    if preset is not None:
+        source = f'the preset "{chosen.value}" ({chosen.source})'
+        for name, value in preset.dotted().items():
+            yield name, Given(value, source, folder, loose=True)
 
 
 def _from_file(path: Path, folder: Path) -> Iterator[tuple[str, Given]]:

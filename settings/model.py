@@ -12,7 +12,9 @@ import msgspec
 from msgspec import field
 
 from settings.about import ABOUT_TIMING, MANY, about
+from settings.algorithm import AlgorithmSettings
 from settings.rounds import RoundsSettings
+from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
 
 Scalar = str | int | float | bool
@@ -76,8 +78,8 @@ class LearnerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         str,
         about(
             'The learner: "file.py:name", or "file.py" if its name is `learner`. A relative path '
-            'counts from the folder of this file. "fedmq:digits" is the built-in one of the demo. '
-            "Empty: none is set.",
+            'counts from the folder of this file. "fedmq:digits" is the built-in one of the demo, '
+            '"fedmq:fashion" learns Fashion-MNIST. Empty: none is set.',
             kind="learner",
             expected='a Python file and a name in it, "file.py:name", or "fedmq:digits"',
             frozen="another learner learns another model; its folder may change, its file name "
@@ -163,5 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     run: RunSettings = field(default_factory=RunSettings)
     rounds: RoundsSettings = field(default_factory=RoundsSettings)
+    algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
     coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -14,6 +14,14 @@ _MIB = 2**20
 class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[rounds]: the round policy; synchronous, asynchronous and all between."""
 
+    preset: Annotated[
+        Literal["", "sync", "fedbuff", "fedasync"],
+        about(
+            "A round policy by name: it sets other fields that are not set otherwise (see "
+            "presets). Empty: none.",
+            free="only what it sets counts, as if it had been written out",
+        ),
+    ] = ""
     goal: Annotated[
         int,
         about(
@@ -84,9 +92,11 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = 20
     dispatch: Annotated[
-        Literal["pool"],
+        Literal["pool", "direct"],
         about(
-            "Who gets a task: any worker that is online takes one from the pool.",
+            "Who gets a task: any worker that is online takes one from the pool; or, direct, "
+            "workers that the coordinator draws, each with one task at a time in a queue of its "
+            "own.",
             frozen="it decides whose updates come in",
         ),
     ] = "pool"

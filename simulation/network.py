@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from broker.memory import MemoryBroker, MemoryTransport
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import (
     AnswerTo,
     Confirmed,
@@ -180,6 +180,11 @@ class Link:
         """See `Transport.declare`."""
         if self._passes("declare"):
             self.inner.declare(topology)
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """See `Transport.provide`."""
+        if self._passes("provide"):
+            self.inner.provide(queue, binding)
 
     def publish(self, message: Outgoing) -> int:
         """See `Transport.publish`."""

@@ -349,7 +349,9 @@ class Effects:
                 return self._delivered(happening)
             case wire.ConsumerLost(consumer, reason):
                 return self._consumer_lost(consumer, reason)
-            case wire.Failed() | wire.Declared() | wire.Consuming() | wire.Counted():
+            case wire.Failed() | wire.Declared() | wire.Provided() | wire.Consuming():
+                return ()
+            case wire.Counted():
                 return ()
             case Moved() | Finished() | Broken():
                 return self._reported(happening)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from broker.memory.client import Client
 from broker.memory.queues import Message
 from broker.memory.store import Store
-from broker.topology import MESSAGE_BYTES_MAX, Queue, Topology
+from broker.topology import MESSAGE_BYTES_MAX, Binding, Queue, Topology
 from broker.transport import (
     Answered,
     AnswerTo,
@@ -34,6 +34,7 @@ from broker.transport import (
     Event,
     Failed,
     Outgoing,
+    Provided,
     Refused,
     Returned,
 )
@@ -226,6 +227,11 @@ class MemoryBroker:
             self._fail(client, f"{problem}: delete it, or declare it as it is")
         else:
             self.tell(client, Declared())
+
+    def provide(self, client: Client, queue: Queue, binding: Binding) -> None:
+        """Add a queue and its binding if they are missing; says what keeps it from that."""
+        problem = self.store.declare(Topology((), (queue,), (binding,)))
+        self.tell(client, Provided(queue.name, problem))
 
     # Publishing.
 

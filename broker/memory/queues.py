@@ -1,6 +1,6 @@
 """The queues of the in-process broker, and what is in them. Plain data: no lock, no clock.
 
-A quorum queue gives each message to one consumer, by turns, and takes it back to its old place
+A queue of messages gives each to one consumer, by turns, and takes it back to its old place
 when it is not settled. A stream is a log that any number of consumers read by offset; whole
 segments of it are forgotten when it grows above its limit.
 """
@@ -53,7 +53,7 @@ class Consumer:
 
     id: int
     client: Client
-    queue: QuorumQueue | Stream
+    queue: MessageQueue | Stream
     prefetch: int
     unsettled: int = 0
     next_offset: int = 0
@@ -73,15 +73,17 @@ class Lease:
 
 
 @dataclass(slots=True, eq=False)
-class QuorumQueue:
+class MessageQueue:
     """A queue whose messages each go to one consumer.
 
     Attributes:
         ready_bytes: Bytes of the bodies that wait for a consumer.
         dying: What the queue gave up on and its dead-letter exchange has not taken yet.
+        used_at: When it was last declared, or had a consumer.
     """
 
     spec: Queue
+    used_at: float = 0.0
     consumers: deque[Consumer] = field(default_factory=deque)
     ready_bytes: int = 0
     dying: deque[Message] = field(default_factory=deque)
@@ -92,6 +94,11 @@ class QuorumQueue:
     def __len__(self) -> int:
         return len(self._ready)
 
+    def has_expired(self, now: float) -> bool:
+        """Whether nobody used it for so long that it is deleted."""
+        expires_s = self.spec.expires_s
+        return expires_s > 0 and not self.consumers and self.used_at + expires_s <= now
+
     @property
     def is_full(self) -> bool:
         """Whether it refuses what is published to it."""
@@ -101,8 +108,10 @@ class QuorumQueue:
     @property
     def is_over(self) -> bool:
         """Whether its oldest message has to give way."""
-        limited = self.spec.max_bytes > 0 and self.spec.overflow == "drop-head"
-        return limited and self.ready_bytes > self.spec.max_bytes
+        spec = self.spec
+        too_many = 0 < spec.max_length < len(self._ready)
+        too_large = 0 < spec.max_bytes < self.ready_bytes
+        return spec.overflow == "drop-head" and (too_many or too_large)
 
     def append(self, message: Message) -> None:
         """Put a copy of the message at the end."""
@@ -156,12 +165,17 @@ class Stream:
     """
 
     spec: Queue
+    used_at: float = 0.0
     consumers: deque[Consumer] = field(default_factory=deque)
     first: int = 0
     end: int = 0
     deleted: bool = False
     _log: list[Message] = field(default_factory=list)
     _segments: deque[list[int]] = field(default_factory=deque)  # of [messages, bytes]
+
+    def has_expired(self, now: float) -> bool:
+        """Never: a stream is deleted by whoever made it."""
+        return False
 
     def append(self, message: Message) -> None:
         """Append a copy of the message, and forget the oldest segments above the limit."""

@@ -4,6 +4,7 @@ Rules of the file:
 
 - A dead letter is handed over at least once: the queue keeps it until its dead-letter exchange
   has taken it, as RabbitMQ's quorum queues do.
+- A queue that nobody used for as long as it may wait is deleted when it is next looked for.
 - It knows no connection and no lock; who calls it holds the broker's lock.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from broker.memory.client import Client
-from broker.memory.queues import Consumer, Lease, Message, QuorumQueue, Stream
+from broker.memory.queues import Consumer, Lease, Message, MessageQueue, Stream
 from broker.memory.routing import Routes
 from broker.topology import Binding, Queue, Topology
 from broker.transport import ConsumerLost, Consuming, Delivered, Event
@@ -34,7 +35,7 @@ class Store:
         self._tell = tell
         self.running = True
         self._routes = Routes()
-        self._queues: dict[str, QuorumQueue | Stream] = {}
+        self._queues: dict[str, MessageQueue | Stream] = {}
 
     # The topology.
 
@@ -47,12 +48,22 @@ class Store:
         )
 
     def _add_queue(self, spec: Queue) -> str:
-        known = self._queues.get(spec.name)
+        known = self._find(spec.name)
         if known is None:
-            self._queues[spec.name] = Stream(spec) if spec.kind == "stream" else QuorumQueue(spec)
+            known = Stream(spec) if spec.kind == "stream" else MessageQueue(spec)
+            self._queues[spec.name] = known
         elif known.spec != spec:
             return f"queue {spec.name} exists with other arguments"
+        known.used_at = self._clock()
         return ""
+
+    def _find(self, name: str) -> MessageQueue | Stream | None:
+        """The queue of a name; one that has expired is deleted instead."""
+        queue = self._queues.get(name)
+        if queue is not None and queue.has_expired(self._clock()):
+            self.delete(name)
+            return None
+        return queue
 
     def _bind(self, binding: Binding) -> str:
         if binding.queue not in self._queues:
@@ -61,8 +72,8 @@ class Store:
 
     def count(self, name: str) -> int:
         """How many messages wait in a queue, or are in a stream; 0 if there is none."""
-        match self._queues.get(name):
-            case QuorumQueue() as queue:
+        match self._find(name):
+            case MessageQueue() as queue:
                 return len(queue)
             case Stream() as stream:
                 return stream.end - stream.first
@@ -71,17 +82,17 @@ class Store:
 
     def holds(self, message_id: str) -> bool:
         """Whether a message of that id waits in any queue."""
-        queues = (queue for queue in self._queues.values() if isinstance(queue, QuorumQueue))
+        queues = (queue for queue in self._queues.values() if isinstance(queue, MessageQueue))
         return any(queue.holds(message_id) for queue in queues)
 
     def has(self, name: str) -> bool:
         """Whether there is a queue or stream of that name."""
-        return name in self._queues
+        return self._find(name) is not None
 
     def purge(self, name: str) -> None:
         """Forget what is ready in a queue."""
         queue = self._queues.get(name)
-        if isinstance(queue, QuorumQueue):
+        if isinstance(queue, MessageQueue):
             queue.purge()
             self._bury_all()
 
@@ -103,14 +114,14 @@ class Store:
     def route(self, exchange: str, key: str) -> list[str] | None:
         """The queues that a message goes to; None if there is no such exchange."""
         targets = self._routes.targets(exchange, key)
-        return None if targets is None else [name for name in targets if name in self._queues]
+        return None if targets is None else [name for name in targets if self.has(name)]
 
     def append(self, message: Message, targets: list[str]) -> str:
         """Append to every target that has room; the name of one that has none, else ""."""
         full = ""
         for name in targets:
             queue = self._queues[name]
-            if isinstance(queue, QuorumQueue) and queue.is_full:
+            if isinstance(queue, MessageQueue) and queue.is_full:
                 full = name
             else:
                 queue.append(message)
@@ -123,7 +134,7 @@ class Store:
 
     def pump_all(self) -> None:
         """Look at every queue: time has passed."""
-        self.pump(list(self._queues))
+        self.pump([name for name in list(self._queues) if self.has(name)])
 
     # Messages out.
 
@@ -134,7 +145,7 @@ class Store:
         for known in list(client.consumers.values()):
             if known.queue.spec.name == spec.name:
                 self._replace(client, known)
-        queue = self._queues.get(spec.name)
+        queue = self._find(spec.name)
         if queue is None:
             lost = ConsumerLost(consumer_id, f"there is no queue {spec.name}", missing=True)
             self._tell(client, lost)
@@ -151,8 +162,12 @@ class Store:
         """Detach a consumer; what it holds stays with it."""
         consumer = client.consumers.pop(consumer_id, None)
         if consumer is not None:
-            consumer.queue.consumers.remove(consumer)
+            self._leave(consumer)
             self._pump(consumer.queue)
+
+    def _leave(self, consumer: Consumer) -> None:
+        consumer.queue.consumers.remove(consumer)
+        consumer.queue.used_at = self._clock()
 
     def _replace(self, client: Client, consumer: Consumer) -> None:
         self.detach(client, consumer.id)
@@ -184,7 +199,7 @@ class Store:
         """Detach all consumers of a client and take back all that it holds."""
         touched = {consumer.queue: None for consumer in client.consumers.values()}
         for consumer in client.consumers.values():
-            consumer.queue.consumers.remove(consumer)
+            self._leave(consumer)
         client.consumers.clear()
         leases, client.leases = client.leases, {}
         for lease in leases.values():
@@ -199,24 +214,24 @@ class Store:
         if isinstance(queue, Stream) or queue.deleted:
             return
         message.returns += 1
-        if message.returns > queue.spec.delivery_limit:
+        if queue.spec.kind == "quorum" and message.returns > queue.spec.delivery_limit:
             self._bury(queue, message, "delivery_limit")
         else:
             queue.put_back(message)
 
-    def _pump(self, queue: QuorumQueue | Stream) -> None:
+    def _pump(self, queue: MessageQueue | Stream) -> None:
         """Give a queue's messages to its consumers, as far as they have room."""
         if queue.deleted or not self.running:
             return
         match queue:
-            case QuorumQueue():
-                self._pump_quorum(queue)
+            case MessageQueue():
+                self._pump_messages(queue)
             case Stream():
                 for consumer in queue.consumers:
                     self._pump_reader(queue, consumer)
         self._bury_all()
 
-    def _pump_quorum(self, queue: QuorumQueue) -> None:
+    def _pump_messages(self, queue: MessageQueue) -> None:
         while (head := queue.head()) is not None:
             if queue.is_over:
                 self._bury(queue, queue.take(), "maxlen")
@@ -252,13 +267,13 @@ class Store:
 
     # Dead letters.
 
-    def _bury(self, queue: QuorumQueue | Stream, message: Message, reason: str) -> None:
-        if isinstance(queue, QuorumQueue) and queue.spec.dead_letter_exchange:
+    def _bury(self, queue: MessageQueue | Stream, message: Message, reason: str) -> None:
+        if isinstance(queue, MessageQueue) and queue.spec.dead_letter_exchange:
             queue.dying.append(message.dead(reason))
 
     def _bury_all(self) -> None:
         for queue in list(self._queues.values()):
-            while isinstance(queue, QuorumQueue) and queue.dying:
+            while isinstance(queue, MessageQueue) and queue.dying:
                 message = queue.dying[0]
                 targets = self.route(queue.spec.dead_letter_exchange, message.routing_key)
                 if not targets or self.append(message, targets):

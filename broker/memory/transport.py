@@ -5,7 +5,7 @@ from __future__ import annotations
 from broker.arguments import check_consume, check_count, check_purge
 from broker.memory.broker import MemoryBroker
 from broker.memory.client import Client, Schedule
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import AnswerTo, Counted, Doubtful, Outgoing, Post
 
 
@@ -56,6 +56,12 @@ class MemoryTransport:
         with self._broker.working():
             if self.client.connected:
                 self._broker.declare(self.client, topology)
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """See `Transport.provide`."""
+        with self._broker.working():
+            if self.client.connected:
+                self._broker.provide(self.client, queue, binding)
 
     def publish(self, message: Outgoing) -> int:
         """See `Transport.publish`."""

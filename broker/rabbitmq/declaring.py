@@ -1,4 +1,4 @@
-"""Declares, counts, purges and deletes: one job after the other, each on a channel of its own.
+"""Declares, provides, counts, purges and deletes: job after job, each on a channel of its own.
 
 The broker closes the channel of a job that it refuses, so nothing else may be on it.
 """
@@ -17,7 +17,7 @@ from broker.rabbitmq.line import Line
 from broker.rabbitmq.outlet import Outlet
 from broker.rabbitmq.retry import LOCKED, NOT_FOUND, PRECONDITION_FAILED, REFUSED
 from broker.topology import Binding, Exchange, Queue, Topology
-from broker.transport import Counted, Declared
+from broker.transport import Counted, Declared, Provided
 
 Then = Callable[[object], None]
 Step = Callable[[Channel, Then], None]
@@ -38,12 +38,14 @@ class Job:
         on_done: Called when all are taken.
         may_be_missing: Nothing is wrong if what it is about is not there.
         on_missing: Called if it is not there.
+        on_refused: Takes why the broker refuses it; None: the whole link depends on it.
     """
 
     steps: deque[Step]
     on_done: Callable[[], None] = lambda: None
     may_be_missing: bool = False
     on_missing: Callable[[], None] = lambda: None
+    on_refused: Callable[[str], None] | None = None
 
 
 class Declarer:
@@ -57,6 +59,15 @@ class Declarer:
     def declare(self, topology: Topology) -> None:
         """Make sure that a topology stands, and say so."""
         self._add(Job(_steps(topology), lambda: self._outlet.tell(Declared())))
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """Make sure that a queue stands and is bound, and say so, or why it does not."""
+
+        def tell(problem: str = "") -> None:
+            self._outlet.tell(Provided(queue.name, problem))
+
+        steps = _steps(Topology((), (queue,), (binding,)))
+        self._add(Job(steps, on_done=tell, on_refused=tell))
 
     def count(self, queue: Queue) -> None:
         """Say how many messages wait in a queue."""
@@ -108,10 +119,13 @@ class Declarer:
     def _closed(self, _channel: Channel, reason: AMQPError) -> None:
         job = self._jobs[0]
         if isinstance(reason, ChannelClosedByBroker):
-            if not (job.may_be_missing and reason.reply_code == NOT_FOUND):
+            if job.on_refused is not None:
+                job.on_refused(_in_words(reason))
+            elif job.may_be_missing and reason.reply_code == NOT_FOUND:
+                job.on_missing()
+            else:
                 self._refused(reason)
                 return
-            job.on_missing()
         elif job.steps:
             return  # the connection ended
         else:
@@ -121,12 +135,20 @@ class Declarer:
             self._line.open_channel(self._opened)
 
     def _refused(self, reason: ChannelClosedByBroker) -> None:
-        text = str(reason.reply_text)
-        # A broker that is coming up says 404 for a queue whose node is not there yet.
-        if reason.reply_code in _MEND and "down or inaccessible" not in text:
-            self._outlet.fail(f"{text}: {_MEND[reason.reply_code]}")
+        if _is_for_good(reason):
+            self._outlet.fail(_in_words(reason))
         else:
-            self._outlet.lose(text)
+            self._outlet.lose(_in_words(reason))
+
+
+def _is_for_good(reason: ChannelClosedByBroker) -> bool:
+    # A broker that is coming up says 404 for a queue whose node is not there yet.
+    return reason.reply_code in _MEND and "down or inaccessible" not in str(reason.reply_text)
+
+
+def _in_words(reason: ChannelClosedByBroker) -> str:
+    text = str(reason.reply_text)
+    return f"{text}: {_MEND[reason.reply_code]}" if _is_for_good(reason) else text
 
 
 def _steps(topology: Topology) -> deque[Step]:

@@ -13,7 +13,7 @@ from broker.rabbitmq.line import Dialer
 from broker.rabbitmq.link import Link
 from broker.rabbitmq.parameters import Address
 from broker.rabbitmq.retry import Backoff
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import (
     AnswerTo,
     Connected,
@@ -130,6 +130,10 @@ class Engine:
     def declare(self, topology: Topology) -> None:
         """See `Transport.declare`."""
         self._with_link(lambda link: link.declarer.declare(topology))
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """See `Transport.provide`."""
+        self._with_link(lambda link: link.declarer.provide(queue, binding))
 
     def count(self, queue: Queue) -> None:
         """See `Transport.count`."""

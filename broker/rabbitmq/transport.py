@@ -19,7 +19,7 @@ from broker.arguments import check_consume, check_count, check_purge
 from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.parameters import Address
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import CONNECT_S, RETRY_MAX_S, AnswerTo, Doubtful, Outgoing, Post
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,10 @@ class RabbitTransport:
     def declare(self, topology: Topology) -> None:
         """See `Transport.declare`."""
         self._do(Engine.declare, topology)
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        """See `Transport.provide`."""
+        self._do(Engine.provide, queue, binding)
 
     def publish(self, message: Outgoing) -> int:
         """See `Transport.publish`."""

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 
+from coordinator.aggregation.blocks import spans
 from coordinator.events import Refused
 from schemas.buffer import Buffer
 from schemas.layout import Layout
 from schemas.tensors import update_floats, update_maxed
-
-BLOCK = 64 * 1024  # floats at a time: 256 KiB stay in the cache between the check and the add
 
 
 def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
@@ -41,7 +40,7 @@ def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
 def l2_norm(floats: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
     """The L2 norm, summed over blocks in double precision; not finite if any number is not."""
     total = 0.0
-    for start in range(0, floats.size, BLOCK):
-        block = floats[start : start + BLOCK]
+    for start, stop in spans(floats.size):
+        block = floats[start:stop]
         total += float(np.dot(block, block))
     return math.sqrt(total) if total >= 0 else math.nan

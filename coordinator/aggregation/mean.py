@@ -1,57 +1,71 @@
-"""The weighted mean of updates as a running sum: memory O(parameters), whatever their number.
-
-McMahan et al. 2017, algorithm 1, in its update form: w' = w + sum(n_k · u_k) / sum(n_k).
-"""
+"""The mean of updates as a running sum: memory O(parameters), whatever their number."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from coordinator.aggregation.checks import BLOCK
-from schemas.buffer import Buffer
-from schemas.layout import Layout
-from schemas.tensors import apply_update, unflatten, update_floats, update_maxed
+from coordinator.aggregation.aggregator import Stateless, Weights
+from coordinator.aggregation.blocks import Doubles, RunningSum
+from coordinator.aggregation.counted import Counted
+from schemas.tensors import Floats
 
 
-class WeightedMean:
-    """The running sum of one round.
+class WeightedMean(Stateless):
+    """The weighted mean of the updates.
 
-    Laws: the same updates and weights in the same order give the same bytes; in another order the
-    same numbers up to rounding; the mean lies between the smallest and the largest update.
+        step = sum(w_k · u_k) / sum(w_k)
+
+    McMahan et al. 2017, algorithm 1, in its update form; divided by count with equal examples it is
+    Nguyen et al. 2022 (FedBuff), algorithm 1: sum(s(t_k) · u_k) / K. It lies between the smallest
+    and the largest update.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._sum = np.zeros(layout.num_floats, np.float32)
-        self._scratch = np.empty(min(BLOCK, layout.num_floats), np.float32)
-        self._maxed: dict[str, NDArray[Any]] = {}
-        self.total_weight = 0.0
-        self.count = 0
+    reads_again = False
 
-    def add(self, payload: Buffer, weight: float) -> None:
-        """Add a checked payload; `weight` > 0."""
-        floats = update_floats(payload, self._layout)
-        for start in range(0, floats.size, BLOCK):
-            block = floats[start : start + BLOCK]
-            scaled = np.multiply(block, np.float32(weight), out=self._scratch[: block.size])
-            self._sum[start : start + BLOCK] += scaled
-        for name, values in update_maxed(payload, self._layout).items():
-            best = self._maxed.get(name)
-            self._maxed[name] = values.copy() if best is None else np.maximum(best, values)
-        self.total_weight += weight
-        self.count += 1
+    def __init__(self, size: int, by_count: bool = False) -> None:
+        self._sum = RunningSum(size)
+        self._weights = Weights(by_count)
 
-    def result(self, base: Buffer) -> bytearray:
-        """The next version's flat buffer from the base's; the base itself if nothing was added."""
-        if not self.count:
-            return bytearray(base)
-        np.divide(self._sum, np.float32(self.total_weight), out=self._sum)
-        model = apply_update(base, self._sum, self._layout)
-        views = unflatten(model, self._layout)
-        for name, values in self._maxed.items():
-            views[name][...] = np.maximum(views[name], values)
-        self._sum = np.zeros(0, np.float32)  # used up: a second call would divide twice
-        return model
+    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+        """See `Aggregator.add`."""
+        self._sum.add(floats, update.weight * shrink)
+        self._weights.add(update)
+
+    def step(self, start: int, out: Doubles) -> None:
+        """See `Aggregator.step`."""
+        out[...] = self._sum.numbers[start : start + out.size]
+        out /= self._weights.divisor
+
+
+class NormalisedMean(Stateless):
+    """The mean of the updates per local step, times the mean number of local steps.
+
+        step = sum(w_k · a_k) / sum(w_k) · sum(w_k · u_k / a_k) / sum(w_k),  a_k = local steps
+
+    Wang et al. 2020 (FedNova), section 4: who did more steps does not pull the model to its own
+    optimum. With equal steps it is the weighted mean.
+    """
+
+    reads_again = False
+
+    def __init__(self, size: int, by_count: bool = False) -> None:
+        self._sum = RunningSum(size)
+        self._weights = Weights(by_count)
+        self._steps = 0.0
+        self._weight = 0.0
+
+    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+        """See `Aggregator.add`.
+
+        Raises:
+            ValueError: If its local steps are not known: such an update is refused before.
+        """
+        if not update.local_steps > 0:
+            raise ValueError(f"expected local steps above 0, came {update.local_steps}")
+        self._sum.add(floats, update.weight * shrink / update.local_steps)
+        self._weights.add(update)
+        self._steps += update.weight * update.local_steps
+        self._weight += update.weight
+
+    def step(self, start: int, out: Doubles) -> None:
+        """See `Aggregator.step`."""
+        out[...] = self._sum.numbers[start : start + out.size]
+        out *= self._steps / self._weight / self._weights.divisor

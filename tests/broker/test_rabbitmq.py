@@ -28,6 +28,9 @@ from tests.broker.tcp_proxy import TcpProxy
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import (
     LATE,
+    OWN,
+    SHORT,
+    SPARE,
     STREAM,
     TASKS,
     TOPOLOGY,
@@ -76,7 +79,7 @@ class RabbitBench(Bench):
     def forget(self) -> None:
         """Delete what a test would find of the one before."""
         peer = self.direct(self.url).connect()
-        for queue in (*TOPOLOGY.queues, LATE):
+        for queue in (*TOPOLOGY.queues, LATE, OWN, SHORT, SPARE):
             peer.transport.delete(queue)
         peer.declare(Topology((), (), ()))
         peer.transport.stop()

@@ -62,3 +62,23 @@ def test_a_worker_id_is_a_word(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "a" * 65, "a.b", "#", "*", "a b", "é", "w1\n"])
 def test_what_would_disturb_a_routing_key_is_no_worker_id(text: str) -> None:
     assert not is_worker_id(text)
+
+
+def test_a_worker_s_own_queue_holds_one_message_and_gives_up_nothing_to_others() -> None:
+    queue, binding = NAMES.worker_queue("w1"), NAMES.worker_binding("w1")
+    assert queue.arguments() == {
+        "x-queue-type": "classic",
+        "x-overflow": "drop-head",
+        "x-max-length": 1,
+        "x-expires": 30 * 86_400_000,
+    }
+    assert (binding.exchange, binding.queue) == (NAMES.task_exchange, queue.name)
+    assert binding.key == NAMES.worker_key("w1")
+
+
+def test_each_worker_has_a_queue_that_is_no_part_of_the_fixed_topology() -> None:
+    fixed = {queue.name for queue in NAMES.topology.queues}
+    own = {NAMES.worker_queue(worker_id).name for worker_id in ("w1", "w2", "pool", "control")}
+    assert len(own) == 4
+    assert own.isdisjoint(fixed)
+    assert NAMES.worker_key("pool") != NAMES.task_key

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -25,11 +27,12 @@ from broker.transport import (
     Event,
     Failed,
     Outgoing,
+    Provided,
     Refused,
     Returned,
     Transport,
 )
-from tests.contracts.mailbox import Mailbox
+from tests.contracts.mailbox import DEADLINE_S, Mailbox
 
 TASKS = Queue("q.tasks", "quorum", dead_letter_exchange="x.dead")
 SINGLE = Queue("q.single", "quorum", single_active=True, dead_letter_exchange="x.dead")
@@ -39,6 +42,12 @@ PARKED = Queue("q.parked", "quorum")
 STREAM = Queue("q.stream", "stream", max_bytes=100_000_000, segment_bytes=16_000_000)
 OTHER = Queue("q.other", "quorum")
 LATE = Queue("q.late", "quorum")  # not declared at first
+OWN = Queue("q.own", "classic", overflow="drop-head", max_length=1, expires_s=3600.0)
+SHORT = Queue("q.short", "classic", overflow="drop-head", max_length=1, expires_s=1.0)
+TO_OWN = Binding("x.direct", OWN.name, "w.one")
+SPARE = Queue("q.spare", "classic", overflow="drop-head", max_length=1, expires_s=1.0)
+TO_SHORT = Binding("x.direct", SHORT.name, "w.two")
+TO_SPARE = Binding("x.direct", SPARE.name, "w.three")
 
 TOPOLOGY = Topology(
     exchanges=(
@@ -72,6 +81,11 @@ class Peer:
     def declare(self, topology: Topology = TOPOLOGY) -> Peer:
         self.transport.declare(topology)
         self.mailbox.take(Declared)
+        return self
+
+    def provide(self, queue: Queue, binding: Binding) -> Peer:
+        self.transport.provide(queue, binding)
+        assert self.mailbox.take(Provided) == Provided(queue.name)
         return self
 
     def outcome(self, token: int) -> Outcome:
@@ -132,6 +146,12 @@ class Bench(ABC):
     def elapse(self, seconds: float) -> None:
         """Let time pass at the broker, or know that it passes."""
 
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Look until something holds, which time alone brings about."""
+        until = time.monotonic() + DEADLINE_S
+        while not holds():
+            assert time.monotonic() < until, "it does not hold in time"
+
 
 class TransportContract:
     """The suite. A subclass overrides `bench`."""
@@ -174,6 +194,111 @@ class TransportContract:
     def test_a_binding_to_nothing_fails_for_good(self, peer: Peer) -> None:
         peer.transport.declare(Topology((), (), (Binding("x.topic", "q.none", "#"),)))
         assert "q.none" in peer.mailbox.take(Failed).reason
+
+    # A queue for one worker.
+
+    def test_a_queue_is_provided_on_demand_and_bound(self, peer: Peer, other: Peer) -> None:
+        task = Outgoing("x.direct", "w.one", b"task")
+        missing = other.transport.consume(OWN, 1)
+        lost = other.mailbox.take(ConsumerLost)
+        assert (lost.consumer, lost.missing) == (missing, True)
+        assert isinstance(peer.outcome(peer.transport.publish(task)), Returned)
+        peer.provide(OWN, TO_OWN).provide(OWN, TO_OWN)
+        assert isinstance(peer.outcome(peer.transport.publish(task)), Confirmed)
+        other.consume(OWN, prefetch=1)
+        assert other.delivered().body == b"task"
+
+    def test_a_queue_that_cannot_be_provided_fails_nobody_else(self, peer: Peer) -> None:
+        consumer = peer.consume(TASKS)
+        peer.transport.provide(Queue(OTHER.name, "classic", max_length=1, expires_s=9.0), TO_OWN)
+        provided = peer.mailbox.take(Provided)
+        assert provided.queue == OTHER.name
+        assert OTHER.name in provided.problem
+        peer.transport.provide(OWN, Binding("x.none", OWN.name, "w.one"))
+        assert "x.none" in peer.mailbox.take(Provided).problem
+        peer.provide(OWN, TO_OWN).publish(TASKS, b"x")
+        assert peer.delivered().consumer == consumer
+        assert not peer.mailbox.left(Disconnected)
+
+    def test_providing_while_offline_is_not_done_later(self, peer: Peer) -> None:
+        peer.transport.disconnect()
+        peer.transport.provide(OWN, TO_OWN)
+        peer.connect()
+        assert peer.count(OWN) is None
+        assert not peer.mailbox.left(Provided)
+
+    def test_only_the_newest_message_waits_in_a_queue_of_one(self, peer: Peer) -> None:
+        peer.provide(OWN, TO_OWN).publish(OWN, b"1", b"2", b"3")
+        assert peer.count(OWN) == 1
+        peer.consume(OWN)
+        assert peer.delivered().body == b"3"
+        peer.settled()
+        assert not peer.mailbox.left(Delivered)
+        assert peer.count(PARKED) == 0
+
+    def test_what_is_given_back_to_a_queue_of_one_gives_way_to_what_came_since(
+        self, bench: Bench, peer: Peer, other: Peer
+    ) -> None:
+        peer.provide(OWN, TO_OWN).publish(OWN, b"old")
+        other.consume(OWN, prefetch=1)
+        assert other.delivered().body == b"old"
+        peer.publish(OWN, b"new")
+        other.transport.disconnect()
+        other.mailbox.take(Disconnected)
+        other.connect().consume(OWN, prefetch=2)
+        assert other.delivered().body == b"new"
+        other.settled()
+        assert not other.mailbox.left(Delivered)
+
+    def test_what_was_not_fetched_from_a_queue_of_one_comes_again(
+        self, bench: Bench, peer: Peer, other: Peer
+    ) -> None:
+        peer.provide(OWN, TO_OWN).publish(OWN, b"task")
+        for _ in range(DELIVERY_LIMIT + 2):  # there is no such limit, and nothing is dead-lettered
+            other.consume(OWN, prefetch=1)
+            held = other.delivered()
+            assert held.body == b"task"
+            other.transport.disconnect()
+            other.mailbox.take(Disconnected)
+            other.connect()
+
+    def test_an_expired_message_leaves_a_queue_of_one_without_a_word(
+        self, bench: Bench, peer: Peer
+    ) -> None:
+        peer.provide(OWN, TO_OWN)
+        token = peer.transport.publish(Outgoing("", OWN.name, b"old", expires_s=0.2))
+        assert isinstance(peer.outcome(token), Confirmed)
+        bench.elapse(0.3)
+        bench.until(lambda: peer.count(OWN) == 0)
+        assert peer.count(PARKED) == 0
+
+    def test_a_queue_that_nobody_uses_is_deleted(self, bench: Bench, peer: Peer) -> None:
+        peer.provide(SHORT, TO_SHORT)
+        task = Outgoing("x.direct", "w.two", b"task")
+
+        def comes_back() -> bool:  # publishing does not keep it
+            return isinstance(peer.outcome(peer.transport.publish(task)), Returned)
+
+        assert not comes_back()
+        bench.elapse(1.1)
+        bench.until(comes_back)
+        peer.provide(SHORT, TO_SHORT)
+        assert not comes_back()
+
+    def test_a_queue_that_is_consumed_is_kept(self, bench: Bench, peer: Peer, other: Peer) -> None:
+        peer.provide(SHORT, TO_SHORT).provide(OWN, TO_OWN)
+        consumer = other.consume(SHORT)
+        for _ in range(2):  # another one of the kind goes meanwhile, which shows the time
+            peer.provide(SPARE, TO_SPARE)
+            bench.elapse(1.1)
+            spare = Outgoing("x.direct", TO_SPARE.key, b"x")
+            bench.until(
+                lambda message=spare: isinstance(  # type: ignore[misc]
+                    peer.outcome(peer.transport.publish(message)), Returned
+                )
+            )
+        peer.publish(SHORT, b"task")
+        assert other.delivered().consumer == consumer
 
     # Publishing.
 

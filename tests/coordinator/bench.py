@@ -11,6 +11,7 @@ from typing import Any
 from coordinator.events import (
     Action,
     CloseRound,
+    DrawWorkers,
     EndTask,
     Event,
     OfferTask,
@@ -23,10 +24,12 @@ from coordinator.events import (
     UpdateArrived,
     Verdict,
     VersionStored,
+    WorkersDrawn,
     WorkerSeen,
 )
 from coordinator.policy import RoundPolicy
-from coordinator.run import Closed, Collecting, Draining, Paused, Run, State, advance, wake_at
+from coordinator.run import advance
+from coordinator.states import Closed, Collecting, Draining, Paused, Run, State, wake_at
 
 RUN_ID = "0123456789abcdef" * 2
 
@@ -50,10 +53,15 @@ def policy(**changes: Any) -> RoundPolicy:
 
 @dataclass
 class Bench:
-    """A run, its ledger and its clock."""
+    """A run, its ledger and its clock.
+
+    Attributes:
+        workers: Who can be drawn, in this order, where dispatch is direct.
+    """
 
     policy: RoundPolicy
     ends_at: float | None = None
+    workers: list[str] = field(default_factory=list)
     now: float = 1_000.0
     state: State = field(init=False)
     offered: dict[str, OfferTask] = field(default_factory=dict)
@@ -75,9 +83,23 @@ class Bench:
         assert (self.state, actions) == advance(before, event, self.now), "not a function"
         assert repr(before) == was, "the old state was changed"
         for action in actions:
-            self._note(action)
+            self._note(action, event)
         self._check(before, event, actions)
+        for draw in [action for action in actions if isinstance(action, DrawWorkers)]:
+            actions += self.do(WorkersDrawn(tuple(self.draw(draw))))
         return actions
+
+    def draw(self, wanted: DrawWorkers) -> list[str]:
+        """Who is drawn: whoever may be, in the order of `workers`."""
+        assert wanted.count > 0
+        assert wanted.version == self.version
+        eligible = [
+            worker
+            for worker in self.workers
+            if worker not in self.state.run.tasks.asked
+            and (self.version, worker) not in self.counted
+        ]
+        return eligible[: wanted.count]
 
     def store(self) -> list[Action]:
         """The next version is on disk."""
@@ -85,7 +107,10 @@ class Bench:
 
     def take(self, task_id: str, worker: str) -> list[Action]:
         """A worker asks what to train on."""
-        return self.do(TaskTaken(task_id, worker, (self.version, worker) in self.counted))
+        task = self.state.run.tasks.get(task_id)
+        pinned = None if task is None else task.base_version
+        base = self.version if pinned is None else pinned
+        return self.do(TaskTaken(task_id, worker, (base, worker) in self.counted))
 
     def decline(self, task_id: str, worker: str) -> list[Action]:
         """A worker gives a task up."""
@@ -107,18 +132,23 @@ class Bench:
         if (task_id, worker) in self.answers:
             return None
         self.answers.add((task_id, worker))
-        base = self.version if base is None else base
-        known = TaskFacts(task_id, task_id in self.replaced) if task_id in self.offered else None
+        known = self._facts(task_id)
+        if base is None:
+            pinned = None if known is None else known.base_version
+            base = self.version if pinned is None else pinned
         before = (base, worker) in self.counted
         event = UpdateArrived(
             f"{task_id} {worker}", worker, task_id, base, examples, known, before, fault
         )
         (verdict,) = [a.verdict for a in self.do(event) if isinstance(a, RecordVerdict)]
-        if verdict == "counted":
-            assert not before, "a worker counted twice for one version"
-            self.counted.add((base, worker))
         self.verdicts.append(verdict)
         return verdict
+
+    def _facts(self, task_id: str) -> TaskFacts | None:
+        offer = self.offered.get(task_id)
+        if offer is None:
+            return None
+        return TaskFacts(task_id, task_id in self.replaced, offer.worker_id, offer.base_version)
 
     def tick(self, seconds: float = 0.0) -> list[Action]:
         """Time passes, and the machine looks at the clock."""
@@ -157,12 +187,18 @@ class Bench:
 
     # what must hold
 
-    def _note(self, action: Action) -> None:
+    def _note(self, action: Action, event: Event) -> None:
         match action:
+            case RecordVerdict(verdict="counted"):
+                assert isinstance(event, UpdateArrived)
+                counts = (event.base_version, event.worker_id)
+                assert counts not in self.counted, "a worker counted twice for one version"
+                self.counted.add(counts)
             case OfferTask():
                 assert action.task_id not in self.offered, "an id was used twice"
                 assert action.number == len(self.offered), "task numbers have a gap"
                 self.offered[action.task_id] = action
+                self._check_offer(action)
                 if action.replaces:
                     assert action.replaces in self.ended, "replaced, but open"
                     assert action.replaces not in self.replaced, "replaced twice"
@@ -170,11 +206,21 @@ class Bench:
             case EndTask():
                 assert action.task_id in self.offered, "ended, but never offered"
                 assert action.task_id not in self.ended, "ended twice"
+                assert action.worker_id == self.offered[action.task_id].worker_id
                 self.ended[action.task_id] = action
             case CloseRound():
                 assert action.version == self.version
             case _:
                 pass
+
+    def _check_offer(self, offer: OfferTask) -> None:
+        assert bool(offer.worker_id) == (self.policy.dispatch == "direct")
+        if offer.worker_id:
+            assert offer.base_version == offer.version == self.version
+            assert offer.lease_end == self.now + self.policy.lease_s
+            assert offer.worker_id in self.workers
+        else:
+            assert offer.base_version is offer.lease_end is None
 
     def _check(self, before: State, event: Event, actions: list[Action]) -> None:
         run = self.state.run
@@ -184,7 +230,14 @@ class Bench:
         assert run.next_task == len(self.offered)
         if isinstance(self.state, Collecting):
             held = self.state.counted if self.policy.late == "refuse" else 0
-            assert len(run.tasks) + held >= self.policy.concurrency, "a slot leaked"
+            free = self.policy.concurrency - len(run.tasks) - held
+            if self.policy.dispatch == "pool":
+                assert free <= 0, "a slot leaked"
+            else:
+                assert free <= 0 or self.state.draw_at is not None, "a free slot was forgotten"
+        asked = {task.worker_id: task.task_id for task in run.tasks.in_order() if task.direct}
+        assert dict(run.tasks.asked) == asked
+        assert len(asked) == sum(task.direct for task in run.tasks.in_order()), "two in one hand"
         if isinstance(self.state, Collecting | Paused):
             assert 0 <= self.state.counted < self.policy.goal
         if isinstance(self.state, Paused):

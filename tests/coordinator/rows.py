@@ -63,6 +63,7 @@ def task_row(**changes: Any) -> TaskRow:
         number=0,
         kind="train",
         state="offered",
+        direct=False,
         offered_version=0,
         base_version=None,
         worker_id="",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broker.topology import Queue, Topology
+from broker.topology import Binding, Queue, Topology
 from broker.transport import AnswerTo, Outgoing, Transport
 from coordinator.models import ModelFolder
 from coordinator.spool import Spool
@@ -124,6 +124,10 @@ class SteppedTransport:
     def declare(self, topology: Topology) -> None:
         with self._steps.around("declare"):
             self._inner.declare(topology)
+
+    def provide(self, queue: Queue, binding: Binding) -> None:
+        with self._steps.around("provide"):
+            self._inner.provide(queue, binding)
 
     def publish(self, message: Outgoing) -> int:
         with self._steps.around(f"publish to {message.exchange or message.routing_key}"):

@@ -19,15 +19,14 @@ from coordinator.events import (
     Refused,
     TimePassed,
 )
-from coordinator.run import (
-    DEADLINES_PAUSED,
+from coordinator.run import DEADLINES_PAUSED, advance
+from coordinator.states import (
     Closed,
     Collecting,
     Draining,
     Ended,
     Paused,
     Run,
-    advance,
     may_take,
     wake_at,
 )

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 
 from coordinator.events import Refused
 from coordinator.policy import RoundPolicy
-from coordinator.run import Closed, Collecting, Draining, Ended, Paused, may_take, wake_at
+from coordinator.states import Closed, Collecting, Draining, Ended, Paused, may_take, wake_at
 from coordinator.tasks import OpenTasks
 from coordinator.tries import Bar
 from tests.coordinator.bench import Bench
@@ -38,6 +38,7 @@ policies = st.builds(
     max_staleness=st.integers(0, 2),
     max_extensions=st.integers(0, 2),
     drain_s=st.sampled_from([0.0, 5.0]),
+    dispatch=st.sampled_from(["pool", "direct"]),
 )
 
 
@@ -46,7 +47,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(policy=policies, max_seconds=st.sampled_from([None, None, 0.0, 100.0]))
     def start(self, policy: RoundPolicy, max_seconds: float | None) -> None:
-        self.bench = Bench(policy, None if max_seconds is None else 1_000.0 + max_seconds)
+        ends_at = None if max_seconds is None else 1_000.0 + max_seconds
+        self.bench = Bench(policy, ends_at, workers=[*WORKERS])
         self.bench.store()
 
     def closed(self) -> bool:
@@ -89,6 +91,20 @@ class AnyOrder(RuleBasedStateMachine):
     def see_a_worker(self, worker: str) -> None:
         self.bench.see(worker)
 
+    @rule(workers=st.lists(st.sampled_from(WORKERS), unique=True))
+    def let_workers_come_and_go(self, workers: list[str]) -> None:
+        self.bench.workers = workers
+
+    @precondition(lambda self: not self.closed())
+    @rule(data=st.data())
+    def a_drawn_worker_does_its_task(self, data: st.DataObject) -> None:
+        asked = self.bench.state.run.tasks.asked
+        if asked:
+            worker = data.draw(st.sampled_from(sorted(asked)))
+            self.bench.take(asked[worker], worker)
+            if worker in self.bench.state.run.tasks.asked:
+                self.bench.update(self.bench.state.run.tasks.asked[worker], worker)
+
     @rule(seconds=st.sampled_from([0.0, 0.5, 10.0, 31.0, 1e5]))
     def let_time_pass(self, seconds: float) -> None:
         self.bench.tick(seconds)
@@ -121,7 +137,9 @@ class AnyOrder(RuleBasedStateMachine):
         run = replace(run, tasks=restored, salt=f"{run.salt}again")
         match state:
             case Collecting(_, counted, opened_at, deadline_at, extensions):
-                self.bench.state = Collecting(run, counted, opened_at, deadline_at, extensions)
+                self.bench.state = Collecting(
+                    run, counted, opened_at, deadline_at, extensions, draw_at=self.bench.now
+                )
             case Paused(_, counted, opened_at):
                 self.bench.state = Paused(run, counted, opened_at, self.bench.now)
             case _:
@@ -142,6 +160,7 @@ class AnyOrder(RuleBasedStateMachine):
         """With workers that do what they are told the run comes to its end."""
         if not hasattr(self, "bench"):
             return
+        self.bench.workers = [*WORKERS]
         for _ in range(3000):  # the longest lease, in the shortest deadlines
             if isinstance(self.bench.state, Ended):
                 return
@@ -163,9 +182,11 @@ class AnyOrder(RuleBasedStateMachine):
         if not isinstance(bench.state, Collecting | Paused):
             return True
         bench.see(worker)
-        if (bench.version, worker) in bench.counted or not bench.free:
-            return False
-        task = bench.free[0]
+        task = bench.state.run.tasks.asked.get(worker)
+        if task is None:
+            if (bench.version, worker) in bench.counted or not bench.free:
+                return False
+            task = bench.free[0]
         bench.take(task, worker)
         bench.update(task, worker)
         return True

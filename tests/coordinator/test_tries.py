@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from coordinator.run import State
+from coordinator.states import State
 from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred
 from tests.coordinator.rows import ledger_row
 

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from coordinator.events import TaskEnd, Verdict
-from coordinator.run import State
+from coordinator.states import State
 from schemas.messages import RunState
 from tests.docs.pages import ROOT
 

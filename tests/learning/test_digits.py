@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from learning.config import from_config
 from learning.digits import DigitsConfig, load, part_of
 from learning.errors import LearnerSettingError, MissingExtraError
 from learning.learner import EvaluateRequest, Learner, TrainRequest, parameters_of
@@ -82,11 +83,11 @@ def test_a_part_that_is_not_one_is_refused(data: str) -> None:
 )
 def test_a_bad_setting_is_named(config: dict[str, Any], message: str) -> None:
     with pytest.raises(LearnerSettingError, match=message):
-        DigitsConfig.of(config)
+        from_config(DigitsConfig, config)
 
 
 def test_settings_that_are_not_written_keep_their_defaults() -> None:
-    assert DigitsConfig.of({"lr": 1}) == DigitsConfig(lr=1)
+    assert from_config(DigitsConfig, {"lr": 1}) == DigitsConfig(lr=1)
 
 
 def test_training_stops_when_it_is_no_longer_wanted(learner: Any) -> None:

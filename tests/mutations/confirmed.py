@@ -239,10 +239,11 @@ CONFIRMED = (
         "no fresh task follows on one that was declined",
         "coordinator/run.py",
         "        case TaskDeclined():\n"
-        "            run, actions = _decline(state.run, event)\n"
-        "            return _refilled(replace(state, run=run), actions)",
+        "            run, actions = decline(state.run, event)\n"
+        "            draw_at = None if actions else state.draw_at\n"
+        "            return refilled(replace(state, run=run, draw_at=draw_at), actions, now)",
         "        case TaskDeclined():\n"
-        "            run, actions = _decline(state.run, event)\n"
+        "            run, actions = decline(state.run, event)\n"
         "            return replace(state, run=run), actions",
         "tests/coordinator/test_batch.py::test_a_declined_task_frees_its_slot",
     ),

@@ -52,7 +52,7 @@ NAMES = (
     Mutation(
         _TASK_ID,
         "ids of tasks without the salt of the process that makes them",
-        "coordinator/run.py",
+        "coordinator/states.py",
         'identify("task", self.run_id, self.incarnation, self.salt, number)',
         'identify("task", self.run_id, self.incarnation, number)',
         "tests/coordinator/test_service_restored.py"
@@ -61,7 +61,7 @@ NAMES = (
     Mutation(
         _TASK_ID,
         "ids of tasks without the incarnation",
-        "coordinator/run.py",
+        "coordinator/states.py",
         'identify("task", self.run_id, self.incarnation, self.salt, number)',
         'identify("task", self.run_id, self.salt, number)',
         "tests/coordinator/test_run.py::test_task_ids_differ_between_runs_lives_and_numbers",

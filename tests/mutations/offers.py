@@ -33,7 +33,7 @@ OFFERS = (
     Mutation(
         _FORWARD,
         "a task may be declined a second time",
-        "coordinator/run.py",
+        "coordinator/dispatch.py",
         "        return run, []  # ended already, or another worker has it\n",
         '        return run, [EndTask(event.task_id, "declined", event.reason)]\n',
         "tests/coordinator/test_batch.py::test_what_comes_late_changes_no_task_that_has_ended",
@@ -42,7 +42,7 @@ OFFERS = (
         _FORWARD,
         "a task whose lease ended cannot be answered any more",
         "coordinator/batch.py",
-        'if task is not None and task.state == "lapsed":',
+        'if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):',
         "if False:",
         "tests/coordinator/test_service_time.py"
         "::test_an_answer_after_its_lease_counts_beside_that_of_its_replacement",
@@ -112,8 +112,8 @@ OFFERS = (
     Mutation(
         _NO_VERSION,
         "who takes a task is told the version that it was offered in",
-        "coordinator/run.py",
-        "[GrantTask(task.task_id, event.worker_id, run.version, lease_end)]",
+        "coordinator/dispatch.py",
+        "[GrantTask(task.task_id, event.worker_id, base_version, lease_end)]",
         "[GrantTask(task.task_id, event.worker_id, task.version, lease_end)]",
         "tests/coordinator/test_run.py::test_a_worker_that_asks_again_is_told_the_current_version",
     ),
@@ -169,7 +169,7 @@ OFFERS = (
     Mutation(
         _GATE,
         "everyone may take a task at any time",
-        "coordinator/run.py",
+        "coordinator/states.py",
         "return barred(phase_of(state), bar, fresh) is None",
         "return True",
         "tests/coordinator/test_run.py"
@@ -187,7 +187,7 @@ OFFERS = (
     Mutation(
         _LEASE,
         "who asks again gets a new lease",
-        "coordinator/run.py",
+        "coordinator/dispatch.py",
         "    if lease_end is None:\n",
         "    if True:\n",
         "tests/coordinator/test_batch.py::test_who_asks_again_gets_the_same_lease",
@@ -195,8 +195,8 @@ OFFERS = (
     Mutation(
         _LEASE,
         "a lease that ended a moment ago is granted again",
-        "coordinator/run.py",
-        "    run = _replace_lapsed(run, now, actions)\n    run, granted",
+        "coordinator/dispatch.py",
+        "    run = replace_lapsed(run, now, actions)\n    run, granted",
         "    run, granted",
         "tests/coordinator/test_run.py"
         "::test_a_worker_that_asks_again_after_its_lease_ended_is_not_granted_a_lapsed_task",
@@ -212,9 +212,9 @@ OFFERS = (
     Mutation(
         _LAPSED,
         "the task that follows does not say which it replaces",
-        "coordinator/run.py",
-        '"lapsed", "its lease ended"))\n        run = _offered(run, task.task_id, actions)',
-        '"lapsed", "its lease ended"))\n        run = _offered(run, "", actions)',
+        "coordinator/dispatch.py",
+        "        else:\n            run = _offered(run, task.task_id, actions)",
+        '        else:\n            run = _offered(run, "", actions)',
         "tests/coordinator/test_run.py"
         "::test_a_lease_that_ends_frees_its_slot_for_a_task_that_replaces_it",
     ),
@@ -282,7 +282,7 @@ OFFERS = (
     Mutation(
         _OWN,
         "a worker may decline the task of another",
-        "coordinator/run.py",
+        "coordinator/dispatch.py",
         'if task is None or task.worker_id not in ("", event.worker_id):',
         "if task is None:",
         "tests/coordinator/test_run.py::test_a_worker_cannot_decline_the_task_of_another",
@@ -290,7 +290,7 @@ OFFERS = (
     Mutation(
         _OWN,
         "a worker that counted ends the task of another by asking for it",
-        "coordinator/run.py",
+        "coordinator/dispatch.py",
         'if task.worker_id in ("", event.worker_id):',
         "if True:",
         "tests/coordinator/test_run.py::test_a_worker_that_counted_does_not_end_the_task_of_another",
@@ -326,7 +326,7 @@ OFFERS = (
     Mutation(
         _TWO,
         "a task is granted to its first worker only",
-        "coordinator/run.py",
+        "coordinator/dispatch.py",
         "    lease_end = task.lease_end\n",
         '    if task.worker_id not in ("", event.worker_id):\n'
         '        return run, [DenyTask(event.task_id, event.worker_id, "another has it")]\n'
@@ -337,8 +337,8 @@ OFFERS = (
         _QUORUM,
         "a round closes at its deadline whatever was counted",
         "coordinator/run.py",
-        "    if state.counted >= run.policy.quorum:\n        run = _replace_untaken",
-        "    if True:\n        run = _replace_untaken",
+        "    if state.counted >= run.policy.quorum:\n        run = replace_untaken",
+        "    if True:\n        run = replace_untaken",
         "tests/coordinator/test_run.py"
         "::test_a_deadline_without_quorum_extends_the_round_and_keeps_what_was_counted",
     ),
@@ -346,7 +346,7 @@ OFFERS = (
         _QUORUM,
         "untaken tasks are not offered anew",
         "coordinator/run.py",
-        'run = _replace_untaken(run, run.next_task, "nobody took it by the deadline", actions)',
+        'run = replace_untaken(run, run.next_task, "nobody took it by the deadline", actions)',
         "pass",
         "tests/coordinator/test_run.py"
         "::test_a_deadline_without_quorum_offers_untaken_tasks_again_in_case_they_were_lost",
@@ -355,7 +355,7 @@ OFFERS = (
         _QUORUM,
         "a task that later ones overtook is not offered anew",
         "coordinator/run.py",
-        "        run = _replace_untaken(run, run.newest_taken, "
+        "        run = replace_untaken(run, run.newest_taken, "
         '"later tasks were taken before it", actions)\n',
         "",
         "tests/coordinator/test_run.py"

@@ -18,6 +18,7 @@ FROZEN = {
     "rounds.max_examples",
     "rounds.max_norm",
     "rounds.part_bytes",
+    *(f"algorithm.{field.key}" for field in fields().values() if field.section == "algorithm"),
 }
 
 

@@ -362,7 +362,8 @@ def test_an_unknown_name_in_the_file_gets_a_hint(tmp_path: Path, text: str, mess
 
 def test_an_unknown_section_without_likeness_lists_the_known_ones(tmp_path: Path) -> None:
     assert error_of("[zzz]", tmp_path).endswith(
-        "known are federation, broker, learner, run, rounds, coordinator, worker"
+        "known are federation, broker, learner, run, rounds, algorithm, selection, coordinator, "
+        "worker"
     )
 
 
@@ -409,6 +410,12 @@ def test_an_unknown_name_on_the_command_line_gets_a_hint(tmp_path: Path) -> None
             "version that it began with",
         ),
         (
+            '[algorithm]\nrule = "fedvarp"',
+            "algorithm.rule (federation.toml): expected one for updates that may be late, since "
+            'rounds.late is weigh (the default), got fedvarp; set rounds.late to "refuse", or '
+            "take ca2fl, which is the same for late updates",
+        ),
+        (
             '[coordinator]\nkeep_versions = "some"',
             'coordinator.keep_versions (federation.toml): expected "all" or a whole number from 1 '
             'to 10000000, got "some"',
@@ -445,6 +452,7 @@ def test_settings_that_are_at_odds_are_both_named(tmp_path: Path, text: str, mes
         "[rounds]\ngoal = 4\nquorum = 4\nconcurrency = 4",
         "[rounds]\nmax_staleness = 63",
         '[worker]\non_for = "1h"\noff_for = "1s"',
+        '[rounds]\nlate = "refuse"\n[algorithm]\nrule = "fedvarp"',
     ],
 )
 def test_settings_at_the_edge_agree(tmp_path: Path, text: str) -> None:

@@ -1,8 +1,10 @@
 import re
+from typing import Any
 
 import msgspec
 import pytest
 
+from settings.algorithm import AlgorithmSettings
 from settings.fields import fields, sections
 from settings.hours import Hours
 from settings.model import Settings
@@ -15,8 +17,12 @@ KEYS = {
     "broker": "url heartbeat connect_timeout",
     "learner": "path data config",
     "run": "rounds seed initial max_seconds evaluate",
-    "rounds": "goal quorum concurrency deadline lease late max_staleness dispatch max_extensions "
-    "max_examples max_norm part_bytes drain",
+    "rounds": "preset goal quorum concurrency deadline lease late max_staleness dispatch "
+    "max_extensions max_examples max_norm part_bytes drain",
+    "algorithm": "rule trim clip_norm population normalise example_weights staleness staleness_a "
+    "staleness_b optimizer server_lr beta1 beta2 tau prox_mu",
+    "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
+    "unmetered hours pace",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
     "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout",
 }
@@ -67,6 +73,15 @@ def test_tasks_in_flight_are_the_concurrency_or_the_goal_and_30_percent() -> Non
     assert RoundsSettings(goal=5, concurrency=8).tasks_in_flight == 8
     shares = [RoundsSettings(goal=goal).tasks_in_flight for goal in (1, 2, 3, 10, 100, 101)]
     assert shares == [2, 3, 4, 13, 130, 132]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "lr"),
+    [("none", 1.0), ("momentum", 0.2), ("adagrad", 0.1), ("adam", 0.1), ("yogi", 0.01)],
+)
+def test_an_optimiser_has_a_learning_rate_of_its_own(optimizer: Any, lr: float) -> None:
+    assert AlgorithmSettings(optimizer=optimizer, beta1=0.8).lr == pytest.approx(lr)
+    assert AlgorithmSettings(optimizer=optimizer, server_lr=0.7).lr == 0.7
 
 
 def test_a_worker_knows_its_hours_as_a_span() -> None:

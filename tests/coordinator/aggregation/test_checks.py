@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.checks import BLOCK, inspect, l2_norm
+from coordinator.aggregation.blocks import BLOCK
+from coordinator.aggregation.checks import inspect, l2_norm
 from schemas.layout import Layout
 from schemas.tensors import layout_of
 

@@ -1,4 +1,4 @@
-"""The running sum is the weighted mean computed by hand, in little memory."""
+"""The means are those computed by hand, in any order, in little memory."""
 
 from __future__ import annotations
 
@@ -11,177 +11,156 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.checks import BLOCK, inspect
-from coordinator.aggregation.mean import WeightedMean
-from schemas.layout import Layout
-from schemas.tensors import Array, Floats, flatten, layout_of, unflatten, update_between
+from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.blocks import BLOCK
+from coordinator.aggregation.counted import Counted
+from coordinator.aggregation.mean import NormalisedMean
+from schemas.tensors import layout_of
+from tests.coordinator.aggregation.rounds import NUMBERS, Sent, make, numbers_of, rounds, step
 
-Weighted = tuple[list[float], float]
-
-COUNT = 4
-LAYOUT = layout_of({"w": np.zeros(COUNT, np.float32)})
-WEIGHTED: st.SearchStrategy[Weighted] = st.tuples(
-    st.lists(st.floats(-10, 10, width=32), min_size=COUNT, max_size=COUNT),
-    st.integers(1, 1000).map(float),
-)
+MEAN = Algorithm()
 
 
-def mean_of(updates: list[Weighted], layout: Layout = LAYOUT) -> bytearray:
-    """The model that a base of zeros becomes."""
-    mean = WeightedMean(layout)
-    for numbers, weight in updates:
-        mean.add(np.array(numbers, "<f4").tobytes(), weight)
-    return mean.result(bytes(layout.num_bytes))
+@given(rounds())
+def test_the_mean_is_that_of_fedavg(sent: list[Sent]) -> None:
+    expected = sum(one.weight * one.u for one in sent) / sum(one.weight for one in sent)
+    assert step(MEAN, sent) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-def numbers_of(model: bytearray) -> Floats:
-    return np.frombuffer(model, "<f4")
+@given(rounds())
+def test_divided_by_count_it_is_that_of_fedbuff(sent: list[Sent]) -> None:
+    equal = [Sent(one.numbers, one.worker, one.base, 1.0, one.decay) for one in sent]
+    expected = sum(one.u / one.decay for one in equal) / len(equal)
+    assert step(Algorithm(by_count=True), equal) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@given(st.lists(WEIGHTED, min_size=1, max_size=12))
-def test_the_mean_is_the_one_computed_by_hand(updates: list[Weighted]) -> None:
-    numbers = np.array([numbers for numbers, _ in updates], np.float64)
-    expected = np.average(numbers, axis=0, weights=[weight for _, weight in updates])
-    assert numbers_of(mean_of(updates)) == pytest.approx(expected, rel=1e-6, abs=1e-5)
+@given(rounds())
+def test_divided_by_count_examples_still_weigh_and_staleness_shortens(sent: list[Sent]) -> None:
+    expected = sum(one.weight * one.u for one in sent) / sum(one.examples for one in sent)
+    assert step(Algorithm(by_count=True), sent) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@given(st.lists(WEIGHTED, min_size=1, max_size=12), st.randoms(use_true_random=False))
-def test_another_order_gives_the_same_numbers_up_to_rounding(
-    updates: list[Weighted], order: random.Random
+@given(NUMBERS, st.floats(1, 9))
+def test_one_update_a_round_is_fedasync(numbers: tuple[float, ...], decay: float) -> None:
+    rules = Algorithm(by_count=True)
+    rules = Algorithm(by_count=True, stepping=type(rules.stepping)(lr=0.6))
+    expected = 0.6 / decay * np.array(numbers)
+    assert step(rules, [Sent(numbers, decay=decay)]) == pytest.approx(expected, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("by_count", [False, True])
+@given(sent=rounds())
+def test_nova_is_the_mean_of_normalised_updates_times_the_mean_of_steps(
+    by_count: bool, sent: list[Sent]
 ) -> None:
-    shuffled = order.sample(updates, len(updates))
-    assert numbers_of(mean_of(shuffled)) == pytest.approx(numbers_of(mean_of(updates)), abs=1e-5)
+    total = sum(one.weight for one in sent)
+    divisor = sum(one.examples for one in sent) if by_count else total
+    effective = sum(one.weight / total * one.steps for one in sent)
+    direction = sum(one.weight / divisor * one.u / one.steps for one in sent)
+    assert step(Algorithm(rule="nova", by_count=by_count), sent) == pytest.approx(
+        effective * direction, rel=1e-6, abs=1e-5
+    )
 
 
-@given(st.lists(WEIGHTED, min_size=1, max_size=12))
-def test_the_same_order_gives_the_same_bytes(updates: list[Weighted]) -> None:
-    assert mean_of(updates) == mean_of(updates)
+@given(rounds())
+def test_with_equal_steps_nova_is_the_mean(sent: list[Sent]) -> None:
+    equal = [Sent(one.numbers, one.worker, one.base, one.examples, one.decay, 7) for one in sent]
+    expected = step(MEAN, equal)
+    assert step(Algorithm(rule="nova"), equal) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@given(st.lists(WEIGHTED, min_size=1, max_size=12))
-def test_the_mean_lies_between_the_smallest_and_the_largest(updates: list[Weighted]) -> None:
-    numbers = np.array([numbers for numbers, _ in updates])
-    mean = numbers_of(mean_of(updates))
+def test_nova_takes_no_update_of_unknown_steps() -> None:
+    nova = NormalisedMean(1)
+    update = Counted(np.ones(1, "<f4").tobytes(), "a", 0, 1.0, 1.0, local_steps=0.0)
+    with pytest.raises(ValueError, match="local steps above 0, came 0"):
+        nova.add(update, np.ones(1, np.float32), 1.0)
+
+
+@given(rounds(), NUMBERS)
+def test_the_step_is_added_to_the_base(sent: list[Sent], base: tuple[float, ...]) -> None:
+    before = np.array(base, "<f4")
+    made = numbers_of(make(MEAN, sent, before.tobytes()))
+    assert made == pytest.approx(before + step(MEAN, sent), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", [MEAN, Algorithm(by_count=True), Algorithm(rule="nova")])
+@given(sent=rounds(), order=st.randoms(use_true_random=False))
+def test_another_order_gives_the_same_numbers_up_to_rounding(
+    algorithm: Algorithm, sent: list[Sent], order: random.Random
+) -> None:
+    one, other = step(algorithm, sent), step(algorithm, order.sample(sent, len(sent)))
+    largest = float(np.max(np.abs(one)))
+    assert np.max(np.abs(one - other)) <= 1e-6 * largest + 1e-12
+
+
+def test_thousands_of_updates_in_another_order_are_within_a_millionth() -> None:
+    rng = np.random.default_rng(5)
+    sent = [Sent(tuple(rng.normal(size=5)), n, 0, float(rng.integers(1, 999))) for n in range(5000)]
+    one, other = step(MEAN, sent), step(MEAN, sent[::-1])
+    assert np.max(np.abs(one - other) / np.abs(one)) < 1e-6
+
+
+@given(rounds())
+def test_the_same_order_gives_the_same_bytes(sent: list[Sent]) -> None:
+    assert make(MEAN, sent).model == make(MEAN, sent).model
+
+
+@given(rounds())
+def test_the_mean_lies_between_the_smallest_and_the_largest(sent: list[Sent]) -> None:
+    numbers = np.array([one.numbers for one in sent])
+    mean = step(MEAN, sent)
     assert np.all(mean >= numbers.min(axis=0) - 1e-5)
     assert np.all(mean <= numbers.max(axis=0) + 1e-5)
 
 
 def test_an_update_of_all_workers_alike_is_the_mean() -> None:
-    assert numbers_of(mean_of([([0.5, 1, 2, 4], 3.0)] * 7)).tolist() == [0.5, 1, 2, 4]
+    assert step(MEAN, [Sent((0.5, 1, 2, 4, 8), 3)] * 7).tolist() == [0.5, 1, 2, 4, 8]
 
 
 def test_each_of_many_workers_is_in_the_mean_once() -> None:
     count = 50
     layout = layout_of({"w": np.zeros(count, np.float32)})
-    mean = WeightedMean(layout)
-    for row in np.eye(count, dtype="<f4"):
-        mean.add(row.tobytes(), 1.0)
-    assert mean.count == count
-    assert mean.total_weight == count
-    assert numbers_of(mean.result(bytes(layout.num_bytes))) == pytest.approx(1 / count)
+    sent = [Sent(tuple(row)) for row in np.eye(count)]
+    assert numbers_of(make(MEAN, sent, layout=layout)) == pytest.approx(1 / count)
 
 
-def test_a_sum_over_more_than_one_block_misses_no_number() -> None:
+def test_an_aggregation_knows_how_many_were_added_and_what_they_weigh() -> None:
+    aggregation = MEAN.begin(layout_of({"w": np.zeros(5, np.float32)}))
+    for one in (Sent((1,) * 5, examples=30), Sent((1,) * 5, examples=8, decay=2)):
+        aggregation.add(one.counted())
+    assert (aggregation.count, aggregation.total_weight) == (2, 34.0)
+
+
+@pytest.mark.parametrize("rule", ["mean", "nova"])
+def test_a_sum_over_more_than_one_block_misses_no_number(rule: str) -> None:
     numbers = np.arange(2 * BLOCK + 3, dtype="<f4")
     layout = layout_of({"w": numbers})
-    mean = WeightedMean(layout)
-    mean.add(numbers.tobytes(), 2.0)
-    mean.add((3 * numbers).tobytes(), 2.0)
-    assert np.array_equal(numbers_of(mean.result(bytes(layout.num_bytes))), 2 * numbers)
-
-
-def test_nothing_added_gives_the_base() -> None:
-    base = np.arange(COUNT, dtype="<f4").tobytes()
-    assert WeightedMean(LAYOUT).result(base) == base
-
-
-def test_neither_base_nor_updates_are_changed() -> None:
-    base = bytearray(np.arange(COUNT, dtype="<f4").tobytes())
-    update = bytearray(np.ones(COUNT, "<f4").tobytes())
-    before = bytes(base), bytes(update)
-    mean = WeightedMean(LAYOUT)
-    mean.add(update, 5.0)
-    result = mean.result(base)
-    assert (bytes(base), bytes(update)) == before
-    assert numbers_of(result).tolist() == [1, 2, 3, 4]
-
-
-def test_a_result_is_made_once() -> None:
-    mean = WeightedMean(LAYOUT)
-    mean.add(np.ones(COUNT, "<f4").tobytes(), 1.0)
-    mean.result(bytes(LAYOUT.num_bytes))
-    with pytest.raises(ValueError, match="broadcast"):
-        mean.result(bytes(LAYOUT.num_bytes))
-
-
-def model(weight: float, batches: int, frozen: int, seen: bool) -> dict[str, Array]:
-    return {
-        "bn.weight": np.array([weight, weight], np.float32),
-        "bn.half": np.array([weight], np.float16),
-        "bn.num_batches_tracked": np.array(batches, np.int64),
-        "frozen": np.array([frozen], np.int16),
-        "seen": np.array([seen, False]),
-    }
-
-
-@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_floats_are_averaged_counters_maxed_and_the_rest_kept(order: tuple[int, ...]) -> None:
-    base = model(1.0, 10, 5, False)
-    layout = layout_of(base, {"bn.num_batches_tracked": "max", "seen": "max"})
-    trained = [model(2.0, 12, 9, False), model(3.0, 9, 8, True), model(4.0, 11, 7, False)]
-    mean = WeightedMean(layout)
-    for index in order:
-        before, after = flatten(base, layout), flatten(trained[index], layout)
-        mean.add(bytes(update_between(before, after, layout)), 1.0)
-    result = unflatten(mean.result(flatten(base, layout)), layout)
-    assert result["bn.weight"] == pytest.approx([3.0, 3.0])
-    assert result["bn.half"].tolist() == [3.0]
-    assert result["bn.num_batches_tracked"] == 12
-    assert result["frozen"].tolist() == [5]
-    assert result["seen"].tolist() == [True, False]
-
-
-def test_a_counter_never_falls_below_the_servers() -> None:
-    base = model(1.0, 10, 5, True)
-    layout = layout_of(base, {"bn.num_batches_tracked": "max", "seen": "max"})
-    mean = WeightedMean(layout)
-    lower = flatten(model(1.0, 3, 5, False), layout)
-    mean.add(update_between(flatten(base, layout), lower, layout), 1.0)
-    result = unflatten(mean.result(flatten(base, layout)), layout)
-    assert result["bn.num_batches_tracked"] == 10
-    assert result["seen"].tolist() == [True, False]
+    sent = [Sent(tuple(numbers), examples=2), Sent(tuple(3 * numbers), examples=2)]
+    algorithm = Algorithm(rule=rule)  # type: ignore[arg-type] # one of two
+    assert np.array_equal(numbers_of(make(algorithm, sent, layout=layout)), 2 * numbers)
 
 
 def test_memory_does_not_grow_with_the_number_of_updates() -> None:
     few, many = (peak_of_adding(count) for count in (10, 100))
     assert many <= few * 1.02
-    assert few < 3.5 * 4 * NUMBERS, "more than the sum, the next model and one change"
+    assert few < 12 * SIZE + 5 * 8 * BLOCK, "more than the sum, the next model and some blocks"
 
 
-NUMBERS = 300_000
+SIZE = 1_000_000
 
 
 def peak_of_adding(count: int) -> int:
     """Most bytes in use while `count` updates become a model; the update itself aside."""
-    layout = layout_of({"w": np.zeros(NUMBERS, np.float32), "n": np.array(1)}, {"n": "max"})
+    layout = layout_of({"w": np.zeros(SIZE, np.float32), "n": np.array(1)}, {"n": "max"})
     payload, base = bytes(layout.update_bytes), bytes(layout.num_bytes)
-    WeightedMean(layout).add(payload, 1.0)
+    update = Counted(payload, "worker", 0, 1.0, 1.0)
+    MEAN.begin(layout).add(update)
     tracemalloc.start()
     try:
-        mean = WeightedMean(layout)
+        aggregation = MEAN.begin(layout)
         for _ in range(count):
-            mean.add(payload, 1.0)
-        mean.result(base)
+            aggregation.add(update)
+        aggregation.result(base, itertools.repeat(None))  # type: ignore[arg-type] # not read
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-
-
-def test_updates_that_pass_the_checks_leave_a_half_precision_model_finite() -> None:
-    layout = layout_of({"w": np.ones(1, np.float16)})
-    payload = np.array([1e5], "<f4").tobytes()
-    assert inspect(payload, layout, max_norm=0.0) is None
-    mean = WeightedMean(layout)
-    mean.add(payload, 1.0)
-    base = flatten({"w": np.ones(1, np.float16)}, layout)
-    assert np.isfinite(unflatten(mean.result(base), layout)["w"]).all()
