@@ -7,23 +7,23 @@ import json
 import os
 from pathlib import Path
 
-from coordinator.startup import policy_of
 from fedmq.simulate_request import PATIENCE, SWEPT, Request, request_of
 from fedmq.simulate_view import Watch, page_of, table_of
 from learning.loading import load_learner
 from settings import Settings, SettingsError
 from settings.command import EXIT_INTERRUPTED, complain, say_result
 from settings.duration import format_duration
+from settings.presets import PRESETS
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS
 from simulation.planning.draws import Ints
 from simulation.planning.errors import CannotPlan
-from simulation.planning.experiment import Experiment, patience_s
+from simulation.planning.experiment import Experiment, Setup, patience_s
 from simulation.planning.learners import LearnerTraining
 from simulation.planning.report import Report
 from simulation.planning.summary import summary_of
 from simulation.planning.training import Synthetic, Training
-from simulation.planning.variations import PRESETS, Variation
+from simulation.planning.variations import Variation
 
 DESCRIPTION = (
     "Simulate a federation of many devices under one or more round policies, in virtual time, to "
@@ -132,10 +132,8 @@ def simulate(request: Request, variation: Variation, seed: int, watch: Watch) ->
         patience = format_duration(patience_s(crowd))
         waits = {name: patience for name in PATIENCE if name not in request.patience_is_set}
         settings = request.settings(variation, waits)
-    policy = policy_of(settings)
-    experiment = Experiment(
-        variation.label, policy, crowd, training, seed, request.limits, watch.look
-    )
+    setup = Setup.of(variation.label, settings)
+    experiment = Experiment(setup, crowd, training, seed, request.limits, watch.look)
     watch.begin(variation.label, seed, request.limits)
     return watch.end(experiment.run())
 

@@ -11,10 +11,11 @@ from settings import Settings, SettingsError, load
 from settings.duration import parse_duration
 from settings.errors import show
 from settings.fields import fields
+from settings.presets import PRESETS
 from settings.size import parse_size
 from simulation.planning.devices import SETS, Devices
 from simulation.planning.experiment import Limits
-from simulation.planning.variations import PRESETS, Variation, variations_of
+from simulation.planning.variations import Variation, variations_of
 
 WORKERS_MAX = 10_000_000
 SEEDS_MAX = 1000
@@ -24,6 +25,7 @@ SWEPT = {
     "quorum": ("rounds.quorum", "fewest updates that a deadline may close a round with"),
     "deadline": ("rounds.deadline", "when a quorum is enough"),
     "lease": ("rounds.lease", "how long a task may stay unanswered"),
+    "dispatch": ("rounds.dispatch", "pool or direct: who gets a task"),
     "max-staleness": ("rounds.max_staleness", "versions that an update may be behind"),
 }
 """Options that take several values: the setting, and what it means."""
@@ -97,7 +99,7 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         environ=environ,
         devices=devices,
         workers=_whole("--workers", arguments.workers, 1, WORKERS_MAX),
-        variations=variations_of(_policies(arguments), lists),
+        variations=variations_of(_policies(arguments), lists, arguments.config is not None),
         patience_is_set=_patience_set(arguments.config, environ, lists),
         learner=arguments.learner,
         data="{worker}/{workers}" if arguments.data is None else arguments.data,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from coordinator.aggregation.algorithm import Algorithm
+from coordinator.choosing import algorithm_of
 from coordinator.policy import RoundPolicy
+from coordinator.startup import policy_of
+from settings import Settings
 from simulation.planning.crowd import Crowd
+from simulation.planning.drawer import Choice
 from simulation.planning.errors import CannotPlan
 from simulation.planning.fleet import Fleet
 from simulation.planning.report import Ended, Report, report_of
@@ -40,12 +45,37 @@ class Limits:
     evaluate_every: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a coordinator does, as its settings say.
+
+    Attributes:
+        label: Names it in tables.
+    """
+
+    label: str
+    policy: RoundPolicy
+    algorithm: Algorithm = field(default_factory=Algorithm)
+    choice: Choice = field(default_factory=Choice)
+
+    @classmethod
+    def of(cls, label: str, settings: Settings) -> Setup:
+        """Made of settings by what makes a coordinator's."""
+        selection = settings.selection
+        choice = Choice(
+            candidates=selection.candidates,
+            by=selection.by,
+            cool_down_s=selection.cool_down_s,
+            seen_within_s=selection.seen_within_s,
+        )
+        return cls(label, policy_of(settings), algorithm_of(settings.algorithm), choice)
+
+
 class Experiment:
-    """One policy, one crowd, one seed.
+    """One setup, one crowd, one seed.
 
     Args:
-        label: Of the policy.
-        policy: Of the rounds.
+        setup: What the coordinator does.
         crowd: The workers.
         training: What they train.
         seed: Of the experiment.
@@ -55,22 +85,23 @@ class Experiment:
 
     def __init__(
         self,
-        label: str,
-        policy: RoundPolicy,
+        setup: Setup,
         crowd: Crowd,
         training: Training,
         seed: int,
         limits: Limits,
         look: Look = lambda fleet: None,
     ) -> None:
-        self._label = label
+        self._label = setup.label
         self._training = training
         self._seed = seed
         self._limits = limits
         self._look = look
-        self._every = limits.evaluate_every or -(-UPDATES_PER_EVALUATION // policy.goal)
+        self._every = limits.evaluate_every or -(-UPDATES_PER_EVALUATION // setup.policy.goal)
         self._reached = False
-        self.fleet = Fleet(policy, crowd, training, seed, self._made)
+        self.fleet = Fleet(
+            setup.policy, crowd, training, seed, self._made, setup.algorithm, setup.choice
+        )
 
     def run(self) -> Report:
         """Run it to its end."""

@@ -1,7 +1,7 @@
 """A federation in virtual time: the real round machine, and workers that are only numbers.
 
-    round machine ── offers ──▶ pool ── is taken ──▶ in flight ── arrives ──▶ round machine
-                                                       └── dropped ──▶ its lease ends
+    round machine ── offers ──▶ pool ────── is taken ──▶ in flight ── arrives ──▶ round machine
+                     └───────▶ own queue ──────┘            └── dropped ──▶ its lease ends
 
 Rules: the heap holds tasks in flight and nothing else; what a worker makes of a task is a function
 of (seed, worker, its task's number); an update is trained when it arrives and would be counted; the
@@ -17,15 +17,18 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
+from coordinator.aggregation.algorithm import Algorithm
 from coordinator.aggregation.checks import inspect
+from coordinator.aggregation.counted import Counted
 from coordinator.events import (
     Action,
     CloseRound,
     DenyTask,
     DrainRun,
+    DrawWorkers,
     EndRun,
     EndTask,
     Event,
@@ -42,12 +45,16 @@ from coordinator.events import (
     TimePassed,
     UpdateArrived,
     VersionStored,
+    WorkersDrawn,
     WorkerSeen,
 )
 from coordinator.policy import RoundPolicy
 from coordinator.round import judge
-from coordinator.run import Closed, Draining, Ended, Paused, Run, State, advance, wake_at
-from simulation.planning.crowd import Crowd, Outcome
+from coordinator.run import advance
+from coordinator.states import Closed, Draining, Ended, Paused, Run, State, wake_at
+from simulation.planning.crowd import Crowd
+from simulation.planning.drawer import Choice, Drawer
+from simulation.planning.flights import Flight, Letter, Letters
 from simulation.planning.models import Models
 from simulation.planning.pool import Pool
 from simulation.planning.roster import Roster
@@ -55,23 +62,6 @@ from simulation.planning.tally import Tally
 from simulation.planning.training import Errand, Trained, Training
 
 DROPPED = "the worker dropped it"
-
-
-@dataclass(slots=True)
-class Flight:
-    """A task that a worker has in hand.
-
-    Attributes:
-        number: The number of the worker's task.
-        replaced: Another was offered in its place.
-    """
-
-    task_id: str
-    worker: int
-    number: int
-    version: int
-    outcome: Outcome
-    replaced: bool = False
 
 
 class Fleet:
@@ -83,6 +73,8 @@ class Fleet:
         training: What they train.
         seed: Of the experiment.
         on_version: Called when a version was made.
+        algorithm: How updates become a version; None: their weighted mean.
+        choice: Which workers are chosen.
 
     Attributes:
         now: Virtual time, in seconds.
@@ -96,28 +88,38 @@ class Fleet:
         training: Training,
         seed: int,
         on_version: Callable[[Fleet], None] = lambda fleet: None,
+        algorithm: Algorithm | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.now = 0.0
         self.crowd = crowd
         self.roster = Roster(crowd.workers)
         self.tally = Tally()
-        self.models = Models(training.layout, training.initial())
+        self.models = Models(training.layout, training.initial(), algorithm)
         self.state: State = Closed(Run("simulated", 1, policy, salt=str(seed)))
         self._training = training
         self._on_version = on_version
+        self._choice = choice or Choice()
         self._pool = Pool(crowd.availability, self.roster, seed)
+        self._drawer: Drawer | None = None
+        if policy.dispatch == "direct":
+            self._drawer = Drawer(crowd.availability, crowd.workers, self._choice, seed)
         self._offered: deque[str] = deque()
+        self._letters = Letters(self.models)
         self._flights: dict[str, Flight] = {}
-        self._landings: list[tuple[float, int, Flight]] = []
-        self._landings_ever = 0
+        self._heap: list[tuple[float, int, Flight | Letter]] = []
+        self._entries_ever = 0
+        self._wanted: list[DrawWorkers] = []
         self._short = False
+        self._taking: Letter | None = None
+        self._landing: Flight | None = None
         self._landed: Trained | None = None
         self._worker = -1
 
     @property
     def in_flight(self) -> int:
         """How many tasks workers have in hand; some of these the machine has given up."""
-        return len(self._landings)
+        return len(self._flights)
 
     @property
     def over(self) -> bool:
@@ -130,20 +132,26 @@ class Fleet:
             self._store(0)
             self._hand_out()
         while not self.over and not enough(self):
-            landing = self._landings[0][0] if self._landings else math.inf
+            due = self._heap[0][0] if self._heap else math.inf
             wake = wake_at(self.state)
             timer = math.inf if wake is None else wake
             comer = self._pool.next_at() if self._short else math.inf
-            now = min(landing, timer, comer)
+            now = min(due, timer, comer)
             if now > until:
                 self.now = until
                 return
             self.now = max(self.now, now)
-            if landing == now:
-                self._land(heapq.heappop(self._landings)[2])
+            if due == now:
+                self._happen(heapq.heappop(self._heap)[2])
             elif timer == now:
                 self._advance(TimePassed())
             self._hand_out()
+
+    def _happen(self, entry: Flight | Letter) -> None:
+        if isinstance(entry, Flight):
+            self._land(entry)
+        else:
+            self._open_letter(entry)
 
     # what workers do
 
@@ -171,18 +179,44 @@ class Fleet:
             self._pool.free(worker, self.now)  # it was denied
 
     def _begin(self, task_id: str, version: int) -> None:
-        worker, roster = self._worker, self.roster
+        worker, roster, letter = self._worker, self.roster, self._taking
         number = int(roster.taken[worker])
         trip = self.crowd.trip(worker, number, self.now)
-        flight = Flight(task_id, worker, number, version, trip.outcome)
+        since = self.now if letter is None else letter.since
+        direct = letter is not None
+        flight = Flight(task_id, worker, number, version, trip.outcome, since, direct)
         roster.busy[worker] = True
-        roster.tried[worker] = version
+        roster.tried[worker] = max(version, int(roster.tried[worker]))
         roster.taken[worker] = number + 1
         self.models.hold(version)
         self._flights[task_id] = flight
-        self._landings_ever += 1
-        heapq.heappush(self._landings, (trip.ends_at, self._landings_ever, flight))
+        self._enter(trip.ends_at, flight)
         self.tally.note_taken(worker, version, self.now)
+        if self._drawer is not None:
+            self._drawer.seen(worker, self.now)
+
+    def _enter(self, at: float, entry: Flight | Letter) -> None:
+        self._entries_ever += 1
+        heapq.heappush(self._heap, (at, self._entries_ever, entry))
+
+    # a worker's own queue
+
+    def _fetch(self, letter: Letter) -> None:
+        """The worker takes it when it is there; never, if it has left."""
+        there_from = self.crowd.availability.there_from(letter.worker, self.now)
+        if there_from < math.inf:
+            self._enter(there_from, letter)
+
+    def _open_letter(self, letter: Letter) -> None:
+        if self._letters.of(letter.worker) is not letter:
+            return  # it is not wanted any more
+        self._taking, self._worker = letter, letter.worker
+        counted = bool(self.roster.counted[letter.worker] >= letter.version)
+        self._advance(TaskTaken(letter.task_id, str(letter.worker), counted))
+        self._taking = None
+        self._letters.forget(letter)
+
+    # what comes of it
 
     def _show_up(self) -> None:
         """In a paused run the workers that are there are counted."""
@@ -200,26 +234,36 @@ class Fleet:
             self._hand_out()
 
     def _land(self, flight: Flight) -> None:
-        worker = self._worker = flight.worker
+        worker, roster = flight.worker, self.roster
         del self._flights[flight.task_id]
         match flight.outcome:
             case "arrives":
                 self._arrive(flight)
             case "dropped":
-                self.tally.note_dropped(worker, flight.version, self.now)
-                if self.crowd.devices.loss_is_told:
-                    self.roster.tried[worker] = flight.version - 1  # it may try again
-                    self._advance(TaskDeclined(flight.task_id, str(worker), DROPPED))
+                self._drop(flight)
             case "left":
                 self.tally.note_left(worker, flight.version, self.now)
             case _:
                 assert_never(flight.outcome)
         self.models.release(flight.version)
-        self.roster.busy[worker] = False
-        self._pool.free(worker, self.now)
+        roster.busy[worker] = False
+        letter = self._letters.of(worker)
+        if letter is not None:
+            self._fetch(letter)
+        else:
+            self._pool.free(worker, max(self.now, float(roster.rests_until[worker])))
+
+    def _drop(self, flight: Flight) -> None:
+        worker = flight.worker
+        self.tally.note_dropped(worker, flight.version, self.now)
+        if self.crowd.devices.loss_is_told:
+            self.roster.tried[worker] = flight.version - 1  # it may try again
+            self._advance(TaskDeclined(flight.task_id, str(worker), DROPPED))
 
     def _arrive(self, flight: Flight) -> None:
-        worker = flight.worker
+        worker = self._worker = flight.worker
+        self.roster.rests_until[worker] = self.now + self._choice.cool_down_s
+        self._landing = flight
         examples = self.crowd.examples_of(worker)
         event = UpdateArrived(
             update_id=flight.task_id,
@@ -227,13 +271,19 @@ class Fleet:
             task_id=flight.task_id,
             base_version=flight.version,
             num_examples=examples,
-            task=TaskFacts(flight.task_id, flight.replaced),
+            task=self._facts_of(flight),
             counted_before=bool(self.roster.counted[worker] >= flight.version),
         )
         run = self.state.run
         if judge(event, run.version, run.policy).counted:  # else nobody would look at it
             event = self._trained(flight, event)
         self._advance(event)
+
+    def _facts_of(self, flight: Flight) -> TaskFacts:
+        if not flight.direct:
+            return TaskFacts(flight.task_id, flight.replaced)
+        worker_id = str(flight.worker)
+        return TaskFacts(flight.task_id, flight.replaced, worker_id, flight.version)
 
     def _trained(self, flight: Flight, event: UpdateArrived) -> UpdateArrived:
         """Train now what an update says, and check it as a coordinator does."""
@@ -253,6 +303,10 @@ class Fleet:
             self._do(action)
         if isinstance(self.state, Closed):
             self._store(self.models.make())
+        while self._wanted and self._drawer is not None:  # once all else is known
+            wanted = self._wanted.pop()
+            drawn = self._drawer.draw(wanted.count, wanted.version, self.now)
+            self._advance(WorkersDrawn(drawn))
 
     def _store(self, version: int) -> None:
         self.tally.note_version(version, self.now)
@@ -264,26 +318,70 @@ class Fleet:
             case RecordVerdict():
                 self._record(action)
             case OfferTask():
-                self._offered.append(action.task_id)
-                if action.replaces in self._flights:
-                    self._flights[action.replaces].replaced = True
+                self._offer(action)
             case GrantTask():
                 self._begin(action.task_id, action.base_version)
+            case EndTask():
+                self._end(action)
+            case DrawWorkers():
+                self._wanted.append(action)
             case CloseRound():
                 self.tally.closed[action.why] += 1
             case ExtendRound():
                 self.tally.extended += 1
             case PauseRun():
                 self.tally.paused += 1
-            case DenyTask() | EndTask() | OpenRound() | LetTryAgain() | DrainRun() | EndRun():
+            case DenyTask() | OpenRound() | LetTryAgain() | DrainRun() | EndRun():
                 pass
             case _:
                 assert_never(action)
 
+    def _offer(self, task: OfferTask) -> None:
+        if task.replaces in self._flights:
+            self._flights[task.replaces].replaced = True
+        if self._drawer is None or task.base_version is None:
+            self._offered.append(task.task_id)
+            return
+        worker = int(task.worker_id)
+        self._drawer.offered(task.task_id, worker, task.base_version, self.now)
+        letter = Letter(task.task_id, worker, task.base_version, self.now)
+        self._letters.post(letter)
+        if not self.roster.busy[worker]:
+            self._fetch(letter)
+
+    def _end(self, task: EndTask) -> None:
+        if self._drawer is None or not task.worker_id:
+            return
+        self._drawer.ended(task, self.state.run.version, self.now)
+        letter = self._letters.of(int(task.worker_id))
+        if letter is not None and letter.task_id == task.task_id:
+            self._letters.forget(letter)
+
     def _record(self, verdict: RecordVerdict) -> None:
-        self.tally.note_verdict(self._worker, verdict, self.now)
+        flight, worker = self._landing, self._worker
+        assert flight is not None, "an update that arrives has landed"
+        self.tally.note_verdict(worker, verdict, self.now)
+        metrics = {} if self._landed is None else self._landed.metrics
         if verdict.verdict == "counted":
-            assert self._landed is not None, "only what was trained is counted"
-            self.models.add(self._landed.payload, verdict.weight)
-            self.roster.counted[self._worker] = verdict.round_version - verdict.staleness
-            self.roster.answers[self._worker] += 1
+            self._count(flight, verdict)
+        if self._drawer is not None:
+            self._drawer.seen(worker, self.now)
+            took_s = self.now - flight.since
+            self._drawer.judged(worker, verdict, took_s, metrics.get("loss"))
+        self._landed = None
+
+    def _count(self, flight: Flight, verdict: RecordVerdict) -> None:
+        trained, worker = self._landed, flight.worker
+        assert trained is not None, "only what was trained is counted"
+        self.models.add(
+            Counted(
+                payload=trained.payload,
+                worker_id=str(worker),
+                base_version=flight.version,
+                weight=verdict.weight,
+                examples=self.state.run.policy.weight(trained.num_examples, 0),
+                local_steps=trained.local_steps,
+            )
+        )
+        self.roster.counted[worker] = flight.version
+        self.roster.answers[worker] += 1

@@ -122,9 +122,10 @@ class LearnerTraining:
         try:
             result = self._learner.train(unflatten(bytearray(base), self._layout), request)
             payload, num_examples = self._payload(base, result)
+            steps = float(getattr(result, "local_steps", 0.0))
         except Exception as error:
             raise CannotTrain(f"{name} cannot train: {_named(error)}") from error
-        return Trained(payload, num_examples, dict(result.metrics))
+        return Trained(payload, num_examples, steps, dict(result.metrics))
 
     def evaluate(self, version: int, model: Buffer) -> Mapping[str, float]:
         """See `Training.evaluate`.

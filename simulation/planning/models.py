@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from coordinator.aggregation.mean import WeightedMean
+from coordinator.aggregation.aggregation import Aggregation
+from coordinator.aggregation.aggregator import ServerState
+from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.cache import Cache, ShelfInMemory
+from coordinator.aggregation.counted import Counted, UpdatesInMemory
 from schemas.buffer import Buffer
 from schemas.layout import Layout
 
 
 class Models:
-    """Versions, kept only while they are referenced, and the sum of the open round.
+    """Versions, kept only while they are referenced, and the updates of the open round.
 
     Args:
         layout: Of the model; None if it has no parameters: then only versions are counted.
         initial: Version 0.
+        algorithm: How updates become the next version.
 
     Attributes:
         version: The newest.
     """
 
-    def __init__(self, layout: Layout | None, initial: Buffer) -> None:
+    def __init__(
+        self, layout: Layout | None, initial: Buffer, algorithm: Algorithm | None = None
+    ) -> None:
         self.version = 0
         self._layout = layout
+        self._algorithm = algorithm or Algorithm()
         self._kept: dict[int, Buffer] = {0: initial}
         self._holders: dict[int, int] = {}
-        self._sum = _empty(layout)
+        self._state: ServerState = {}
+        self._cache: Cache | None = None
+        if layout is not None and self._algorithm.caches:
+            self._cache = Cache(ShelfInMemory(layout.num_floats))
+        self._payloads: list[Buffer] = []
+        self._round = self._begin()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -48,21 +61,34 @@ class Models:
             if version != self.version:
                 del self._kept[version]
 
-    def add(self, payload: Buffer, weight: float) -> None:
-        """Add a counted update to the sum of the open round."""
-        if self._sum is not None:
-            self._sum.add(payload, weight)
+    def add(self, update: Counted) -> None:
+        """Add a counted update to the open round."""
+        if self._round is not None:
+            self._round.add(update)
+            if self._round.reads_again:
+                self._payloads.append(update.payload)
 
     def make(self) -> int:
-        """Make the next version of the sum; its number."""
-        model = b"" if self._sum is None else self._sum.result(self.newest)
+        """Make the next version of the open round; its number."""
+        model = self._made()
         if self.version not in self._holders:
             del self._kept[self.version]
         self.version += 1
         self._kept[self.version] = model
-        self._sum = _empty(self._layout)
+        self._payloads.clear()
+        self._round = self._begin()
         return self.version
 
+    def _begin(self) -> Aggregation | None:
+        if self._layout is None:
+            return None
+        return self._algorithm.begin(self._layout, self._state, self._cache)
 
-def _empty(layout: Layout | None) -> WeightedMean | None:
-    return None if layout is None else WeightedMean(layout)
+    def _made(self) -> Buffer:
+        if self._round is None or self._layout is None:
+            return b""
+        made = self._round.result(self.newest, UpdatesInMemory(self._payloads, self._layout))
+        self._state = made.state
+        if self._cache is not None:
+            self._cache.free(self._cache.replace(made.cached))
+        return made.model

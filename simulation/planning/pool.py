@@ -75,7 +75,7 @@ class Pool:
         return None
 
     def free(self, worker: int, now: float) -> None:
-        """A worker has nothing in hand any more."""
+        """A worker has nothing in hand any more; from `now` on, which may be later, it is ready."""
         if self._whole and not self._roster.watched[worker]:
             self._watch(worker, now)
 
@@ -86,6 +86,11 @@ class Pool:
     def _is_ready(self, waiting: _Waiting, now: float) -> bool:
         """Whether a worker has been there since it entered the room; if not it is put right."""
         since, _, worker = waiting
+        if self._roster.busy[worker] or self._roster.rests_until[worker] > now:
+            self._roster.watched[worker] = False
+            if self._whole and not self._roster.busy[worker]:
+                self._watch(worker, float(self._roster.rests_until[worker]))
+            return False
         came = self._availability.there_since(worker, now)
         if came is None:
             self._roster.watched[worker] = False
@@ -98,11 +103,10 @@ class Pool:
         return True
 
     def _watch(self, worker: int, now: float) -> None:
+        """Let a worker in as soon as it is there, from `now` on."""
         self._roster.watched[worker] = True
         there_from = self._availability.there_from(worker, now)
-        if there_from <= now:
-            self._enter(worker, now)
-        elif there_from < math.inf:
+        if there_from < math.inf:
             heapq.heappush(self._away, (there_from, worker))
 
     def _enter(self, worker: int, since: float) -> None:

@@ -1,4 +1,4 @@
-"""What a fleet remembers of each worker: a few numbers in arrays, 18 bytes a worker. Pure."""
+"""What a fleet remembers of each worker: a few numbers in arrays, 26 bytes a worker. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Roster:
         counted: The base version of its update that was counted last, -1 if none.
         taken: How many tasks it took.
         answers: How many of its updates were counted.
+        rests_until: Until when it is given no task.
         watched: Whether the pool has it in one of its lists.
     """
 
@@ -25,9 +26,9 @@ class Roster:
         self.counted = np.full(workers, -1, np.int32)
         self.taken = np.zeros(workers, np.int32)
         self.answers = np.zeros(workers, np.int32)
+        self.rests_until = np.zeros(workers)
 
     @property
     def num_bytes(self) -> int:
         """What it takes in memory."""
-        arrays = (self.busy, self.watched, self.tried, self.counted, self.taken, self.answers)
-        return sum(array.nbytes for array in arrays)
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))

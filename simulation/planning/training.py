@@ -32,6 +32,7 @@ class Trained:
 
     payload: Buffer
     num_examples: int
+    local_steps: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -40,7 +40,8 @@ def test_policies_are_compared_until_the_target_is_reached(capsys: Captured) -> 
 
 def test_staleness_is_what_sets_the_policies_apart(capsys: Captured) -> None:
     words = ["--compare", "sync,fedbuff,fedasync", "--devices", "fedbuff", "--until", "1h"]
-    found = said(capsys, *words, "--workers", "100", "--concurrency", "20")
+    words += ["--workers", "100", "--concurrency", "20", "--max-staleness", "200"]
+    found = said(capsys, *words)
     assert found["sync"]["mean_staleness"] == 0.0
     assert found["fedbuff"]["mean_staleness"] == pytest.approx(2.0, rel=0.1)
     assert found["fedasync"]["mean_staleness"] == pytest.approx(20.0, rel=0.1)
@@ -106,10 +107,18 @@ def test_a_task_lasts_as_long_as_is_asked_for(capsys: Captured) -> None:
 
 
 def test_the_size_of_the_model_counts_on_the_wire(capsys: Captured) -> None:
-    words = ["--devices", "papaya", "--workers", "50", "--concurrency", "20", "--until", "1h"]
+    words = ["--devices", "papaya", "--workers", "50", "--concurrency", "20", "--until", "10m"]
     small = said(capsys, *words, "--model-size", "1KiB")["fedbuff"]
     large = said(capsys, *words, "--model-size", "10MiB")["fedbuff"]
     assert small["updates"] > 5 * large["updates"]
+
+
+def test_each_dispatch_can_be_tried(capsys: Captured) -> None:
+    words = ["--devices", "hostile", "--until", "6h", "--dispatch", "pool,direct"]
+    found = said(capsys, *words)
+    assert found["fedbuff dispatch=direct"]["policy"]["dispatch"] == "direct"
+    assert found["fedbuff dispatch=direct"]["updates"] > 0
+    assert found["fedbuff dispatch=pool"]["updates"] > 0
 
 
 def test_people_get_a_table_and_charts(capsys: Captured) -> None:

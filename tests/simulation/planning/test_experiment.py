@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from coordinator.aggregation.algorithm import Algorithm, Rule
 from coordinator.policy import RoundPolicy
+from settings import load
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS, Presence
 from simulation.planning.errors import CannotPlan
-from simulation.planning.experiment import Experiment, Limits, patience_s
+from simulation.planning.experiment import Experiment, Limits, Setup, patience_s
 from simulation.planning.learners import LearnerTraining
 from simulation.planning.report import Bar, Report, bars_of, jain_of
 from simulation.planning.summary import summary_of
@@ -28,12 +30,12 @@ def experiment(
 ) -> Experiment:
     training = LearnerTraining(Softmax(), 100, seed)
     crowd = Crowd(SETS[devices], 100, seed, examples=training.examples())
-    return Experiment("a policy", policy, crowd, training, seed, limits)
+    return Experiment(Setup("a policy", policy), crowd, training, seed, limits)
 
 
 def synthetic(until: float, policy: RoundPolicy = POLICY, devices: str = "fedbuff") -> Report:
     crowd = Crowd(SETS[devices], 100, 1)
-    return Experiment("a policy", policy, crowd, Synthetic(), 1, Limits(until)).run()
+    return Experiment(Setup("a policy", policy), crowd, Synthetic(), 1, Limits(until)).run()
 
 
 def test_it_ends_when_the_target_is_reached() -> None:
@@ -151,3 +153,32 @@ def test_several_seeds_have_means() -> None:
     never = replace(reports[1], time_to_target_s=None)
     assert summary_of([reports[0], never]).time_to_target_s is None
     assert summary_of(reports[:1]).as_json() == reports[0].as_json()
+
+
+def test_a_setup_is_what_the_settings_say() -> None:
+    settings = load(
+        None,
+        {},
+        {
+            "rounds.goal": 7,
+            "rounds.dispatch": "direct",
+            "algorithm.rule": "ca2fl",
+            "algorithm.optimizer": "adam",
+            "selection.by": "loss",
+            "selection.cool_down": "3m",
+        },
+    )
+    setup = Setup.of("mine", settings)
+    assert (setup.label, setup.policy.goal, setup.policy.dispatch) == ("mine", 7, "direct")
+    assert (setup.algorithm.rule, setup.algorithm.stepping.name) == ("ca2fl", "adam")
+    assert (setup.choice.by, setup.choice.cool_down_s) == ("loss", 180.0)
+
+
+@pytest.mark.parametrize("rule", ["mean", "ca2fl"])
+def test_each_algorithm_learns(rule: Rule) -> None:
+    training = LearnerTraining(Softmax(), 100, 1)
+    crowd = Crowd(SETS["fedbuff"], 100, 1, examples=training.examples())
+    setup = Setup(rule, POLICY, Algorithm(rule=rule))
+    report = Experiment(setup, crowd, training, 1, Limits(2000.0)).run()
+    assert report.accuracy is not None
+    assert report.accuracy > 0.75

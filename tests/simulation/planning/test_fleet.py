@@ -3,15 +3,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pytest
 
+from coordinator.aggregation.algorithm import Algorithm, Rule
 from coordinator.policy import RoundPolicy
 from schemas.buffer import Buffer
 from schemas.layout import Entry, Layout
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS, Devices
+from simulation.planning.drawer import Choice
 from simulation.planning.fleet import Fleet
 from simulation.planning.training import Errand, Synthetic, Trained
 
@@ -232,7 +235,7 @@ def test_a_version_is_the_weighted_mean_of_what_was_counted() -> None:
 def test_versions_are_kept_only_while_a_task_in_flight_needs_them() -> None:
     fleet = Fleet(FEDBUFF, Crowd(SETS["fedbuff"], 1000, 1), Recorder([]), 1)
     go(fleet, 3000)
-    needed = {flight.version for _, _, flight in fleet._landings} | {fleet.models.version}
+    needed = {entry.version for _, _, entry in fleet._heap} | {fleet.models.version}
     assert len(fleet.models) == len(needed) < 60
     assert fleet.models.version == 300
 
@@ -244,3 +247,120 @@ def test_an_update_with_a_fault_is_refused() -> None:
 
     fleet = go(Fleet(FEDBUFF, Crowd(SETS["fedbuff"], 1000, 1), Diverged([]), 1), 50)
     assert fleet.tally.verdicts == {"non-finite": 50}
+
+
+# direct dispatch
+
+
+DIRECT = replace(FEDBUFF, dispatch="direct", concurrency=60)
+
+
+def test_direct_dispatch_has_the_same_staleness_where_workers_are_always_there() -> None:
+    fleet = go(fleet_of(DIRECT, SETS["fedbuff"]), 3000)
+    assert mean_staleness(fleet, 300) == pytest.approx(6.0, rel=0.05)
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+def test_no_direct_task_is_lost_from_sight(name: str, late: Literal["weigh", "refuse"]) -> None:
+    policy = replace(DIRECT, concurrency=40, quorum=3, late=late, deadline_s=1800.0, lease_s=3600.0)
+    fleet = fleet_of(policy, SETS[name], 300)
+    tally = fleet.tally
+    for arrivals in range(50, 400, 50):
+        go(fleet, arrivals)
+        assert tally.taken == tally.arrived + tally.dropped + tally.left + fleet.in_flight
+        assert int(fleet.roster.busy.sum()) == fleet.in_flight
+        assert tally.verdicts["repeated"] == tally.verdicts["unknown task"] == 0
+        held = {entry.version for _, _, entry in fleet._heap} | {fleet.models.version}
+        assert len(fleet.models) <= len(held) + len(fleet._letters)
+    assert tally.arrived >= 350
+
+
+def test_a_direct_task_waits_in_its_worker_s_own_queue_and_pins_its_version() -> None:
+    policy = replace(DIRECT, concurrency=100, max_staleness=10**6)
+    fleet = go(fleet_of(policy, replace(SETS["flaky"], loss=0.0), 400), 1500)
+    pool = go(
+        fleet_of(replace(policy, dispatch="pool"), replace(SETS["flaky"], loss=0.0), 400), 1500
+    )
+    # Who is away when it is drawn trains later, and on the version of then.
+    assert mean_staleness(fleet, 500) == pytest.approx(100 / 10, rel=0.05)
+    assert mean_staleness(fleet, 500) > 1.3 * mean_staleness(pool, 500)
+
+
+def test_direct_dispatch_serves_more_evenly_than_a_shared_queue() -> None:
+    """Rare workers have a third of the population; the queue serves whoever is there."""
+    presence = replace(SETS["hostile"].presence, leaving_share=0.0, share=0.5, there_s=1800.0)
+    devices = replace(SETS["hostile"], presence=presence, loss=0.0)
+    policy = replace(DIRECT, concurrency=20, goal=10)
+    direct = go(fleet_of(policy, devices, 200), 1500)
+    pool = go(fleet_of(replace(policy, dispatch="pool"), devices, 200), 1500)
+    rare = direct.crowd.availability.are_rare(np.arange(200))
+
+    def share(fleet: Fleet) -> float:
+        return float(fleet.roster.answers[rare].sum() / fleet.roster.answers.sum())
+
+    assert share(direct) > 1.5 * share(pool)
+
+
+def test_only_workers_that_were_there_lately_are_drawn_where_that_is_asked_for() -> None:
+    devices = replace(SETS["flaky"], loss=0.0)
+    choice = Choice(seen_within_s=1.0)
+    fleets = [
+        Fleet(DIRECT, Crowd(devices, 400, 1), Synthetic(), 1, choice=chosen)
+        for chosen in (choice, Choice())
+    ]
+    there, any_of_them = (mean_staleness(go(fleet, 900), 300) for fleet in fleets)
+    assert there < 0.7 * any_of_them
+
+
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_a_worker_has_its_rest_after_a_task(dispatch: Literal["pool", "direct"]) -> None:
+    policy = replace(FEDBUFF, dispatch=dispatch, goal=2, concurrency=5)
+    crowd = Crowd(SETS["ideal"], 10, 1)
+    fleet = Fleet(policy, crowd, Synthetic(), 1, choice=Choice(cool_down_s=540.0))
+    fleet.run(6000.0)
+    # A minute of work, nine of rest: each of ten workers has ten tasks in that time.
+    assert fleet.tally.arrived == pytest.approx(100, abs=6)
+    assert fleet.roster.taken.max() <= 11
+
+
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_the_same_seed_gives_the_same_history_in_each_dispatch(
+    dispatch: Literal["pool", "direct"],
+) -> None:
+    policy = replace(FEDBUFF, dispatch=dispatch, concurrency=30, lease_s=3600.0)
+    one, same = (go(fleet_of(policy, SETS["hostile"], 5000), 150) for _ in range(2))
+    assert one.tally.digest == same.tally.digest
+
+
+# algorithms
+
+
+def test_a_rule_that_keeps_updates_finds_those_of_the_rounds_before() -> None:
+    class Constant(Recorder):
+        """Worker k's update is always k."""
+
+        def train(self, errand: Errand, base: Buffer) -> Trained:
+            super().train(errand, base)
+            return Trained(np.full(3, errand.worker, "<f4").tobytes(), 5)
+
+    recorder = Constant([])
+    policy = replace(FEDBUFF, goal=2, concurrency=2)
+    algorithm = Algorithm(rule="mifa", population=4)
+    fleet = Fleet(policy, Crowd(SETS["ideal"], 4, 1), recorder, 1, algorithm=algorithm)
+    fleet.run(math.inf, lambda fleet: fleet.models.version == 2)
+    workers = [errand.worker for errand, _ in recorder.given]
+    assert len(set(workers)) == 4
+    first = np.frombuffer(fleet.models.newest, "<f4")[0]
+    # The second step is the mean of all four, not of the two that came.
+    assert first == pytest.approx((sum(workers[:2]) + sum(workers)) / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("rule", ["median", "ca2fl", "trimmed-mean"])
+def test_rules_that_read_the_updates_again_can(rule: Rule) -> None:
+    policy = replace(FEDBUFF, goal=4, concurrency=4)
+    fleet = Fleet(
+        policy, Crowd(SETS["ideal"], 4, 1), Recorder([]), 1, algorithm=Algorithm(rule=rule)
+    )
+    fleet.run(math.inf, lambda fleet: fleet.models.version == 2)
+    assert np.frombuffer(fleet.models.newest, "<f4")[0] == pytest.approx(2.0, rel=1e-3)

@@ -18,9 +18,9 @@ def test_each_preset_is_tried_with_each_combination_of_values() -> None:
     assert all(each.values["rounds.deadline"] == "60s" for each in made)
 
 
-def policy(preset: str, **values: str) -> tuple[int, int, int, str]:
+def policy(preset: str, configured: bool = False, **values: str) -> tuple[int, int, int, str]:
     lists = {f"rounds.{name}": [value] for name, value in values.items()}
-    (made,) = variations_of([preset], lists)
+    (made,) = variations_of([preset], lists, configured)
     found = policy_of(load(None, {}, {"coordinator.keep_versions": "all", **made.values}))
     return found.goal, found.quorum, found.concurrency, found.late
 
@@ -42,3 +42,7 @@ def test_without_a_preset_the_settings_speak_for_themselves() -> None:
     (made,) = variations_of([""], {})
     assert made.label == "configured"
     assert made.values == {}
+
+
+def test_a_file_says_what_a_preset_does_not() -> None:
+    assert policy("sync", configured=True) == (2, 1, 3, "refuse")
