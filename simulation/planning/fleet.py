@@ -122,6 +122,12 @@ class Fleet:
         return len(self._flights)
 
     @property
+    def num_bytes(self) -> int:
+        """What the arrays of all workers take in memory."""
+        registry = 0 if self._drawer is None else self._drawer.registry.num_bytes
+        return self.roster.num_bytes + registry
+
+    @property
     def over(self) -> bool:
         """Whether the run has made its last version."""
         return isinstance(self.state, Draining | Ended)
