@@ -236,6 +236,7 @@ class Batch:
                 update.run_id, KIND, update.base_version, update.worker_id
             ),
             fault=fault,
+            duration_s=self._duration_of(task),
         )
         verdict = self._step(event)
         assert verdict is not None
@@ -243,6 +244,11 @@ class Batch:
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
         self._record(arrived, verdict)
         self._draw()
+
+    def _duration_of(self, task: TaskRow | None) -> float | None:
+        """How long ago somebody had the task that an update answers."""
+        had_at = None if task is None else task.had_at
+        return None if had_at is None else max(0.0, self._desk.now - had_at)
 
     def _task_of(self, message: Update | UpdatePart) -> TaskRow | None:
         """The task that a message answers, None if it was not offered in its run."""

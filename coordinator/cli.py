@@ -24,7 +24,7 @@ from settings.logging import LEVELS, configure_logging
 DESCRIPTION = (
     "Run the coordinator of a federation: it publishes tasks to the broker, counts the updates "
     "that come back, and makes the next model version of them. Stop it with Ctrl-C; the same "
-    "command goes on where it stopped."
+    "command goes on where it stopped. SIGHUP has it read [run] and [rounds] of its settings again."
 )
 
 
@@ -83,8 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
             display.show,
             new_run=arguments.new_run,
             restored=arguments.restored,
+            read_again=lambda: settings_of(arguments),
         )
         stop_on_signals(service)
+        reload_on_signal(service)
         if service.finished_before:
             say(
                 f"run {service.run_id[:8]} had ended; what still comes is recorded for "
@@ -118,3 +120,8 @@ def stop_on_signals(service: CoordinatorService) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+def reload_on_signal(service: CoordinatorService) -> None:
+    """Let SIGHUP have a service read its settings again."""
+    signal.signal(signal.SIGHUP, lambda number, frame: service.reload())

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from coordinator.deadline import TIMED, remembered
 from coordinator.events import (
     Action,
     DenyTask,
@@ -27,6 +28,8 @@ from coordinator.events import (
     OfferTask,
     TaskDeclined,
     TaskTaken,
+    UpdateArrived,
+    Verdict,
 )
 from coordinator.states import Collecting, Run
 from coordinator.tasks import OpenTask
@@ -77,15 +80,19 @@ def decline(run: Run, event: TaskDeclined) -> tuple[Run, list[Action]]:
     return run, [EndTask(task.task_id, "declined", event.reason, task.offered_to)]
 
 
-def answer(run: Run, task_id: str, worker_id: str, verdict: str) -> tuple[Run, list[Action]]:
+def answer(run: Run, update: UpdateArrived, verdict: Verdict) -> tuple[Run, list[Action]]:
     """An update has its verdict: the task that it answers is done with."""
-    if task_id in run.owed:
-        run = replace(run, owed=tuple(owed for owed in run.owed if owed != task_id))
-    task = run.tasks.get(task_id)
-    if task is None or task.offered_to not in ("", worker_id):
-        return run, []  # nobody but the worker that was drawn ends a direct task
-    run = replace(run, tasks=run.tasks.remove(task_id))
-    return run, [EndTask(task_id, "answered", verdict, task.offered_to)]
+    durations = run.durations
+    if verdict in TIMED:
+        durations = remembered(durations, update.duration_s)
+    if update.task_id in run.owed:
+        run = replace(run, owed=tuple(owed for owed in run.owed if owed != update.task_id))
+    task = run.tasks.get(update.task_id)
+    if task is None or task.offered_to not in ("", update.worker_id):
+        # Nobody but the worker that was drawn ends a direct task.
+        return replace(run, durations=durations), []
+    run = replace(run, tasks=run.tasks.remove(task.task_id), durations=durations)
+    return run, [EndTask(task.task_id, "answered", verdict, task.offered_to)]
 
 
 def replace_lapsed(run: Run, now: float, actions: list[Action]) -> Run:
@@ -143,7 +150,7 @@ def refilled(
             run = _offered(run, "", actions)
         return replace(state, run=run, draw_at=None), actions
     if missing <= 0:
-        return replace(state, draw_at=None), actions
+        return state if state.draw_at is None else replace(state, draw_at=None), actions
     if state.draw_at is not None and state.draw_at > now:
         return state, actions
     actions.append(DrawWorkers(missing, run.version))
@@ -195,6 +202,7 @@ def _offered_to(run: Run, worker_id: str, now: float, actions: list[Action]) -> 
     task_id, number, version = run.task_id(run.next_task), run.next_task, run.version
     replaces, lease_end = run.owed[0] if run.owed else "", now + run.policy.lease_s
     actions.append(OfferTask(task_id, number, version, replaces, worker_id, version, lease_end))
-    task = OpenTask(task_id, version, replaces=replaces, number=number, base_version=version)
-    tasks = run.tasks.offer(task).take(task_id, worker_id, lease_end)
-    return replace(run, tasks=tasks, next_task=number + 1, owed=run.owed[1:])
+    task = OpenTask(
+        task_id, version, worker_id, lease_end, run.tasks.next_lease, replaces, number, version
+    )
+    return replace(run, tasks=run.tasks.ask(task), next_task=number + 1, owed=run.owed[1:])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from coordinator.policy import RoundPolicy
+
 Verdict = Literal[
     "counted",
     "late",
@@ -65,6 +67,7 @@ class UpdateArrived:
         fault: What the checks of the data found, if anything.
         task: The task it answers, None if the store does not know it.
         counted_before: An update of this worker for this base version was counted already.
+        duration_s: How long ago its worker had its task, in seconds; None if nobody knows.
     """
 
     update_id: str
@@ -75,6 +78,7 @@ class UpdateArrived:
     task: TaskFacts | None
     counted_before: bool
     fault: Refused | None = None
+    duration_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,18 @@ class WorkersDrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Another policy was set than the one that the run goes by; or again the same.
+
+    Attributes:
+        ends_at: When the run ends with what it has, None for no limit.
+    """
+
+    policy: RoundPolicy
+    ends_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class VersionStored:
     """A model version is on disk; collecting for it can begin."""
 
@@ -138,6 +154,7 @@ Event = (
     | TaskDeclined
     | WorkerSeen
     | WorkersDrawn
+    | PolicyChanged
     | VersionStored
     | TimePassed
 )
@@ -224,10 +241,19 @@ class EndTask:
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """Note that collecting for a version began."""
+    """Note that collecting for a version began, and under which policy."""
 
     version: int
     opened_at: float
+    deadline_at: float
+    policy: RoundPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePolicy:
+    """Note that the open round, or the paused run, goes on under another policy."""
+
+    policy: RoundPolicy
     deadline_at: float
 
 
@@ -286,6 +312,7 @@ Action = (
     | DenyTask
     | EndTask
     | OpenRound
+    | ChangePolicy
     | ExtendRound
     | CloseRound
     | PauseRun

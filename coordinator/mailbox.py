@@ -25,7 +25,12 @@ class StopRequested:
     """Someone asked the service to stop; the run goes on at the next start."""
 
 
-MailboxEvent = TransportEvent | Evaluated | StopRequested
+@dataclass(frozen=True, slots=True)
+class ReloadRequested:
+    """Someone changed the settings and asks the service to read them again."""
+
+
+MailboxEvent = TransportEvent | Evaluated | StopRequested | ReloadRequested
 Mailbox = queue.SimpleQueue[MailboxEvent]
 
 

@@ -29,13 +29,13 @@ MEANINGS: Mapping[Verdict, Meaning] = {
     "late": Meaning(
         'The run refuses late updates (rounds.late = "refuse"), and the round of the version it '
         "was trained on had closed.",
-        "Give the round more time (rounds.deadline, rounds.goal), or begin a run with "
+        "Give the round more time (rounds.deadline, rounds.goal), or set "
         'rounds.late = "weigh", which counts late updates by their staleness.',
     ),
     "stale": Meaning(
         "It was trained on a version that is more than rounds.max_staleness versions old.",
-        "If workers are away for so long, begin a run with a larger rounds.max_staleness, or with "
-        "larger or longer rounds, so that fewer versions are made meanwhile.",
+        "If workers are away for so long, set a larger rounds.max_staleness, or have larger or "
+        "longer rounds, so that fewer versions are made meanwhile.",
     ),
     "replaced": Meaning(
         'The run refuses late updates (rounds.late = "refuse"), the lease of its task had ended, '

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, cast
+
+import msgspec
+
+AT_ONCE = (
+    "rounds",
+    "deadline_s",
+    "adaptive_deadline",
+    "deadline_floor_s",
+    "lease_s",
+    "max_extensions",
+    "max_seconds",
+    "drain_s",
+)
+"""What changes for the open round too: it decides when things happen, not what a version is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +42,9 @@ class RoundPolicy:
         drain_s: Seconds a run that ended still records what comes.
         dispatch: Who gets a task: whoever takes one from the "pool", or, "direct", a worker that
             was drawn.
+        adaptive_deadline: Share of the last tasks, 0 to 1, that took no longer than a round waits;
+            0: it waits for `deadline_s`, which is the most in any case.
+        deadline_floor_s: The least seconds that it waits then.
     """
 
     rounds: int
@@ -43,6 +61,8 @@ class RoundPolicy:
     max_seconds: float = 0.0
     drain_s: float = 30.0
     dispatch: Literal["pool", "direct"] = "pool"
+    adaptive_deadline: float = 0.0
+    deadline_floor_s: float = 10.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.quorum <= self.goal:
@@ -55,6 +75,44 @@ class RoundPolicy:
         for name in ("deadline_s", "lease_s"):
             if not getattr(self, name) > 0:  # or the clock would be looked at without end
                 raise ValueError(f"expected {name} above 0, came {getattr(self, name)}")
+        if not 0 <= self.adaptive_deadline <= 1 or not self.deadline_floor_s > 0:
+            raise ValueError(
+                "expected adaptive_deadline from 0 to 1 and deadline_floor_s above 0, came "
+                f"{self.adaptive_deadline} and {self.deadline_floor_s}"
+            )
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """A policy as `as_json` wrote it, perhaps in another release.
+
+        from_json(policy.as_json()) == policy
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return msgspec.convert(stored, cls)
+
+    def as_json(self) -> dict[str, Any]:
+        """The policy as values that JSON can say."""
+        return cast(dict[str, Any], msgspec.to_builtins(self))
+
+    def amended(self, by: RoundPolicy) -> Self:
+        """This policy, for the rest of the open round, when another was set meanwhile.
+
+        Only when things happen is changed: which updates count, and what each is worth, is not.
+        """
+        timing = {name: getattr(by, name) for name in AT_ONCE}
+        return replace(
+            self,
+            **timing,
+            quorum=min(by.quorum, self.goal),
+            concurrency=max(by.concurrency, self.goal),
+        )
+
+    def differences(self, other: RoundPolicy) -> list[str]:
+        """What is not the same in another policy, in words: "goal: was 2, now 3"."""
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return [f"{name}: was {was}, now {now}" for name, was, now in pairs if was != now]
 
     def weight(self, num_examples: int, staleness: int) -> float:
         """What an update weighs: its examples, capped, times 1 / sqrt(1 + staleness).

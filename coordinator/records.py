@@ -27,6 +27,8 @@ class RunRow:
     """A run and the state of its open round; the fields are those of table `runs`.
 
     Attributes:
+        goal: Of the open round, as is `policy`.
+        settings: What the run keeps to its end.
         tries_after: A refusal up to this arrival keeps no worker from trying again.
         ran_s: Seconds that a coordinator has run it.
     """
@@ -38,6 +40,7 @@ class RunRow:
     rounds: int
     goal: int
     settings: Mapping[str, Any]
+    policy: Mapping[str, Any]
     layout: list[list[Any]]
     layout_digest: str
     next_task: int
@@ -54,7 +57,11 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class VersionRow:
-    """A model version; the fields are those of table `versions`."""
+    """A model version; the fields are those of table `versions`.
+
+    Attributes:
+        policy: What its round went by, empty for version 0.
+    """
 
     run_id: str
     version: int
@@ -65,6 +72,7 @@ class VersionRow:
     counted: int
     weight: float
     why: str
+    policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
 
@@ -143,6 +151,11 @@ class TaskRow:
             number=self.number,
             base_version=self.base_version if self.direct else None,
         )
+
+    @property
+    def had_at(self) -> float | None:
+        """Since when a worker has it, None if nobody is known to have taken it from the pool."""
+        return self.offered_at if self.direct else self.taken_at
 
     def is_of(self, worker_id: str) -> bool:
         """Whether a worker may answer it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from broker.transport import AnswerTo
 from coordinator.effects import AnswerStart, AnswerUnwanted, DropTasks, Effect, PublishTask
 from coordinator.events import (
     Action,
+    ChangePolicy,
     CloseRound,
     DenyTask,
     DrainRun,
@@ -23,6 +24,7 @@ from coordinator.events import (
     RecordVerdict,
 )
 from coordinator.intake import KIND
+from coordinator.policy import RoundPolicy
 from coordinator.records import TaskRow
 from coordinator.states import Run
 from coordinator.work import Work
@@ -60,7 +62,7 @@ def write(
                 run.run_id,
                 state="collecting",
                 version=action.version,
-                rounds=run.policy.rounds,
+                **_policy(action.policy),
                 opened_at=action.opened_at,
                 deadline_at=action.deadline_at,
                 tries_after=work.last_arrival(),
@@ -68,6 +70,8 @@ def write(
                 why="",
                 ended_at=None,
             )
+        case ChangePolicy():
+            work.update_run(run.run_id, **_policy(action.policy), deadline_at=action.deadline_at)
         case ExtendRound():
             work.update_run(
                 run.run_id,
@@ -101,6 +105,11 @@ def write(
         case _:
             assert_never(action)
     return None
+
+
+def _policy(policy: RoundPolicy) -> dict[str, Any]:
+    """What a run's row says of its policy."""
+    return {"policy": policy.as_json(), "rounds": policy.rounds, "goal": policy.goal}
 
 
 def _grant(action: GrantTask, work: Work, now: float) -> None:

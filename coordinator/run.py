@@ -18,6 +18,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from coordinator.changing import amended, renewed, told
+from coordinator.deadline import deadline_of
 from coordinator.dispatch import (
     answer,
     decline,
@@ -33,6 +35,7 @@ from coordinator.dispatch import (
 from coordinator.events import (
     TRY_AGAIN,
     Action,
+    ChangePolicy,
     CloseReason,
     CloseRound,
     DenyTask,
@@ -43,6 +46,7 @@ from coordinator.events import (
     LetTryAgain,
     OpenRound,
     PauseRun,
+    PolicyChanged,
     TaskDeclined,
     TaskTaken,
     TimePassed,
@@ -88,6 +92,8 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
             return draw_soon(state, now), []
         case WorkersDrawn():
             return drawn(state, event.worker_ids, now)
+        case PolicyChanged():
+            return _amend(state, event, now)
         case TimePassed():
             return _look_at_the_clock(state, now)
         case VersionStored():
@@ -109,6 +115,8 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             return replace(state, run=run), actions
         case WorkerSeen():
             return _resumed(_seen(state, event.worker_id, event.spent), [], now)
+        case PolicyChanged():
+            return _renew(state, event, now)
         case TimePassed():
             if state.run.ends_at is not None and state.run.ends_at <= now:
                 return _out_of_time(state, now)
@@ -125,12 +133,15 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
 def _closed(state: Closed, event: Event, now: float) -> Step:
     match event:
         case VersionStored():
-            run = replace(state.run, version=event.version)
+            actions: list[Action] = []
+            run = renewed(replace(state.run, version=event.version), now, actions)
             if event.version >= run.policy.rounds:
-                return _drain(run, "all rounds are done", now)
+                return _drain(run, "all rounds are done", actions, now)
             if run.ends_at is not None and run.ends_at <= now:
-                return _drain(run, "time was up", now)
-            return _open(run, now)
+                return _drain(run, "time was up", actions, now)
+            return _open(run, actions, now)
+        case PolicyChanged():
+            return Closed(told(state.run, event)), []
         case UpdateArrived() | TaskTaken() | TaskDeclined():
             # The shell makes the version before it hands in anything else, so that what comes
             # after a close meets the next round.
@@ -152,15 +163,15 @@ def _over(state: Draining | Ended, event: Event, now: float) -> Step:
             if isinstance(state, Draining) and state.until <= now:
                 return Ended(state.run), [EndRun(state.run.version)]
             return state, []
-        case TaskDeclined() | WorkerSeen() | WorkersDrawn() | VersionStored():
+        case TaskDeclined() | WorkerSeen() | WorkersDrawn() | PolicyChanged() | VersionStored():
             return state, []
         case _:
             assert_never(event)
 
 
-def _open(run: Run, now: float) -> Step:
-    deadline_at = now + run.policy.deadline_s
-    actions: list[Action] = [OpenRound(run.version, now, deadline_at)]
+def _open(run: Run, actions: list[Action], now: float) -> Step:
+    deadline_at = now + deadline_of(run.policy, run.durations)
+    actions.append(OpenRound(run.version, now, deadline_at, run.policy))
     run = end_stale(replace(run, owed=()), actions)
     return refilled(Collecting(run, 0, now, deadline_at, 0), actions, now)
 
@@ -169,7 +180,7 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
     run = state.run
     judgement = judge(event, run.version, run.policy)
     actions: list[Action] = [judgement.record(event.update_id, run.version)]
-    run, ends = answer(run, event.task_id, event.worker_id, judgement.verdict)
+    run, ends = answer(run, event, judgement.verdict)
     actions += ends
     counted = state.counted + (1 if judgement.counted else 0)
     state = replace(state, run=run, counted=counted)
@@ -197,7 +208,7 @@ def _close(state: Collecting | Paused, why: CloseReason, actions: list[Action]) 
 def _out_of_time(state: Collecting | Paused, now: float) -> Step:
     if state.counted:
         return _close(state, "time", [])  # what was counted goes into the last version
-    return _drain(state.run, "time was up", now)
+    return _drain(state.run, "time was up", [], now)
 
 
 def _look_at_the_clock(state: Collecting, now: float) -> Step:
@@ -225,6 +236,31 @@ def _extend(state: Collecting, extensions: int, actions: list[Action], now: floa
     return refilled(state, actions, now)
 
 
+def _amend(state: Collecting, event: PolicyChanged, now: float) -> Step:
+    """Another policy was set: the open round takes its timing."""
+    run, actions = amended(state.run, event, now), list[Action]()
+    if run.policy != state.run.policy:
+        deadline_at = min(state.deadline_at, now + run.policy.deadline_s)
+        actions.append(ChangePolicy(run.policy, deadline_at))
+        state = replace(state, deadline_at=deadline_at)
+    return refilled(replace(state, run=run), actions, now)
+
+
+def _renew(state: Paused, event: PolicyChanged, now: float) -> Step:
+    """Another policy was set: a paused run takes it, and goes on if that is enough."""
+    actions: list[Action] = []
+    run = renewed(told(state.run, event), now, actions)
+    again_at = min(state.again_at, _again_at(run, now))
+    state, changed = replace(state, run=run, again_at=again_at), run.policy != state.run.policy
+    if changed:
+        actions.append(ChangePolicy(run.policy, now))
+    if state.counted >= run.policy.goal:
+        return _close(state, "goal", actions)
+    if state.counted >= run.policy.quorum:
+        return _close(state, "deadline", actions)
+    return _resumed(state, actions, now) if changed else (state, actions)
+
+
 def _seen(state: Paused, worker_id: str, counted: bool) -> Paused:
     """One more worker is there; one that counted for this version cannot do so again."""
     seen = state.seen - {worker_id} if counted else state.seen | {worker_id}
@@ -239,8 +275,7 @@ def _resumed(state: Paused, actions: list[Action], now: float) -> Step:
     return _extend(collecting, 0, actions, now)
 
 
-def _drain(run: Run, why: str, now: float) -> Step:
-    actions: list[Action] = []
+def _drain(run: Run, why: str, actions: list[Action], now: float) -> Step:
     run = ended(run, run.tasks.in_order(), "the run is over", actions)
     until = now + run.policy.drain_s
     actions.append(DrainRun(run.version, why, until))

@@ -56,6 +56,7 @@ runs = Table(
     Column("rounds", Integer, nullable=False),
     Column("goal", Integer, nullable=False),
     Column("settings", JSON, nullable=False),
+    Column("policy", JSON, nullable=False),
     Column("layout", JSON, nullable=False),
     Column("layout_digest", String, nullable=False),
     Column("next_task", Integer, nullable=False),
@@ -82,6 +83,7 @@ versions = Table(
     Column("counted", Integer, nullable=False),
     Column("weight", Float, nullable=False),
     Column("why", String, nullable=False),
+    Column("policy", JSON, nullable=False),
     Column("made_at", Float, nullable=False),
     Column("metrics", JSON, nullable=False),
 )

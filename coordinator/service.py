@@ -35,9 +35,17 @@ from coordinator.clock import Clock
 from coordinator.connection import Connection
 from coordinator.errors import BrokerRefused, CoordinatorError, StoreError, in_short
 from coordinator.evaluation import Evaluation
-from coordinator.mailbox import Evaluated, Mailbox, MailboxEvent, StopRequested, take_events
+from coordinator.mailbox import (
+    Evaluated,
+    Mailbox,
+    MailboxEvent,
+    ReloadRequested,
+    StopRequested,
+    take_events,
+)
 from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
+from coordinator.rereading import reread
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
 from coordinator.states import Collecting, Ended, Paused, wake_at
 from coordinator.telling import Facts, Telling
@@ -64,6 +72,7 @@ class CoordinatorService:
         restored: The store was restored from a backup: go on in a new incarnation.
         clock: The coordinator's time in seconds; for tests and virtual time.
         around: Its disk and its learner, likewise.
+        read_again: Reads the settings again, for `reload`.
 
     Raises:
         CoordinatorError: If it cannot start; then it has let go of everything.
@@ -79,6 +88,7 @@ class CoordinatorService:
         restored: bool = False,
         clock: Callable[[], float] | None = None,
         around: Surroundings = ORDINARY,
+        read_again: Callable[[], Settings] | None = None,
     ) -> None:
         self._settings = settings
         self._observer = Sheltered(observer)
@@ -86,7 +96,7 @@ class CoordinatorService:
         self._now = clock or self._clock.now
         self._mailbox: Mailbox = queue.SimpleQueue()
         self._names = Names(settings.federation.name)
-        self._policy = policy_of(settings)
+        self._read_again = read_again
         self._stopping = False
         self._look_at: float | None = self._now()  # a setting may have changed
         self._mend_at: float | None = None
@@ -114,7 +124,7 @@ class CoordinatorService:
         settings = self._settings
         self._finished_before = state.finished_before
         self._spool, self._models = state.spool, state.models
-        self._run = RunWriter(state, settings, self._policy, self._now)
+        self._run = RunWriter(state, settings, policy_of(settings), self._now)
         layout = self._run.layout
         self._evaluation = Evaluation(
             settings,
@@ -202,6 +212,10 @@ class CoordinatorService:
         """Ask the service to stop; from any thread or a signal handler."""
         self._mailbox.put(StopRequested())
 
+    def reload(self) -> None:
+        """Ask the service to read its settings again; from any thread or a signal handler."""
+        self._mailbox.put(ReloadRequested())
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         self._opened.close()
@@ -213,9 +227,9 @@ class CoordinatorService:
             run_id=self.run_id,
             state=self._state_name(),
             version=max(now.run.version, 0),
-            rounds=self._policy.rounds,
+            rounds=now.run.policy.rounds,
             counted=now.counted if isinstance(now, Collecting | Paused) else 0,
-            goal=self._policy.goal,
+            goal=now.run.policy.goal,
             open_tasks=len(now.run.tasks),
             online=self._telling.online(within_s),
             offline=self._telling.offline(within_s),
@@ -272,7 +286,7 @@ class CoordinatorService:
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            elif not isinstance(event, StopRequested | Evaluated):
+            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -285,7 +299,7 @@ class CoordinatorService:
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
         """What neither broker nor store would tell again, if the disk refuses in between."""
         for event in events:
-            if isinstance(event, StopRequested):
+            if isinstance(event, StopRequested | ReloadRequested):
                 self._take(event)
         self._kept = [event for event in events if isinstance(event, Evaluated)]
         while self._kept:
@@ -301,6 +315,8 @@ class CoordinatorService:
         match event:
             case StopRequested():
                 self._stopping = True
+            case ReloadRequested():
+                self._reread()
             case Evaluated():
                 self._run.versions.note_metrics(event.version, event.metrics)
                 self._progress()
@@ -323,6 +339,14 @@ class CoordinatorService:
                 self._progress()
             case _:
                 self._connection.handle(event)
+
+    def _reread(self) -> None:
+        """Read the settings again, and go by what is new in them."""
+        read = self._read_again or (lambda: self._settings)
+        settings = reread(self._settings, read, self.run_id)
+        if settings is not None:
+            self._settings, self._look_at = settings, self._now()
+            self._run.change(settings, policy_of(settings))
 
     def _forget_connection(self) -> None:
         self._connection.forget()
@@ -358,7 +382,7 @@ class CoordinatorService:
         """
         assert self._mend_at is not None
         for event in events:
-            if isinstance(event, StopRequested | Failed):
+            if isinstance(event, StopRequested | ReloadRequested | Failed):
                 self._take(event)
             elif isinstance(event, Evaluated):
                 self._kept.append(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,9 @@ from coordinator.errors import InUse, RunError
 from coordinator.evaluation import Initial, initial_of
 from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
-from coordinator.records import RunRow, TaskRow, VersionRow
+from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
-from coordinator.states import Closed, Collecting, Draining, Paused, Run, State
 from coordinator.store import Store
-from coordinator.tasks import OpenTasks
 from coordinator.work import Work
 from disk import OS_DISK, Disk, make_folders
 from schemas.digest import digest_of
@@ -27,8 +25,6 @@ from settings import Settings
 from settings.frozen import changed, frozen_fields
 
 _log = logging.getLogger(__name__)
-
-GRACE_S = 10.0  # to connect, and to take what has come meanwhile
 
 
 class StateFolder:
@@ -169,6 +165,8 @@ def policy_of(settings: Settings) -> RoundPolicy:
         max_seconds=settings.run.max_seconds,
         drain_s=rounds.drain_s,
         dispatch=rounds.dispatch,
+        adaptive_deadline=rounds.adaptive_deadline,
+        deadline_floor_s=rounds.deadline_floor_s,
     )
 
 
@@ -213,6 +211,7 @@ def begin_run(
         rounds=settings.run.rounds,
         goal=settings.rounds.goal,
         settings=frozen_fields(settings),
+        policy=policy_of(settings).as_json(),
         layout=layout.rows(),
         layout_digest=layout.digest,
         next_task=0,
@@ -236,6 +235,7 @@ def begin_run(
         counted=0,
         weight=0.0,
         why="initial",
+        policy={},
         made_at=now,
         metrics={},
     )
@@ -263,58 +263,3 @@ def _initial_model(
     if last is None:
         raise RunError(f"run.initial: run {prefix} made no version")
     return load_initial(models.path(last.file), layout)
-
-
-def restore_state(
-    row: RunRow,
-    incarnation: int,
-    tasks: Iterable[TaskRow],
-    counted: int,
-    policy: RoundPolicy,
-    now: float,
-    salt: str,
-    newest_taken: int,
-    owed: Iterable[str] = (),
-) -> State:
-    """The machine's state from the store.
-
-    Stored times are another process's, and its clock may have been wrong: no timer runs longer
-    than one that begins now. Nor does one end before what waits in the broker was looked at: who
-    answered in time while no coordinator ran is not late for that.
-    """
-    ends_at = now + max(0.0, policy.max_seconds - row.ran_s) if policy.max_seconds else None
-    run = Run(
-        run_id=row.run_id,
-        incarnation=incarnation,
-        policy=policy,
-        version=row.version,
-        tasks=OpenTasks.restore((t.as_open() for t in tasks), now, policy.lease_s, GRACE_S),
-        salt=salt,
-        next_task=row.next_task,
-        newest_taken=newest_taken,
-        owed=tuple(owed),
-        ends_at=ends_at,
-    )
-    grace_s = min(GRACE_S, policy.deadline_s)
-    deadline_at = min(max(row.deadline_at, now + grace_s), now + policy.deadline_s)
-    match row.state:
-        case "closed":
-            return Closed(run)
-        case "paused" if counted >= policy.quorum:  # the quorum was lowered
-            opened_at = min(row.opened_at, now)
-            return Collecting(run, counted, opened_at, now, row.extensions, draw_at=now)
-        case "paused":
-            return Paused(run, counted, min(row.opened_at, now), now)
-        case "collecting":
-            if counted >= policy.goal:
-                raise RunError(
-                    f"the open round has {counted} updates already: rounds.goal cannot be lowered "
-                    "below that"
-                )
-            opened_at = min(row.opened_at, now)
-            return Collecting(run, counted, opened_at, deadline_at, row.extensions, draw_at=now)
-        case _:
-            if row.version < policy.rounds and (ends_at is None or now < ends_at):
-                return Closed(run)  # rounds or time were added: the run goes on
-            # It has ended; what still comes is recorded for a while.
-            return Draining(run, now + policy.drain_s)

@@ -27,6 +27,8 @@ class Run:
     """What every state of a run knows.
 
     Attributes:
+        policy: What the open round was opened with.
+        next_policy: What takes effect when the next version opens, None if that is the same.
         version: The current model version, -1 before the first is stored.
         salt: Drawn when a process begins, so that no two ever make tasks of the same id, not even
             after a restore that nobody told of.
@@ -35,18 +37,21 @@ class Run:
             was.
         owed: Tasks of the open round whose lease has ended, and in whose place nobody could be
             drawn yet.
+        durations: How long the last answered tasks took, in seconds; see `coordinator.deadline`.
         ends_at: When the run ends with what it has, None for no limit.
     """
 
     run_id: str
     incarnation: int
     policy: RoundPolicy
+    next_policy: RoundPolicy | None = None
     version: int = -1
     tasks: OpenTasks = NO_TASKS
     salt: str = ""
     next_task: int = 0
     newest_taken: int = -1
     owed: tuple[str, ...] = ()
+    durations: tuple[float, ...] = ()
     ends_at: float | None = None
 
     def task_id(self, number: int) -> str:

@@ -72,7 +72,11 @@ class OpenTasks:
         """
         table = NO_TASKS
         limit, first = now + lease_s, now + min(grace_s, lease_s)
-        for task in sorted(tasks, key=lambda t: limit if t.lease_end is None else t.lease_end):
+
+        def order(task: OpenTask) -> tuple[float, int]:
+            return limit if task.lease_end is None else task.lease_end, task.number
+
+        for task in sorted(tasks, key=order):
             table = table.offer(replace(task, worker_id="", lease_end=None, lease=-1))
             if task.lease_end is not None:
                 lease_end = min(max(task.lease_end, first), limit)
@@ -91,13 +95,19 @@ class OpenTasks:
 
     def offer(self, task: OpenTask) -> OpenTasks:
         """With one more task, untaken."""
-        return replace(self, by_id=self.by_id.set(task.task_id, task))
+        by_id = self.by_id.set(task.task_id, task)
+        return OpenTasks(by_id, self.leases, self.asked, self.first_lease, self.next_lease)
 
     def take(self, task_id: str, worker_id: str, lease_end: float) -> OpenTasks:
         """With an untaken task taken; a direct one as soon as it is offered."""
-        task = replace(
-            self.by_id[task_id], worker_id=worker_id, lease_end=lease_end, lease=self.next_lease
-        )
+        task = self.by_id[task_id]
+        lease = self.next_lease
+        return self.ask(replace(task, worker_id=worker_id, lease_end=lease_end, lease=lease))
+
+    def ask(self, task: OpenTask) -> OpenTasks:
+        """With a task that has a worker, and the next place in the queue of leases."""
+        assert task.lease == self.next_lease
+        task_id, worker_id = task.task_id, task.worker_id
         return OpenTasks(
             self.by_id.set(task_id, task),
             self.leases.set(self.next_lease, task_id),

@@ -10,6 +10,7 @@ from coordinator.aggregation.algorithm import Algorithm
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
 from coordinator.errors import StoreError
 from coordinator.models import ModelFolder, first_kept
+from coordinator.policy import RoundPolicy
 from coordinator.records import LedgerRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
@@ -72,7 +73,7 @@ class Versions:
         """Make the sum of the open round from the spool."""
         self._sum = sum_of(counted, self.layout, self._spool)
 
-    def make(self, base: VersionRow, why: str, now: float) -> VersionRow:
+    def make(self, base: VersionRow, why: str, policy: RoundPolicy, now: float) -> VersionRow:
         """The version after `base`, from the sum; its file is on disk, its row not yet."""
         version, model = base.version + 1, result_of(self._sum, self.model(base), self.layout)
         row = VersionRow(
@@ -85,6 +86,7 @@ class Versions:
             counted=self._sum.count,
             weight=self._sum.total_weight,
             why=why,
+            policy=policy.as_json(),
             made_at=now,
             metrics={},
         )

@@ -5,7 +5,7 @@ Only this module and `coordinator.accounts` write queries (docs/decisions/0002).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Table,
     and_,
+    case,
     delete,
     func,
     or_,
@@ -162,6 +163,26 @@ class Work:
         return list(self._connection.execute(query.order_by(table.c.number)).scalars())
 
     # updates
+
+    def durations(self, run_id: str, verdicts: Collection[str], limit: int) -> list[float]:
+        """How long the last tasks took whose updates have one of these verdicts, in seconds.
+
+        From when a worker had the task to when its update came, in the order of arrival.
+        """
+        ledger, tasks = schema.ledger, schema.tasks
+        had_at = case((tasks.c.direct, tasks.c.offered_at), else_=tasks.c.taken_at)
+        query = (
+            select(ledger.c.received_at - had_at)
+            .join(tasks, tasks.c.task_id == ledger.c.task_id)
+            .where(
+                ledger.c.run_id == run_id,
+                ledger.c.verdict.in_(verdicts),
+                had_at.is_not(None),
+            )
+            .order_by(ledger.c.arrival.desc())
+            .limit(limit)
+        )
+        return [max(0.0, row[0]) for row in self._connection.execute(query)][::-1]
 
     def ledger_row(self, update_id: str) -> LedgerRow | None:
         """The row of an update."""

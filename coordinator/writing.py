@@ -20,14 +20,15 @@ from coordinator.batch import Batch, Desk
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
 from coordinator.errors import CoordinatorError, Fenced, Restored
-from coordinator.events import TimePassed, VersionStored
+from coordinator.events import PolicyChanged, TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
+from coordinator.restoring import Stored, end_of, restore_state
 from coordinator.saying import Sayings
 from coordinator.selection import NOBODY, Selector
-from coordinator.startup import OpenedState, restore_state
+from coordinator.startup import OpenedState
 from coordinator.states import Closed, State
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
@@ -87,12 +88,18 @@ class RunWriter:
         self._sayings = Sayings()
         self._uploads: Uploads
         self._since_look = 0
+        self._told = False
         self._names = Names(settings.federation.name)
         self.state: State
         self.verdicts: dict[str, int]
         self.versions: Versions
         self.layout = Layout.from_rows(opened.row.layout)
         self.load()
+
+    def change(self, settings: Settings, policy: RoundPolicy) -> None:
+        """Go by other settings: the machine is told of the policy in the next transaction."""
+        self._settings, self._policy = settings, policy
+        self._told = False
 
     @property
     def run_id(self) -> str:
@@ -109,24 +116,17 @@ class RunWriter:
     def load(self) -> None:
         """The state as the store has it; the sum is made again from the spool."""
         row = self._row()
+        self._told = False
         with self._store.reading() as work:
-            incarnation = work.incarnation()
-            tasks = work.open_tasks(row.run_id)
-            counted = work.counted_in_round(row.run_id, row.version)
-            newest_taken = work.newest_taken(row.run_id)
-            owed = work.owed_tasks(row.run_id, row.version)
+            stored = Stored.read(work, row)
             self.verdicts = work.count_by_verdict(row.run_id)
-        if row.state in ("draining", "ended"):
-            counted = []
         now = self._now()
-        self.state = restore_state(
-            row, incarnation, tasks, len(counted), self._policy, now, self._salt, newest_taken, owed
-        )
+        self.state = restore_state(stored, self._policy, now, self._salt)
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
         self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
-        self.versions.add_again(counted)
+        self.versions.add_again(stored.counted)
         self._uploads = self._find_uploads(now)
 
     def _find_uploads(self, now: float) -> Uploads:
@@ -211,7 +211,8 @@ class RunWriter:
         )
 
     def _task_life_s(self) -> float:
-        return min(max(TASK_LEAST_S, TASK_DEADLINES * self._policy.deadline_s), EXPIRES_MAX_S)
+        deadline_s = self.state.run.policy.deadline_s
+        return min(max(TASK_LEAST_S, TASK_DEADLINES * deadline_s), EXPIRES_MAX_S)
 
     def unpublished(self) -> list[str]:
         """Open tasks that the store does not know to be in the pool."""
@@ -233,6 +234,7 @@ class RunWriter:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
                 self._spool.forget_upload(*upload)
             batch = Batch(self._desk(), work, self.state)
+            self._tell_policy(batch)
             if due:
                 batch.advance(TimePassed())
             while arrivals and not batch.closed:
@@ -248,9 +250,18 @@ class RunWriter:
         self._committed(batch)
         return batch.effects
 
+    def _tell_policy(self, batch: Batch) -> None:
+        """The open round goes by the policy that it was opened with, until it is told."""
+        if not self._told:
+            ends_at = end_of(self._ran_until_now(), self._policy, self._now())
+            batch.advance(PolicyChanged(self._policy, ends_at))
+
+    def _ran_until_now(self) -> float:
+        return self._ran_s + self._now() - self._ran_at
+
     def _note_time(self, work: Work) -> None:
         """A run that is to end after so many seconds must know how many there were."""
-        ran_s = self._ran_s + self._now() - self._ran_at
+        ran_s = self._ran_until_now()
         if self._policy.max_seconds and ran_s - self._noted_ran_s >= RAN_EACH_S:
             self._noted_ran_s = ran_s
             work.update_run(self.run_id, ran_s=ran_s)
@@ -274,7 +285,7 @@ class RunWriter:
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
     def _committed(self, batch: Batch) -> None:
-        self.state = batch.state
+        self.state, self._told = batch.state, True
         for verdict, count in batch.verdicts.items():
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
         self._say(batch.lines)
@@ -295,7 +306,7 @@ class RunWriter:
             version=run.version,
             layout=self.layout,
             part_bytes=self._settings.rounds.part_bytes,
-            max_norm=self._policy.max_norm,
+            max_norm=run.policy.max_norm,
             digest_of_version=self.versions.digest_of,
         )
         assert self._store.epoch is not None
@@ -347,11 +358,12 @@ class RunWriter:
         if row is None:
             base = self.current_row()
             self._store.require_epoch()  # the file is written outside of the transaction
-            row = self.versions.make(base, self._row().why, self._now())
+            row = self.versions.make(base, self._row().why, run.policy, self._now())
         with self._store.transaction() as work:
             if new:
                 work.insert_version(row)
             batch = Batch(self._desk(), work, self.state)
+            self._tell_policy(batch)
             batch.advance(VersionStored(row.version))
         self._reopened = False
         self._committed(batch)

@@ -24,6 +24,10 @@ SWEPT = {
     "concurrency": ("rounds.concurrency", "tasks in flight (default: 100)"),
     "quorum": ("rounds.quorum", "fewest updates that a deadline may close a round with"),
     "deadline": ("rounds.deadline", "when a quorum is enough"),
+    "adaptive-deadline": (
+        "rounds.adaptive_deadline",
+        "instead of the deadline, the time that such a share of the last tasks took",
+    ),
     "lease": ("rounds.lease", "how long a task may stay unanswered"),
     "dispatch": ("rounds.dispatch", "pool or direct: who gets a task"),
     "max-staleness": ("rounds.max_staleness", "versions that an update may be behind"),

@@ -18,6 +18,7 @@ YEAR_S = 365 * DAY_S
 MANY = 1_000_000
 
 ABOUT_TIMING = "it decides when things happen, not what a counted update is worth"
+ABOUT_WORTH = "all updates of a version are judged and weighed alike"
 ABOUT_MACHINE = "it belongs to this machine, not to the run"
 
 
@@ -34,7 +35,8 @@ class About:
         pattern: What a text must match as a whole; empty: anything.
         expected: What to say was expected, where the type does not say it well.
         frozen: Whether a run keeps the value it began with.
-        why: Why a run keeps it, or why it may change between two starts.
+        waits: Whether a change of it takes effect when the next version opens, and not at once.
+        why: Why a run keeps it, or when and why it may change.
     """
 
     kind: Kind
@@ -45,6 +47,7 @@ class About:
     pattern: str
     expected: str
     frozen: bool
+    waits: bool
     why: str
 
 
@@ -58,6 +61,7 @@ def about(
     pattern: str = "",
     expected: str = "",
     frozen: str = "",
+    waits: str = "",
     free: str = "",
 ) -> msgspec.Meta:
     """Describe a field, inside its ``Annotated``.
@@ -71,13 +75,14 @@ def about(
         pattern: What a text must match as a whole.
         expected: What an error shall say was expected.
         frozen: Why a run keeps the value it began with.
-        free: Why it may change between two starts of a run.
+        waits: Why a change of it waits for the next version.
+        free: Why it may change at any time.
 
     Raises:
-        ValueError: Not exactly one of `frozen` and `free` is given.
+        ValueError: Not exactly one of `frozen`, `waits` and `free` is given.
     """
-    if bool(frozen) == bool(free):
-        raise ValueError("say either why the field is frozen or why it is free")
+    if [bool(frozen), bool(waits), bool(free)].count(True) != 1:
+        raise ValueError("say either why the field is frozen, why it waits, or why it is free")
     described = About(
         kind=kind,
         meaning=meaning,
@@ -87,7 +92,8 @@ def about(
         pattern=pattern,
         expected=expected,
         frozen=bool(frozen),
-        why=frozen or free,
+        waits=bool(waits),
+        why=frozen or waits or free,
     )
     extra = {"about": described}
     if pattern:

@@ -34,6 +34,9 @@ before the file, the file before what a [preset](#presets) sets, that before the
   errors. Other `FEDMQ_…` variables are not settings.
 - **Frozen** fields are kept by a run from its first start on: started again with another value,
   the coordinator stops and names it. Begin another run with `--new-run`, or set the value back.
+- The others may change while a run is under way: start the coordinator again, or send it SIGHUP,
+  which has it read `[run]` and `[rounds]` again. Where it says **with the next version**, the open
+  round is not concerned.
 """
 
 _PRESETS_HEAD = """
@@ -110,9 +113,15 @@ def _row(field: Field) -> str:
         f"`{_toml(field)}`",
         f"`{field.variable}`",
         field.about.meaning,
-        f"{'frozen' if field.about.frozen else 'may change'}: {field.about.why}",
+        f"{_in_a_run(field)}: {field.about.why}",
     ]
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _in_a_run(field: Field) -> str:
+    if field.about.frozen:
+        return "frozen"
+    return "with the next version" if field.about.waits else "may change"
 
 
 def _type(field: Field) -> str:

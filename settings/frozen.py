@@ -45,6 +45,17 @@ def changed(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     return differences
 
 
+def changed_fields(old: Settings, new: Settings) -> dict[str, str]:
+    """Say what differs between two settings: dotted name to a text, such as `changed` makes."""
+    differences = {
+        name: _differences(
+            name, _portable(field, field.value_of(old)), _portable(field, field.value_of(new))
+        )
+        for name, field in fields().items()
+    }
+    return {name: "; ".join(texts) for name, texts in differences.items() if texts}
+
+
 def _portable(field: Field, value: object) -> object:
     if field.about.kind in ("learner", "initial"):
         return PurePath(str(value)).name

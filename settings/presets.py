@@ -38,21 +38,40 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             meaning="Synchronous rounds: FedAvg with over-selection and a deadline. Everybody "
             "trains on the newest version; who comes after the round has closed is refused.",
             paper="McMahan et al. 2017, algorithm 1; Bonawitz et al. 2019, section 2.2",
-            values={"rounds": {"late": "refuse", "concurrency": 0, "max_staleness": 0}},
+            values={
+                "rounds": {"late": "refuse", "concurrency": 0, "max_staleness": 0},
+                "algorithm": {"example_weights": "linear", "normalise": "weight"},
+            },
         ),
         "fedbuff": Preset(
             meaning="Buffered asynchronous rounds: a version is made of each ten updates, however "
-            "old their base is, and about a hundred workers train at any time.",
+            "old their base is, each shrunk by its staleness; about a hundred workers train at any "
+            "time.",
             paper="Nguyen et al. 2022 (FedBuff), algorithm 1",
             values={
-                "rounds": {"late": "weigh", "goal": 10, "concurrency": 100, "max_staleness": 50}
+                "rounds": {"late": "weigh", "goal": 10, "concurrency": 100, "max_staleness": 50},
+                "algorithm": {
+                    "example_weights": "equal",
+                    "normalise": "count",
+                    "staleness": "polynomial",
+                    "staleness_a": 0.5,
+                },
             },
         ),
         "fedasync": Preset(
-            meaning="Asynchronous rounds: every update makes a version.",
+            meaning="Asynchronous rounds: every update makes a version, the step of which is the "
+            "shorter the staler it is.",
             paper="Xie et al. 2019 (FedAsync), algorithm 1, in its update form",
             values={
-                "rounds": {"late": "weigh", "goal": 1, "concurrency": 100, "max_staleness": 50}
+                "rounds": {"late": "weigh", "goal": 1, "concurrency": 100, "max_staleness": 50},
+                "algorithm": {
+                    "example_weights": "equal",
+                    "normalise": "count",
+                    "staleness": "polynomial",
+                    "staleness_a": 0.5,
+                    "server_lr": 0.6,
+                    "prox_mu": 0.005,
+                },
             },
         ),
     }

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import field
 
-from settings.about import ABOUT_TIMING, MANY, YEAR_S, about
+from settings.about import ABOUT_TIMING, ABOUT_WORTH, MANY, YEAR_S, about
 
 _KIB = 2**10
 _MIB = 2**20
@@ -29,7 +29,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             unit="updates",
             at_least=1,
             at_most=MANY,
-            frozen="it decides how many updates each version is the mean of",
+            waits="it decides how many updates a version is made of",
         ),
     ] = 2
     quorum: Annotated[
@@ -62,6 +62,27 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             free=ABOUT_TIMING,
         ),
     ] = field(default=600.0, name="deadline")
+    adaptive_deadline: Annotated[
+        float,
+        about(
+            "A quantile: a round waits no longer than this share of the last tasks took, from when "
+            "their worker had them to their update; 0.9 is a good one. Tasks that are never "
+            "answered do not count. 0: it waits for the deadline, which is the most in any case.",
+            at_least=0.0,
+            at_most=1.0,
+            free=ABOUT_TIMING,
+        ),
+    ] = 0.0
+    deadline_floor_s: Annotated[
+        float,
+        about(
+            "The least that adaptive_deadline has a round wait.",
+            kind="duration",
+            at_least=0.001,
+            at_most=YEAR_S,
+            free=ABOUT_TIMING,
+        ),
+    ] = field(default=10.0, name="deadline_floor")
     lease_s: Annotated[
         float,
         about(
@@ -77,7 +98,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         about(
             "What becomes of an update for an earlier version: it is weighed by its staleness, or "
             "refused.",
-            frozen="the same update would be counted or not",
+            waits=ABOUT_WORTH,
         ),
     ] = "weigh"
     max_staleness: Annotated[
@@ -88,7 +109,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             unit="versions",
             at_least=0,
             at_most=MANY,
-            frozen="the same update would be counted or not",
+            waits=ABOUT_WORTH,
         ),
     ] = 20
     dispatch: Annotated[
@@ -97,7 +118,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "Who gets a task: any worker that is online takes one from the pool; or, direct, "
             "workers that the coordinator draws, each with one task at a time in a queue of its "
             "own.",
-            frozen="it decides whose updates come in",
+            waits="it decides who is asked for a version",
         ),
     ] = "pool"
     max_extensions: Annotated[
@@ -118,7 +139,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             unit="examples",
             at_least=0,
             at_most=2**53,
-            frozen="it decides what an update is worth",
+            waits=ABOUT_WORTH,
         ),
     ] = 0
     max_norm: Annotated[
@@ -127,7 +148,7 @@ class RoundsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "The largest L2 norm that an update may have; above it is refused. 0: no limit.",
             at_least=0.0,
             at_most=1e38,
-            frozen="the same update would be counted or not",
+            waits=ABOUT_WORTH,
         ),
     ] = 0.0
     part_bytes: Annotated[

@@ -34,11 +34,13 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
     ends = accounts.task_ends_of_round(run.run_id, version)
     late = accounts.latecomers(run.run_id, version, FACTS_MAX)
     opened_at = _opened_at(scene, run, version)
+    policy = dict(run.policy if made is None else made.policy)
     words = [
         f"Round {version} of run {run.run_id[:8]}: it collects updates for version {version}, and "
         f"makes version {version + 1} of them.",
         f"It was opened {moment(opened_at)}.",
         _close(run, version, made, after is not None),
+        *_policy(policy),
         f"What came in it: {listed(verdicts)}.",
         *_some([_counted(row) for row in counted], verdicts.get("counted", 0), version),
         *_some([_refused(row) for row in refused], _refusals(verdicts), version),
@@ -56,7 +58,8 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
         "open": _is_open(run, version, made, after is not None),
         "made_version": None if made is None else made.version,
         "weight": sum(row.weight for row in counted) if made is None else made.weight,
-        "goal": run.goal,
+        "goal": policy.get("goal", run.goal),
+        "policy": policy,
         "extensions": run.extensions if version == run.version and made is None else None,
         "updates": verdicts,
         "counted": [facts_of(row) for row in counted],
@@ -103,6 +106,21 @@ def _close(run: RunRow, version: int, made: VersionRow | None, left: bool) -> st
         f"It is open: its goal is {count_of(run.goal, 'update')}, its deadline "
         f"{moment(run.deadline_at)}{extended}."
     )
+
+
+def _policy(policy: dict[str, Any]) -> list[str]:
+    """What the round goes by, as far as it says which updates it is made of."""
+    if not policy:
+        return []
+    late = (
+        f"late updates weighed up to {count_of(policy['max_staleness'], 'version')} behind"
+        if policy["late"] == "weigh"
+        else "late updates refused"
+    )
+    return [
+        f"It goes by goal {policy['goal']}, quorum {policy['quorum']}, {late}, dispatch "
+        f"{policy['dispatch']}."
+    ]
 
 
 def _refusals(verdicts: dict[str, int]) -> int:

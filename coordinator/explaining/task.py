@@ -10,7 +10,7 @@ from coordinator.wording import count_of, moment, span
 from schemas.digest import update_id_of
 from settings.errors import one_line
 
-LEASE_ENDED = "its lease ended"  # what `coordinator.run` says of a lapsed task
+LEASE_ENDED = "its lease ended"  # what `coordinator.dispatch` says of a lapsed task
 
 
 def explain_task(scene: Scene, task: TaskRow) -> Explanation:
@@ -30,8 +30,9 @@ def history_of(scene: Scene, task: TaskRow) -> list[str]:
     """What is known of a task, in sentences."""
     name = f"Task {task.task_id[:SHORT]}"
     instead = f", in place of task {task.replaces[:SHORT]}" if task.replaces else ""
+    to = f" to worker {task.worker_id}" if task.direct else ""
     words = [
-        f"{name} was offered {moment(task.offered_at)} in the round of version "
+        f"{name} was offered{to} {moment(task.offered_at)} in the round of version "
         f"{task.offered_version}{instead}."
     ]
     if task.taken_at is not None:
@@ -55,6 +56,7 @@ def facts_of(scene: Scene, task: TaskRow) -> dict[str, Any]:
         "state": task.state,
         "reason": task.reason,
         "worker": task.worker_id or None,
+        "direct": task.direct,
         "offered_version": task.offered_version,
         "base_version": task.base_version,
         "offered_at": task.offered_at,
@@ -68,8 +70,10 @@ def facts_of(scene: Scene, task: TaskRow) -> dict[str, Any]:
 
 def where_it_may_be(scene: Scene, task: TaskRow) -> list[str]:
     """Where the update is that a worker owes a task, as far as the store can tell."""
-    if task.state == "declined":
+    if task.state == "declined" or (task.state == "ended" and task.taken_at is None):
         return ["No update of it came, and none is to be expected."]
+    if task.state == "offered":
+        return ["No update of it came: it has not been taken."]
     worker = task.worker_id
     update_id = update_id_of(scene.accounts.work.incarnation(), task.task_id, worker)
     seen = scene.accounts.worker(worker)
@@ -119,7 +123,7 @@ def _state(scene: Scene, task: TaskRow) -> str:
     reason = one_line(task.reason)
     match task.state:
         case "offered":
-            return "It is open: a worker that may take a task can have it."
+            return _offered(task)
         case "taken":
             return "It is open: its update is awaited."
         case "answered":
@@ -127,16 +131,27 @@ def _state(scene: Scene, task: TaskRow) -> str:
         case "declined":
             return f"It was given up{ended}: {reason}."
         case "lapsed":
-            late = _run_of(scene, task).get("rounds.late")
-            more = "may still be counted, by its staleness" if late == "weigh" else "is refused now"
-            return f"Its lease ended without an answer; an update of it {more}."
+            return f"Its lease ended without an answer; an update of it {_chance(scene, task)}."
         case _:
-            untaken = "" if task.worker_id else ", untaken"
+            untaken = ", untaken" if task.taken_at is None else ""
             return f"It was ended{ended}{untaken}: {reason}."
 
 
-def _run_of(scene: Scene, task: TaskRow) -> dict[str, Any]:
-    return dict(scene.accounts.run(task.run_id).settings)
+def _offered(task: TaskRow) -> str:
+    if not task.direct:
+        return "It is open: a worker that may take a task can have it."
+    until = "" if task.lease_end is None else f"; its lease is until {moment(task.lease_end)}"
+    return f"It is open, and waits for its worker{until}."
+
+
+def _chance(scene: Scene, task: TaskRow) -> str:
+    """What an update of a lapsed task can expect, under the policy of the open round."""
+    run = scene.accounts.run(task.run_id)
+    if run.policy["late"] == "weigh":
+        return "may still be counted, by its staleness"
+    if not task.replaced and task.base_version == run.version:
+        return "may still be counted, until another task is offered in its place"
+    return "is refused now"
 
 
 def _answer_in_words(row: LedgerRow) -> str:

@@ -69,7 +69,7 @@ def may_take_now(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     run, work = scene.accounts.run(), scene.accounts.work
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
     awaited = work.awaited(run.run_id, run.version, worker_id)
-    late = run.settings["rounds.late"]
+    late = run.policy["late"]
     # Whether it has sent the update of a task whose lease has ended only the worker can say.
     bar = barred(cast(Phase, run.state), spent or bar_of_tasks(awaited, lambda _: "", late))
     if bar is not None:

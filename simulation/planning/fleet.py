@@ -25,6 +25,7 @@ from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted
 from coordinator.events import (
     Action,
+    ChangePolicy,
     CloseRound,
     DenyTask,
     DrainRun,
@@ -279,6 +280,7 @@ class Fleet:
             num_examples=examples,
             task=self._facts_of(flight),
             counted_before=bool(self.roster.counted[worker] >= flight.version),
+            duration_s=self.now - flight.since,
         )
         run = self.state.run
         if judge(event, run.version, run.policy).counted:  # else nobody would look at it
@@ -339,6 +341,8 @@ class Fleet:
                 self.tally.paused += 1
             case DenyTask() | OpenRound() | LetTryAgain() | DrainRun() | EndRun():
                 pass
+            case ChangePolicy():
+                raise AssertionError("nobody changes the policy of a simulation")
             case _:
                 assert_never(action)
 

@@ -15,6 +15,7 @@ from coordinator.events import (
     EndTask,
     Event,
     OfferTask,
+    PolicyChanged,
     RecordVerdict,
     Refused,
     TaskDeclined,
@@ -56,6 +57,7 @@ class Bench:
     """A run, its ledger and its clock.
 
     Attributes:
+        policy: What the open round goes by.
         workers: Who can be drawn, in this order, where dispatch is direct.
     """
 
@@ -82,6 +84,7 @@ class Bench:
         self.state, actions = advance(before, event, self.now)
         assert (self.state, actions) == advance(before, event, self.now), "not a function"
         assert repr(before) == was, "the old state was changed"
+        self.policy = self.state.run.policy
         for action in actions:
             self._note(action, event)
         self._check(before, event, actions)
@@ -116,6 +119,10 @@ class Bench:
         """A worker gives a task up."""
         return self.do(TaskDeclined(task_id, worker, "no battery"))
 
+    def change(self, policy: RoundPolicy) -> list[Action]:
+        """Another policy is set."""
+        return self.do(PolicyChanged(policy, self.ends_at))
+
     def see(self, worker: str, spent: bool = False) -> list[Action]:
         """A worker says that it is there."""
         return self.do(WorkerSeen(worker, spent or (self.version, worker) in self.counted))
@@ -127,6 +134,7 @@ class Bench:
         base: int | None = None,
         fault: Refused | None = None,
         examples: int = 10,
+        duration_s: float | None = None,
     ) -> Verdict | None:
         """An update arrives; None if it is a copy, which the ledger keeps from the machine."""
         if (task_id, worker) in self.answers:
@@ -138,7 +146,15 @@ class Bench:
             base = self.version if pinned is None else pinned
         before = (base, worker) in self.counted
         event = UpdateArrived(
-            f"{task_id} {worker}", worker, task_id, base, examples, known, before, fault
+            f"{task_id} {worker}",
+            worker,
+            task_id,
+            base,
+            examples,
+            known,
+            before,
+            fault,
+            duration_s,
         )
         (verdict,) = [a.verdict for a in self.do(event) if isinstance(a, RecordVerdict)]
         self.verdicts.append(verdict)
@@ -225,7 +241,8 @@ class Bench:
     def _check(self, before: State, event: Event, actions: list[Action]) -> None:
         run = self.state.run
         assert set(run.tasks.by_id) == self.offered.keys() - self.ended.keys()
-        assert len(run.tasks) <= self.policy.concurrency, "more tasks than slots"
+        slots = max(self.policy.concurrency, len(before.run.tasks))
+        assert len(run.tasks) <= slots, "more tasks than slots"
         assert run.version == before.run.version or isinstance(event, VersionStored)
         assert run.next_task == len(self.offered)
         if isinstance(self.state, Collecting):

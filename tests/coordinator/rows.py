@@ -20,7 +20,8 @@ def run_row(**changes: Any) -> RunRow:
         version=0,
         rounds=3,
         goal=2,
-        settings={"rounds.goal": 2},
+        settings={"run.seed": 0},
+        policy={"late": "weigh"},
         layout=[["w", "float32", [3], "mean"]],
         layout_digest=DIGEST,
         next_task=0,
@@ -49,6 +50,7 @@ def version_row(**changes: Any) -> VersionRow:
         counted=0,
         weight=0.0,
         why="",
+        policy={},
         made_at=1.0,
         metrics={"accuracy": 0.5},
     )

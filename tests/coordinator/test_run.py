@@ -40,7 +40,7 @@ def test_a_stored_version_opens_a_round_and_offers_a_task_for_each_slot() -> Non
     bench = Bench(policy(concurrency=3))
     actions = bench.store()
     assert isinstance(bench.state, Collecting)
-    assert actions[0] == OpenRound(0, 1_000.0, 1_060.0)
+    assert actions[0] == OpenRound(0, 1_000.0, 1_060.0, bench.policy)
     assert [type(action) for action in actions[1:]] == [OfferTask] * 3
     assert wake_at(bench.state) == 1_060.0
 

@@ -105,6 +105,10 @@ class AnyOrder(RuleBasedStateMachine):
             if worker in self.bench.state.run.tasks.asked:
                 self.bench.update(self.bench.state.run.tasks.asked[worker], worker)
 
+    @rule(policy=policies)
+    def set_another_policy(self, policy: RoundPolicy) -> None:
+        self.bench.change(policy)
+
     @rule(seconds=st.sampled_from([0.0, 0.5, 10.0, 31.0, 1e5]))
     def let_time_pass(self, seconds: float) -> None:
         self.bench.tick(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from coordinator.explaining.asked import explain
 from coordinator.records import TaskRow
 from schemas.messages import Task, decode
 from tests.coordinator.feeder import Feeder
@@ -150,3 +151,24 @@ def test_a_direct_task_that_is_declined_is_followed_by_a_draw_at_once(
     world.step()
     assert world.task_row(task.task_id).state == "declined"
     assert [row.worker_id for row in world.open_tasks()] == ["b", "c"]
+
+
+def test_it_is_explained_whom_a_direct_task_waits_for(make_world: MakeWorld) -> None:
+    world, selector = direct(make_world, "ab", rounds__late="refuse", rounds__deadline="300s")
+    task_id = row_of(world, "a").task_id
+
+    def said() -> str:
+        return "\n".join(explain(world.settings(), task_id, world.now)[0].words)
+
+    assert "was offered to worker a" in said()
+    assert "It is open, and waits for its worker; its lease is until" in said()
+    assert "it has not been taken" in said()
+    selector.names = []
+    until(world, 30.0)
+    assert "may still be counted, until another task is offered in its place" in said()
+    selector.names = ["c"]
+    world.worker("c").say_present()
+    world.step()
+    world.pass_to_wake()
+    assert "an update of it is refused now" in said()
+    assert "was offered in its place" in said()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.startup import GRACE_S
+from coordinator.restoring import GRACE_S
 from tests.coordinator.world import MakeWorld, World
 
 
@@ -297,3 +297,36 @@ def test_time_added_to_a_run_that_ran_out_of_it_lets_it_go_on(make_world: MakeWo
     assert world.state == "collecting"
     world.round(1.0, 1.0)
     assert world.version == 1
+
+
+# the adaptive deadline
+
+
+def timed_round(world: World, *seconds: float) -> None:
+    """A round to its goal, whose tasks took so long."""
+    for duration_s in seconds:
+        worker = world.somebody()
+        task, start = world.begin_task(worker)
+        world.pass_time(duration_s)
+        world.finish_task(worker, task, start)
+
+
+def test_a_round_waits_as_long_as_tasks_were_seen_to_take_also_after_a_restart(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(
+        rounds__goal=10,
+        rounds__concurrency=20,
+        rounds__deadline="600s",
+        rounds__lease="900s",
+        rounds__adaptive_deadline=0.9,
+    )
+    assert world.run_row().deadline_at - world.run_row().opened_at == 600.0
+    seconds = [float(number) for number in range(11, 21)]
+    timed_round(world, *seconds[:5])
+    known = world.service._run.state.run.durations
+    world.restart()
+    assert world.service._run.state.run.durations == known == tuple(seconds[:5])
+    timed_round(world, *seconds[5:])
+    assert world.version == 1
+    assert world.run_row().deadline_at - world.run_row().opened_at == 19.0

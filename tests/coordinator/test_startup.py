@@ -26,10 +26,9 @@ def test_the_same_command_goes_on_with_the_run(make_world: MakeWorld) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("rounds__goal", 1, "rounds.goal: was 2, now 1"),
-        ("rounds__late", "refuse", "rounds.late"),
+        ("rounds__part_bytes", 65 * 1024, "rounds.part_bytes: was 64KiB, now 65KiB"),
         ("run__seed", 7, "run.seed: was 0, now 7"),
-        ("rounds__max_norm", 2.0, "rounds.max_norm"),
+        ("learner__config", '{"lr": 0.1}', "learner.config.lr: was not set, now 0.1"),
     ],
 )
 def test_a_setting_that_a_run_keeps_may_not_change(

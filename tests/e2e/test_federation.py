@@ -183,6 +183,24 @@ def test_ctrl_c_stops_coordinator_and_worker_in_good_order(make: Make) -> None:
     assert "Traceback" not in federation.logs()
 
 
+def test_a_hangup_signal_has_the_coordinator_read_its_settings_again(make: Make) -> None:
+    federation = make(LINEAR, rounds=2, goal=2)
+    coordinator = federation.coordinator()
+    federation.ended(federation.worker("a", "--once", "--wait", "60s"))
+    wait_until(lambda: _status(federation).get("counted") == 1, "an update to be counted")
+    settings = federation.config.read_text()
+    federation.config.write_text(settings.replace("goal = 2", "goal = 1"))
+    coordinator.send_signal(signal.SIGHUP)
+    said = "a setting is changed, with the next version: rounds.goal: was 2, now 1"
+    wait_until(lambda: said in federation.logs(), "the settings to be read again")
+    assert _status(federation)["goal"] == 2
+    federation.ended(federation.worker("b", "--once", "--wait", "60s"))
+    wait_until(lambda: _status(federation).get("goal") == 1, "the next version to open")
+    federation.ended(federation.worker("a", "--once", "--wait", "60s"))
+    assert federation.ended(coordinator)["version"] == 2
+    assert [row["counted"] for row in _status(federation)["versions"]] == [0, 2, 1]
+
+
 def test_a_wrong_password_is_one_line_and_not_shown(
     make: Make, amqp_url: str, tmp_path: Path
 ) -> None:

@@ -426,6 +426,34 @@ def test_a_round_that_closed_at_its_deadline_says_so(
     assert facts(world, capsys, "0")["why"] == "deadline"
 
 
+def test_each_round_says_what_it_went_by(make_world: MakeWorld, capsys: Capture) -> None:
+    world = make_world(rounds__concurrency=4)
+    world.change(rounds__goal=1, rounds__late="refuse")
+    world.restart()
+    assert "its goal is 2 updates" in words(world, capsys, "0")
+    world.round(1.0, 1.0)
+    world.change(rounds__goal=3)
+    world.restart()
+    late = "late updates weighed up to 20 versions behind"
+    assert f"It goes by goal 2, quorum 1, {late}, dispatch pool." in words(world, capsys, "0")
+    assert "It goes by goal 1, quorum 1, late updates refused" in words(world, capsys, "1")
+    assert [facts(world, capsys, round_)["goal"] for round_ in ("0", "1")] == [2, 1]
+    assert facts(world, capsys, "1")["policy"]["late"] == "refuse"
+
+
+def test_what_a_lapsed_task_can_expect_is_said_by_the_policy_of_the_open_round(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world(rounds__concurrency=4, rounds__goal=2)
+    task, _ = world.begin_task(world.worker("slow"))
+    world.change(rounds__late="refuse")
+    world.restart()
+    world.pass_time(30.0)
+    assert "may still be counted, by its staleness" in words(world, capsys, task.task_id)
+    world.round(1.0, 1.0)
+    assert "an update of it is refused now" in words(world, capsys, task.task_id)
+
+
 def test_the_last_version_of_a_run_has_no_round(make_world: MakeWorld, capsys: Capture) -> None:
     world = make_world(run__rounds=1)
     world.round(1.0, 1.0)

@@ -265,7 +265,7 @@ RECEIVING = (
         _SUM,
         "after a restart the sum is empty",
         "coordinator/writing.py",
-        "self.versions.add_again(counted)",
+        "self.versions.add_again(stored.counted)",
         "self.versions.add_again([])",
         "tests/coordinator/test_service_time.py::test_a_paused_run_keeps_its_sum_over_a_restart",
     ),
@@ -402,7 +402,7 @@ RECEIVING = (
     Mutation(
         _DRAINING,
         "started again it records nothing more",
-        "coordinator/startup.py",
+        "coordinator/restoring.py",
         "return Draining(run, now + policy.drain_s)",
         "return Draining(run, now)",
         "tests/coordinator/test_service_time.py"

@@ -223,8 +223,8 @@ WORKING = (
     Mutation(
         _RESTORED,
         "the deadline is when the store says, however far away that is",
-        "coordinator/startup.py",
-        "deadline_at = min(max(row.deadline_at, now + grace_s), now + policy.deadline_s)",
+        "coordinator/restoring.py",
+        "deadline_at = min(max(row.deadline_at, now + grace_s), now + opened_with.deadline_s)",
         "deadline_at = max(row.deadline_at, now + grace_s)",
         "tests/coordinator/test_service_time.py"
         "::test_a_clock_that_went_back_between_two_starts_starves_nobody",
@@ -232,18 +232,18 @@ WORKING = (
     Mutation(
         _RESTORED,
         "a deadline that passed while it was down has passed",
-        "coordinator/startup.py",
-        "deadline_at = min(max(row.deadline_at, now + grace_s), now + policy.deadline_s)",
-        "deadline_at = min(row.deadline_at, now + policy.deadline_s)",
+        "coordinator/restoring.py",
+        "deadline_at = min(max(row.deadline_at, now + grace_s), now + opened_with.deadline_s)",
+        "deadline_at = min(row.deadline_at, now + opened_with.deadline_s)",
         "tests/coordinator/test_service_time.py"
         "::test_a_deadline_that_passed_while_it_was_down_waits_for_what_had_come",
     ),
     Mutation(
         _RESTORED,
         "time without a coordinator counts for the end of a run",
-        "coordinator/startup.py",
-        "ends_at = now + max(0.0, policy.max_seconds - row.ran_s) if policy.max_seconds else None",
-        "ends_at = row.started_at + policy.max_seconds if policy.max_seconds else None",
+        "coordinator/writing.py",
+        "self._ran_s = self._noted_ran_s = row.ran_s",
+        "self._ran_s = self._noted_ran_s = now - row.started_at",
         "tests/coordinator/test_service_time.py"
         "::test_a_clock_that_was_far_behind_when_a_run_began_does_not_end_it",
     ),

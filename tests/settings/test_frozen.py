@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from settings.fields import fields
-from settings.frozen import changed, frozen_fields
+from settings.frozen import changed, changed_fields, frozen_fields
 from settings.loading import load
 
 FROZEN = {
@@ -11,14 +11,16 @@ FROZEN = {
     "learner.config",
     "run.seed",
     "run.initial",
+    "rounds.part_bytes",
+    *(f"algorithm.{field.key}" for field in fields().values() if field.section == "algorithm"),
+}
+WAITS = {
     "rounds.goal",
     "rounds.late",
     "rounds.max_staleness",
     "rounds.dispatch",
     "rounds.max_examples",
     "rounds.max_norm",
-    "rounds.part_bytes",
-    *(f"algorithm.{field.key}" for field in fields().values() if field.section == "algorithm"),
 }
 
 
@@ -31,6 +33,10 @@ def test_what_makes_a_run_what_it_is_is_frozen() -> None:
     assert {*frozen_with()} == FROZEN
 
 
+def test_what_a_version_is_made_of_waits_for_the_next_one() -> None:
+    assert {field.name for field in fields().values() if field.about.waits} == WAITS
+
+
 def test_nothing_changed_is_no_difference() -> None:
     assert changed(frozen_with(), frozen_with()) == []
 
@@ -41,11 +47,11 @@ def test_frozen_fields_survive_json() -> None:
 
 
 def test_a_change_is_named_with_both_values() -> None:
-    old = frozen_with(rounds__goal=3, rounds__part_bytes="4MiB", rounds__late="weigh")
-    new = frozen_with(rounds__goal=4, rounds__part_bytes="1MiB", rounds__late="refuse")
+    old = frozen_with(run__seed=3, rounds__part_bytes="4MiB", run__initial="learner")
+    new = frozen_with(run__seed=4, rounds__part_bytes="1MiB", run__initial="run:abc")
     assert changed(old, new) == [
-        "rounds.goal: was 3, now 4",
-        'rounds.late: was "weigh", now "refuse"',
+        "run.seed: was 3, now 4",
+        'run.initial: was "learner", now "run:abc"',
         "rounds.part_bytes: was 4MiB, now 1MiB",
     ]
 
@@ -56,6 +62,8 @@ def test_what_may_change_between_two_starts_is_no_difference() -> None:
         rounds__deadline="1s",
         rounds__lease="2s",
         rounds__concurrency=20,
+        rounds__goal=15,
+        rounds__late="refuse",
         broker__url="amqps://elsewhere/",
         coordinator__state_dir="elsewhere",
     )
@@ -97,6 +105,16 @@ def test_a_field_of_another_release_is_shown_as_it_is() -> None:
     assert changed({"rounds.other": True}, {"rounds.other": False}) == [
         "rounds.other: was true, now false"
     ]
+
+
+def test_all_that_differs_is_named_with_both_values() -> None:
+    old = load(None, {}, {"learner.config": '{"api_token": "s3cret"}'})
+    new = load(None, {}, {"rounds.goal": 3, "rounds.deadline": "5s"})
+    assert changed_fields(old, new) == {
+        "learner.config": "learner.config.api_token: was ***, now not set",
+        "rounds.goal": "rounds.goal: was 2, now 3",
+        "rounds.deadline": "rounds.deadline: was 10m, now 5s",
+    }
 
 
 def test_every_frozen_field_says_why() -> None:

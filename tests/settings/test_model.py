@@ -17,7 +17,8 @@ KEYS = {
     "broker": "url heartbeat connect_timeout",
     "learner": "path data config",
     "run": "rounds seed initial max_seconds evaluate",
-    "rounds": "preset goal quorum concurrency deadline lease late max_staleness dispatch "
+    "rounds": "preset goal quorum concurrency deadline adaptive_deadline deadline_floor "
+    "lease late max_staleness dispatch "
     "max_extensions max_examples max_norm part_bytes drain",
     "algorithm": "rule trim clip_norm population normalise example_weights staleness staleness_a "
     "staleness_b optimizer server_lr beta1 beta2 tau prox_mu",
