@@ -34,6 +34,13 @@ class PublishTask:
 
 
 @dataclass(frozen=True, slots=True)
+class PutAgain:
+    """A worker is there and has not taken its direct task: it may not be in its queue any more."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PublishRefused:
     """Keep a copy of a refused message for people to look at.
 
@@ -107,6 +114,7 @@ Effect = (
     Ack
     | AddToSum
     | PublishTask
+    | PutAgain
     | PublishRefused
     | AnswerStart
     | AnswerUnwanted

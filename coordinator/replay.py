@@ -27,6 +27,7 @@ from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache
 from coordinator.errors import NotKept, RunError, StoreError
 from coordinator.handover import cached_updates
+from coordinator.intake import KIND
 from coordinator.models import ModelFolder, first_kept, to_safetensors_of
 from coordinator.policy import RoundPolicy
 from coordinator.records import CachedRow, LedgerRow, RunRow, VersionRow
@@ -237,7 +238,8 @@ class Replay:
 
     def _counted(self, version: int, watch: Callable[[int], None]) -> Iterator[LedgerRow]:
         """The updates of a version's round, in the order of their arrival."""
-        wanted = Wanted(run_id=self.run.run_id, round_version=version, verdict="counted")
+        run_id = self.run.run_id
+        wanted = Wanted(run_id=run_id, round_version=version, verdict="counted", kind=KIND)
         for row in each_update(self._store, wanted):
             yield row
             watch(1)

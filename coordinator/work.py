@@ -26,6 +26,7 @@ from sqlalchemy.dialects.sqlite import insert
 from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
+from coordinator.intake import KIND
 from coordinator.records import (
     CachedRow,
     LedgerRow,
@@ -350,6 +351,7 @@ class Work:
             select(table)
             .where(
                 table.c.run_id == run_id,
+                table.c.kind == KIND,
                 table.c.round_version == version,
                 table.c.verdict == "counted",
             )
@@ -358,11 +360,11 @@ class Work:
         return self.rows(LedgerRow, query)
 
     def count_by_verdict(self, run_id: str) -> dict[str, int]:
-        """How many updates of a run have each verdict."""
+        """How many updates of a run have each verdict; evaluations are none of them."""
         table = schema.ledger
         query = (
             select(table.c.verdict, func.count())
-            .where(table.c.run_id == run_id)
+            .where(table.c.run_id == run_id, table.c.kind == KIND)
             .group_by(table.c.verdict)
             .order_by(func.count().desc(), table.c.verdict)
         )

@@ -62,12 +62,25 @@ class TrainRequest:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateRequest:
-    """One evaluation of a model version on the coordinator's own held-out data."""
+    """One evaluation of a model version: the coordinator's, or that of a worker on its own data.
+
+    Attributes:
+        model_version: The version of the parameters given.
+        data: The machine's own data setting, as written.
+        device: "cpu", "cuda:0" …, never "auto".
+        config: The learner's own settings.
+        worker_id: Who evaluates, "" for the coordinator, whose data are held out from all workers.
+        cancelled: As in `TrainRequest`.
+        progress: As in `TrainRequest`.
+    """
 
     model_version: int
     data: str = ""
     device: str = "cpu"
     config: Config = field(default_factory=dict)
+    worker_id: str = ""
+    cancelled: Callable[[], bool] = _never
+    progress: Callable[[float], None] = _silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +107,9 @@ class Learner(Protocol):
     """Anything with these two methods; no base class is needed.
 
     A learner may also have `evaluate(parameters, EvaluateRequest) -> Mapping[str, float]`, which
-    the coordinator calls with each version ("accuracy" is what the progress line shows),
+    the coordinator calls with each version ("accuracy" is what the progress line shows), and a
+    worker where it is given a task to evaluate: then with "num_examples", how many examples its
+    means are of;
     `integer_rules: Mapping[str, "keep" | "max"]` for integer and bool arrays (default "keep"), and
     `like_parameters()`, which gives arrays of the right names, shapes and dtypes where the initial
     ones are costly to get: workers call it instead.
@@ -114,7 +129,10 @@ class Evaluator(Protocol):
     """A learner that can evaluate."""
 
     def evaluate(self, parameters: Parameters, request: EvaluateRequest) -> Mapping[str, float]:
-        """Named numbers, "accuracy" in [0, 1] among them where it makes sense."""
+        """Means over the examples, by name: "accuracy" in [0, 1] among them where it makes sense.
+
+        "num_examples" is how many examples they are of; workers are weighed by it.
+        """
         ...
 
 

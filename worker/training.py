@@ -1,4 +1,4 @@
-"""What the training process does: load, train, subtract, write to the outbox.
+"""What the training process does: load, train and subtract, or evaluate, and write to the outbox.
 
 Everything that touches arrays happens here, so the agent needs neither numpy nor torch. The task
 leaves the inbox and the update enters the outbox in one transaction, before the agent is told.
@@ -21,7 +21,14 @@ import numpy as np
 
 from disk import OS_DISK, Disk
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
-from learning.learner import Learner, TrainRequest, TrainResult, layout_of_learner
+from learning.learner import (
+    EvaluateRequest,
+    Evaluator,
+    Learner,
+    TrainRequest,
+    TrainResult,
+    layout_of_learner,
+)
 from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
@@ -119,7 +126,7 @@ def run_job(
     """
     workshop = workshop or Workshop()
     try:
-        return Finished(job.task_id, _train(job, cancelled, moved, wait, workshop))
+        return Finished(job.task_id, _work(job, cancelled, moved, wait, workshop))
     except (CancelledError, TaskGoneError) as error:
         return Broken(job.task_id, "cancelled", _reason(error))
     except ModelDamagedError as error:
@@ -138,7 +145,25 @@ def run_job(
         return Broken(job.task_id, "crash", _reason(error))
 
 
-def _train(
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a learner made of a task, checked.
+
+    Attributes:
+        payload: What the update carries; nothing for an evaluation.
+        metrics: Of a training as the learner gave them; of an evaluation sums over its examples.
+        took_s: How long the learner took.
+        local_steps: Of its optimiser, 0 if it does not say.
+    """
+
+    payload: bytearray
+    num_examples: int
+    metrics: dict[str, float]
+    took_s: float
+    local_steps: float = 0.0
+
+
+def _work(
     job: Job,
     cancelled: Callable[[], bool],
     moved: Callable[[float], None],
@@ -157,10 +182,26 @@ def _train(
         )
     received = _read_model(job, start, layout, workshop.disk)
     seed_everything(start.seed)
+    do = _evaluate if task.kind == "evaluate" else _train
+    result = do(loaded.learner, received, layout, job, start, cancelled, moved)
+    update = _update(job, task, start, result)
+    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop.disk)
+    return update.update_id
+
+
+def _train(
+    learner: Learner,
+    received: bytes,
+    layout: Layout,
+    job: Job,
+    start: Start,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+) -> _Result:
     request = _request(job, start, cancelled, moved)
     begun = time.perf_counter()
-    result = loaded.learner.train(unflatten(bytearray(received), layout), request)
-    train_s = time.perf_counter() - begun
+    result = learner.train(unflatten(bytearray(received), layout), request)
+    took_s = time.perf_counter() - begun
     if cancelled():
         raise CancelledError("cancelled while it was trained")
     trained, checked = _checked(result, layout)
@@ -169,9 +210,41 @@ def _train(
         raise BadResultError(
             "the trained parameters are not all finite; is the learning rate high?"
         )
-    update = _update(job, task, start, checked, train_s)
-    _finish(job, update, payload, task.part_bytes, moved, wait, workshop.disk)
-    return update.update_id
+    return _Result(payload, checked.num_examples, checked.metrics, took_s, checked.local_steps)
+
+
+def _evaluate(
+    learner: Learner,
+    received: bytes,
+    layout: Layout,
+    job: Job,
+    start: Start,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+) -> _Result:
+    """Means over the worker's own examples, as sums: those of several workers can be added."""
+    if not isinstance(learner, Evaluator):
+        raise UnfitError("the task is to evaluate, and this learner has no evaluate")
+    request = EvaluateRequest(
+        start.base_version,
+        job.data,
+        _device(job.device),
+        dict(job.config),
+        job.worker_id,
+        cancelled,
+        moved,
+    )
+    begun = time.perf_counter()
+    returned = learner.evaluate(unflatten(bytearray(received), layout), request)
+    took_s = time.perf_counter() - begun
+    if cancelled():
+        raise CancelledError("cancelled while it was evaluated")
+    means = _checked_metrics(returned)
+    count = means.pop("num_examples", float(job.examples or 1))
+    if not count.is_integer() or not 1 <= count < 2**53:
+        raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r}")
+    sums = _checked_metrics({name: mean * count for name, mean in means.items()})
+    return _Result(bytearray(), int(count), sums, took_s)
 
 
 def _load(spec: str) -> Loaded:
@@ -305,7 +378,7 @@ def _checked_metrics(metrics: object) -> dict[str, float]:
     return checked
 
 
-def _update(job: Job, task: Task, start: Start, said: _Said, train_s: float) -> Update:
+def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
     return Update(
         update_id=update_id_of(task.incarnation, task.task_id, job.worker_id),
         run_id=task.run_id,
@@ -317,13 +390,13 @@ def _update(job: Job, task: Task, start: Start, said: _Said, train_s: float) -> 
         base_digest=start.model_digest or "",
         layout_digest=start.layout_digest or "",
         codec=task.codec,
-        num_examples=said.num_examples,
-        metrics=said.metrics,
-        train_s=train_s,
+        num_examples=result.num_examples,
+        metrics=result.metrics,
+        train_s=result.took_s,
         payload_digest="",  # what the payload is, the store fills in
         payload_bytes=0,
         parts=0,
-        local_steps=said.local_steps,
+        local_steps=result.local_steps,
     )
 
 
