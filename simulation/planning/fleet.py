@@ -283,7 +283,8 @@ class Fleet:
             duration_s=self.now - flight.since,
         )
         run = self.state.run
-        if judge(event, run.version, run.policy).counted:  # else nobody would look at it
+        costs_nothing = self._training.layout is None
+        if costs_nothing or judge(event, run.version, run.policy).counted:
             event = self._trained(flight, event)
         self._advance(event)
 
