@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from coordinator.aggregation.algorithm import Algorithm
+from coordinator.algorithm import Algorithm
 from coordinator.choosing import algorithm_of
 from coordinator.policy import RoundPolicy
 from coordinator.startup import policy_of

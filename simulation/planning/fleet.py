@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
-from coordinator.aggregation.algorithm import Algorithm
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted
+from coordinator.algorithm import Algorithm
 from coordinator.events import (
     Action,
     ChangePolicy,
@@ -390,7 +390,7 @@ class Fleet:
                 worker_id=str(worker),
                 base_version=flight.version,
                 weight=verdict.weight,
-                examples=self.state.run.policy.weight(trained.num_examples, 0),
+                examples=verdict.full_weight,
                 local_steps=trained.local_steps,
             )
         )

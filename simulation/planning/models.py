@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.aggregator import ServerState
-from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, ShelfInMemory
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
+from coordinator.algorithm import Algorithm
 from schemas.buffer import Buffer
 from schemas.layout import Layout
 
@@ -82,7 +83,7 @@ class Models:
     def _begin(self) -> Aggregation | None:
         if self._layout is None:
             return None
-        return self._algorithm.begin(self._layout, self._state, self._cache)
+        return begin(self._algorithm, self._layout, self._state, self._cache)
 
     def _made(self) -> Buffer:
         if self._round is None or self._layout is None:

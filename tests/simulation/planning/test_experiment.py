@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coordinator.aggregation.algorithm import Algorithm, Rule
+from coordinator.algorithm import Algorithm, Rule
 from coordinator.policy import RoundPolicy
 from settings import load
 from simulation.planning.crowd import Crowd

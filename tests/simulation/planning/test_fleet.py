@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from coordinator.aggregation.algorithm import Algorithm, Rule
+from coordinator.algorithm import Algorithm, Rule
 from coordinator.policy import RoundPolicy
 from schemas.buffer import Buffer
 from schemas.layout import Entry, Layout
