@@ -32,6 +32,7 @@ class Wanted:
         round_version: The version whose round was open when the update came.
         refused: Any verdict but "counted"; of strays, those that were not accepted later.
         until: Only what came before this time.
+        kind: Of task: "train" or "evaluate".
     """
 
     run_id: str | None = None
@@ -40,6 +41,7 @@ class Wanted:
     verdict: str | None = None
     refused: bool = False
     until: float | None = None
+    kind: str | None = None
 
     @property
     def strays_too(self) -> bool:
@@ -313,6 +315,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         "round_version": wanted.round_version,
         "worker_id": wanted.worker_id,
         "verdict": wanted.verdict,
+        "kind": wanted.kind,
     }
     conditions = [table.c[name] == value for name, value in equal.items() if value is not None]
     if wanted.refused:

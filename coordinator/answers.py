@@ -6,8 +6,8 @@ from typing import assert_never
 
 from coordinator.effects import AnswerPresence, AnswerUnwanted
 from coordinator.records import VersionRow
-from coordinator.states import Closed, Collecting, Draining, Ended, Paused, State, may_take
-from schemas.messages import RunState, Standing, Start, part_count
+from coordinator.states import Closed, Collecting, Draining, Ended, Paused, Run, State, may_take
+from schemas.messages import RunState, Standing, Start, TaskSource, part_count
 
 COME_BACK_S = (1.0, 30.0)  # the least and most that a worker is asked to wait
 
@@ -22,6 +22,7 @@ def wanted(
     offset: int,
     part_bytes: int,
     seed: int,
+    prox_mu: float,
     now: float,
 ) -> Start:
     """Train on `model`, which lies on the stream at `offset`, with the task's own seed."""
@@ -40,6 +41,7 @@ def wanted(
         seed=seed,
         lease_s=max(0.0, lease_end - now),
         time_s=now,
+        prox_mu=prox_mu,
     )
 
 
@@ -63,25 +65,34 @@ def unwanted(effect: AnswerUnwanted, incarnation: int, now: float) -> Start:
     )
 
 
+def source_of(run: Run, worker_id: str) -> TaskSource:
+    """Where a worker's tasks come from: its own queue, if it may be drawn or was."""
+    return "own" if run.policy.dispatch == "direct" or worker_id in run.tasks.asked else "pool"
+
+
 def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
     """How things stand for the worker that said it is there."""
     run, presence = state.run, effect.presence
     come_back = COME_BACK_S[1]
     if isinstance(state, Collecting):
         come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
-    if effect.hold is not None and effect.hold.wait_s:
-        come_back = max(effect.hold.wait_s, COME_BACK_S[0])
+    source = source_of(run, presence.worker_id)
+    # In its own queue a worker finds what is meant for it and nothing else.
+    bar, hold = (None, None) if source == "own" else (effect.bar, effect.hold)
+    if hold is not None and hold.wait_s:
+        come_back = max(hold.wait_s, COME_BACK_S[0])
     return Standing(
         run_id=run.run_id,
         state=_run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, effect.bar, effect.hold),
+        may_take=may_take(state, presence.run_id, presence.last_version, bar, hold),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,
         unknown=effect.unknown,
         time_s=now,
+        queue=source,
         away_s=effect.away_s,
     )
 

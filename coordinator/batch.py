@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from broker.transport import AnswerTo, Delivered
+from coordinator.aggregation.counted import Counted
 from coordinator.effects import (
     Ack,
     AddToSum,
@@ -21,6 +22,7 @@ from coordinator.effects import (
     ForgetParts,
     LookAtModel,
     PublishRefused,
+    PutAgain,
 )
 from coordinator.errors import Restored
 from coordinator.events import (
@@ -36,6 +38,7 @@ from coordinator.events import (
     WorkerSeen,
 )
 from coordinator.intake import (
+    EVALUATION,
     KIND,
     Closing,
     Expected,
@@ -43,6 +46,7 @@ from coordinator.intake import (
     Part,
     Stray,
     Whole,
+    evaluation_fault,
     fault_of,
     header_fault,
     incarnation_fault,
@@ -52,6 +56,7 @@ from coordinator.intake import (
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
 from coordinator.roster import MODEL_GONE, Roster
+from coordinator.round import judge_evaluation
 from coordinator.rows import write
 from coordinator.run import advance
 from coordinator.selection import Selector
@@ -111,11 +116,23 @@ class _Arrived:
     copy: bytes
 
 
+def _counted(arrived: _Arrived, verdict: RecordVerdict) -> Counted:
+    update = arrived.update
+    return Counted(
+        payload=arrived.payload,
+        worker_id=update.worker_id,
+        base_version=update.base_version,
+        weight=verdict.weight,
+        examples=verdict.full_weight,
+        local_steps=update.local_steps,
+    )
+
+
 class Batch:
     """One transaction in the making.
 
     Attributes:
-        verdicts: Verdict to how often it was given.
+        verdicts: Verdict to how often it was given to an update.
         lines: What to log after the commit: topic and text.
         strays: How many messages took no update id.
     """
@@ -228,7 +245,31 @@ class Batch:
     def _judge(self, arrived: _Arrived, fault: Refused | None) -> None:
         update = arrived.update
         task = self._task_of(update)
-        event = UpdateArrived(
+        if task is not None and task.kind == EVALUATION:
+            self._judge_evaluation(arrived, task)
+            return
+        verdict = self._step(self._arrival(update, task, KIND, fault))
+        assert verdict is not None
+        if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
+            self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
+        self._record(arrived, verdict)
+        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
+        self._draw()
+
+    def _judge_evaluation(self, arrived: _Arrived, task: TaskRow) -> None:
+        """Judge the answer to a task to evaluate: the machine counts trainings and nothing else."""
+        update, version = arrived.update, self.state.run.version
+        fault = evaluation_fault(update, arrived.payload, self._desk.expected)
+        judgement = judge_evaluation(self._arrival(update, task, EVALUATION, fault), version)
+        if task.state in ("offered", "taken", "lapsed") and task.is_of(update.worker_id):
+            self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
+        self._record(arrived, judgement.record(update.update_id, version))
+        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)
+
+    def _arrival(
+        self, update: Update, task: TaskRow | None, kind: str, fault: Refused | None
+    ) -> UpdateArrived:
+        return UpdateArrived(
             update_id=update.update_id,
             worker_id=update.worker_id,
             task_id=update.task_id,
@@ -236,18 +277,11 @@ class Batch:
             num_examples=update.num_examples,
             task=task.as_facts() if task else None,
             counted_before=self._work.counted_before(
-                update.run_id, KIND, update.base_version, update.worker_id
+                update.run_id, kind, update.base_version, update.worker_id
             ),
             fault=fault,
             duration_s=self._duration_of(task),
         )
-        verdict = self._step(event)
-        assert verdict is not None
-        if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
-            self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
-        self._record(arrived, verdict)
-        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
-        self._draw()
 
     def _duration_of(self, task: TaskRow | None) -> float | None:
         """How long ago somebody had the task that an update answers."""
@@ -261,12 +295,13 @@ class Batch:
 
     def _record(self, arrived: _Arrived, verdict: RecordVerdict) -> None:
         where, update = NOWHERE, arrived.update
-        if verdict.verdict == "counted":
-            where = self._desk.spool.append(arrived.whole)
-            self.effects.append(AddToSum(arrived.payload, verdict.weight))
-        else:
+        if verdict.verdict != "counted":
             self._keep_copy(arrived.copy, update.update_id)
-        self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
+        elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
+            where = self._desk.spool.append(arrived.whole)
+            self.effects.append(AddToSum(_counted(arrived, verdict), where))
+        if update.kind == KIND:
+            self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         self._work.insert_ledger_row(
             LedgerRow(
                 arrival=0,
@@ -289,6 +324,8 @@ class Batch:
                 round_version=verdict.round_version,
                 staleness=verdict.staleness,
                 weight=verdict.weight,
+                full_weight=verdict.full_weight,
+                local_steps=update.local_steps,
                 copies=0,
                 received_at=self._desk.now,
                 segment=where.segment,
@@ -475,6 +512,7 @@ class Batch:
             elif room:
                 missing[update_id] = self._missing(update_id, digests[0])[:room]
                 room -= len(missing[update_id])
+        self._put_again(presence)
         bar = spent or self._awaited(presence)
         answer = AnswerPresence(
             asking,
@@ -487,6 +525,15 @@ class Batch:
             roster.away_s(presence, now) if isinstance(self.state, Collecting) else 0.0,
         )
         self.effects.append(answer)
+
+    def _put_again(self, presence: Presence) -> None:
+        """A worker that is there, and does not have its direct task, may not find it."""
+        run, worker_id = self.state.run, presence.worker_id
+        task_id = run.tasks.asked.get(worker_id)
+        if task_id is None or presence.busy or presence.leaving:
+            return
+        if update_id_of(run.incarnation, task_id, worker_id) not in presence.open_updates:
+            self.effects.append(PutAgain(task_id))
 
     def _awaited(self, presence: Presence) -> Bar | None:
         """Whether an update of the current version by this worker is on its way, and may count.

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from broker.topology import Names
 from broker.transport import Transport
+from coordinator.answers import source_of
 from coordinator.connection import Connection
 from coordinator.effects import (
     Ack,
@@ -19,6 +20,7 @@ from coordinator.effects import (
     LookAtModel,
     PublishRefused,
     PublishTask,
+    PutAgain,
 )
 from coordinator.spool import Spool
 from coordinator.telling import Telling
@@ -54,9 +56,11 @@ class Effects:
             case Ack():
                 self._transport.ack(effect.tag)
             case AddToSum():
-                self._run.versions.add(effect.payload, effect.weight)
+                self._run.versions.add(effect.update, effect.where)
             case PublishTask():
                 self._connection.publish_task(effect.task_id)
+            case PutAgain():
+                self._connection.put_again(effect.task_id)
             case PublishRefused():
                 self._connection.publish_copy(effect.body, effect.message_id, effect.routing_key)
             case AnswerStart():
@@ -64,7 +68,7 @@ class Effects:
             case AnswerUnwanted():
                 self._telling.unwanted(effect)
             case AnswerPresence():
-                self._telling.presence(effect)
+                self._answer(effect)
             case ForgetParts():
                 self._spool.forget_parts(effect.update_id)
             case LookAtModel():
@@ -74,3 +78,14 @@ class Effects:
                 self._telling.changes()
             case _:
                 assert_never(effect)
+
+    def _answer(self, effect: AnswerPresence) -> None:
+        """Answer a worker; one that is sent to its own queue, as soon as it has one."""
+        presence = effect.presence
+        own = source_of(self._run.state.run, presence.worker_id) == "own"
+        if own and effect.to is not None and not presence.leaving:
+            self._connection.when_queue_is_there(
+                presence.worker_id, lambda: self._telling.presence(effect)
+            )
+        else:
+            self._telling.presence(effect)

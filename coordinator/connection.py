@@ -23,14 +23,15 @@ from broker.transport import (
     Disconnected,
     Doubtful,
     Event,
-    Outgoing,
+    Provided,
     Refused,
     Returned,
     Transport,
 )
 from coordinator.copies import CopyOutlet
 from coordinator.modelstream import ModelStream, ModelVersion
-from coordinator.offering import TaskOutlet
+from coordinator.offering import Offers, TaskOutlet
+from coordinator.ownqueues import OwnQueues
 
 Source = Literal["control", "updates", "parked"]
 
@@ -40,12 +41,8 @@ RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long
 
 
-class Content(Protocol):
+class Content(Offers, Protocol):
     """What a connection needs to know of the run, asked for when it is needed."""
-
-    def message_of(self, task_id: str) -> Outgoing | None:
-        """The message of a task, None if it is not open any more."""
-        ...
 
     def current_version(self) -> tuple[ModelVersion, int | None] | None:
         """The current version and where it may lie on the stream; None before the first."""
@@ -65,7 +62,7 @@ class Notes:
     """What the broker has confirmed and the store does not know yet.
 
     Attributes:
-        tasks: Tasks that are in the pool.
+        tasks: Tasks that are in the pool, or in their workers' queues.
         offset: A version, and where it lies on the stream.
     """
 
@@ -101,7 +98,8 @@ class Connection:
         self._content = content
         self._on_ready = on_ready
         self._stream = ModelStream(transport, now, self._model_ready)
-        self._tasks = TaskOutlet(transport, content.message_of)
+        self._queues = OwnQueues(transport, names, now)
+        self._tasks = TaskOutlet(transport, content, self._queues, now)
         self._copies = CopyOutlet(transport, names.refused_exchange)
         self._consumers: dict[int, Source] = {}
         self._offset: tuple[int, int] | None = None
@@ -124,6 +122,14 @@ class Connection:
         """Publish a task that the store has."""
         self._tasks.publish(task_id)
 
+    def put_again(self, task_id: str) -> None:
+        """Put a direct task into its worker's queue again, if that was not done just now."""
+        self._tasks.put_again(task_id)
+
+    def when_queue_is_there(self, worker_id: str, then: Callable[[], None]) -> None:
+        """Do something once a worker's own queue stands, or is known not to."""
+        self._queues.when_there(worker_id, "answer", lambda _: then())
+
     def publish_version(self, version: ModelVersion) -> None:
         """Publish the next version."""
         self._stream.publish(version)
@@ -142,11 +148,14 @@ class Connection:
         """Take an event that is not a delivery of ours."""
         match event:
             case Connected():
+                self._queues.disconnected()  # what was asked of them before reached nobody
                 self._declare()
             case Declared():
                 self._begin()
             case Disconnected():
                 self.forget()
+            case Provided():
+                self._queues.handle(event)
             case _ if self._stream.handle(event):
                 if self._stream.lost:
                     self._retry_later(redeclare=True)
@@ -166,6 +175,7 @@ class Connection:
     def forget(self) -> None:
         """There is no connection: nothing that was known of it holds."""
         self._consumers.clear()
+        self._queues.disconnected()
         self._tasks.disconnected()
         self._copies.disconnected()
         self._stream.disconnected()

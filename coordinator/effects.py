@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo
+from coordinator.aggregation.counted import Counted
+from coordinator.records import Place
 from coordinator.tries import Bar
-from schemas.buffer import Buffer
 from schemas.messages import Presence
 
 
@@ -19,15 +20,22 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class AddToSum:
-    """Add a counted update to the sum."""
+    """Add a counted update, which lies in the spool, to the sum."""
 
-    payload: Buffer
-    weight: float
+    update: Counted
+    where: Place
 
 
 @dataclass(frozen=True, slots=True)
 class PublishTask:
     """Publish a task that the store has."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutAgain:
+    """A worker is there and has not taken its direct task: it may not be in its queue any more."""
 
     task_id: str
 
@@ -110,6 +118,7 @@ Effect = (
     Ack
     | AddToSum
     | PublishTask
+    | PutAgain
     | PublishRefused
     | AnswerStart
     | AnswerUnwanted

@@ -24,12 +24,18 @@ from coordinator.policy import RoundPolicy
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict and what it rests on."""
+    """A verdict and what it rests on.
+
+    Attributes:
+        weight: What the update weighs in the sum, 0 if it is not counted.
+        full_weight: What it would weigh there if it were not stale.
+    """
 
     verdict: Verdict
     reason: str
     staleness: int
-    weight: float
+    weight: float = 0.0
+    full_weight: float = 0.0
 
     @property
     def counted(self) -> bool:
@@ -39,7 +45,13 @@ class Judgement:
     def record(self, update_id: str, version: int) -> RecordVerdict:
         """The action that writes it."""
         return RecordVerdict(
-            update_id, self.verdict, self.reason, version, self.staleness, self.weight
+            update_id,
+            self.verdict,
+            self.reason,
+            version,
+            self.staleness,
+            self.weight,
+            self.full_weight,
         )
 
 
@@ -48,21 +60,57 @@ def judge(update: UpdateArrived, version: int, policy: RoundPolicy) -> Judgement
     staleness = version - update.base_version
     refused = update.fault or _refusal(update, staleness, policy)
     if refused is not None:
-        return Judgement(refused.verdict, refused.reason, max(staleness, 0), 0.0)
-    weight = policy.weight(update.num_examples, staleness)
+        return Judgement(refused.verdict, refused.reason, max(staleness, 0))
+    weighing = policy.weighing
+    weight = weighing.weight(update.num_examples, staleness)
+    full_weight = weighing.of_examples(update.num_examples)
     reason = "in time" if staleness == 0 else f"weighed for a staleness of {staleness}"
-    return Judgement("counted", reason, staleness, weight)
+    return Judgement("counted", reason, staleness, weight, full_weight)
+
+
+def judge_evaluation(update: UpdateArrived, version: int) -> Judgement:
+    """The verdict of the answer to a task to evaluate: it counts, and weighs nothing in the sum.
+
+    How old its version is does not matter: it measures that version and no other.
+    """
+    staleness = version - update.base_version
+    refused = update.fault or _mismatch(update, staleness) or _second(update)
+    if refused is not None:
+        return Judgement(refused.verdict, refused.reason, max(staleness, 0), 0.0)
+    return Judgement("counted", f"it measures version {update.base_version}", staleness, 0.0)
 
 
 def judge_after_end(update: UpdateArrived, version: int) -> Judgement:
     """The verdict of an update that comes after the last version."""
     staleness = max(version - update.base_version, 0)
     if update.fault is not None:
-        return Judgement(update.fault.verdict, update.fault.reason, staleness, 0.0)
-    return Judgement("after end", "the run had made its last version", staleness, 0.0)
+        return Judgement(update.fault.verdict, update.fault.reason, staleness)
+    return Judgement("after end", "the run had made its last version", staleness)
 
 
 def _refusal(update: UpdateArrived, staleness: int, policy: RoundPolicy) -> Refused | None:
+    mismatch = _mismatch(update, staleness)
+    if update.task is None or mismatch is not None:
+        return mismatch
+    if policy.late == "refuse" and update.task.replaced:
+        return Refused("replaced", "its lease ended and another task was offered in its place")
+    if policy.late == "refuse" and staleness > 0:
+        return Refused("late", f"trained on version {update.base_version}; the round had closed")
+    if staleness > policy.max_staleness:
+        return Refused(
+            "stale", f"{staleness} versions behind; at most {policy.max_staleness} are counted"
+        )
+    return _second(update)
+
+
+def _second(update: UpdateArrived) -> Refused | None:
+    if update.counted_before:
+        return Refused("repeated", f"this worker already counted for version {update.base_version}")
+    return None
+
+
+def _mismatch(update: UpdateArrived, staleness: int) -> Refused | None:
+    """Why an update is no answer to the task that it names."""
     if update.task is None:
         return Refused("unknown task", f"no task {update.task_id} was offered in this run")
     if update.task.worker_id not in ("", update.worker_id):
@@ -75,14 +123,4 @@ def _refusal(update: UpdateArrived, staleness: int, policy: RoundPolicy) -> Refu
             f"trained on version {update.base_version}; its task was for version "
             f"{update.task.base_version}",
         )
-    if policy.late == "refuse" and update.task.replaced:
-        return Refused("replaced", "its lease ended and another task was offered in its place")
-    if policy.late == "refuse" and staleness > 0:
-        return Refused("late", f"trained on version {update.base_version}; the round had closed")
-    if staleness > policy.max_staleness:
-        return Refused(
-            "stale", f"{staleness} versions behind; at most {policy.max_staleness} are counted"
-        )
-    if update.counted_before:
-        return Refused("repeated", f"this worker already counted for version {update.base_version}")
     return None

@@ -151,7 +151,7 @@ class CoordinatorService:
             Facts(layout.digest, part_bytes, settings.run.seed),
             self._now,
             lambda: self._run.state,
-            self._run.current_row,
+            self._run.version_row,
             lambda: self._connection.offset,
             self._run.holds,
         )

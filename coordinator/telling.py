@@ -38,8 +38,8 @@ class Telling:
 
     Args:
         state: The run's state, asked for when it is needed.
-        version: The current version's row.
-        offset: Where it lies on the stream, None while that is not known.
+        version: The row of a version that was made.
+        offset: Where the current one lies on the stream, None while that is not known.
         held: Whether something holds a worker from taking a task, whatever it did.
     """
 
@@ -49,7 +49,7 @@ class Telling:
         facts: Facts,
         now: Callable[[], float],
         state: Callable[[], State],
-        version: Callable[[], VersionRow],
+        version: Callable[[int], VersionRow],
         offset: Callable[[], int | None],
         held: Callable[[Presence], bool],
     ) -> None:
@@ -78,25 +78,30 @@ class Telling:
 
     def start(self, effect: AnswerStart) -> None:
         """Tell a worker what to train on, as soon as the stream has it."""
-        run, offset = self._state().run, self._offset()
+        run = self._state().run
+        version = self._version(effect.base_version)
+        # Where an older one lies is a hint: who does not find it there says that it is gone.
+        current = effect.base_version == run.version
+        offset = self._offset() if current else version.stream_offset or 0
         if effect.task_id not in run.tasks:  # it ended while the worker waited
             reason = "the task is no longer open"
             self.unwanted(AnswerUnwanted(effect.to, run.run_id, effect.task_id, reason))
         elif offset is not None:
-            self._answer(effect.to, self._wanted(effect, offset))
+            self._answer(effect.to, self._wanted(effect, version, offset))
         elif len(self._waiting) < WAITING_MAX:  # who does not fit in asks again
             self._waiting[effect.to.address, effect.task_id] = effect
 
-    def _wanted(self, effect: AnswerStart, offset: int) -> Message:
+    def _wanted(self, effect: AnswerStart, version: VersionRow, offset: int) -> Message:
         return answers.wanted(
             effect.task_id,
             effect.lease_end,
-            self._version(),
+            version,
             self._facts.layout_digest,
             incarnation=self._state().run.incarnation,
             offset=offset,
             part_bytes=self._facts.part_bytes,
             seed=derive_seed(self._facts.run_seed, effect.task_id),
+            prox_mu=self._state().run.policy.algorithm.prox_mu,
             now=self._now(),
         )
 

@@ -32,6 +32,7 @@ from coordinator.saying import Sayings
 from coordinator.selection import Selector
 from coordinator.startup import OpenedState
 from coordinator.states import Closed, State
+from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from coordinator.work import Work
@@ -48,6 +49,7 @@ STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can
 WORKERS_KEPT = 1_000_000  # rows, each of them also 64 bytes and its name in memory
 TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
 TASK_LEAST_S = 3600.0
+LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be for ever
 RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 
@@ -81,6 +83,7 @@ class RunWriter:
         self._store = opened.store
         self._spool = opened.spool
         self._models = opened.models
+        self._handover = opened.handover
         self._salt = opened.salt
         self._settings = settings
         self._policy = policy
@@ -135,8 +138,10 @@ class RunWriter:
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
-        self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
-        self.versions.add_again(stored.counted)
+        self.versions = Versions(
+            row.run_id, self.layout, self._store, self._spool, self._models, self._handover
+        )
+        self.versions.load(row.version, self.state.run.policy.algorithm, stored.counted)
         self._uploads = self._find_uploads(now)
 
     def _load_roster(self, work: Work, row: RunRow) -> Roster:
@@ -181,7 +186,11 @@ class RunWriter:
 
     def current_row(self) -> VersionRow:
         """The current version; there is one since the first task was offered."""
-        row = self.current()
+        return self.version_row(self.state.run.version)
+
+    def version_row(self, version: int) -> VersionRow:
+        """A version that was made."""
+        row = self.versions.row(version)
         assert row is not None
         return row
 
@@ -216,21 +225,28 @@ class RunWriter:
             codec=CODEC,
             part_bytes=self._settings.rounds.part_bytes,
             replaces=open_task.replaces,
-            base_version=None,
+            base_version=open_task.base_version,
             time_s=self._now(),
         )
-        return Outgoing(
-            self._names.task_exchange,
-            self._names.task_key,
-            encode(task),
-            task_id,
-            # Given up, it stays in the pool all the same: without an end those would pile up.
-            expires_s=self._task_life_s(),
-        )
+        names, worker_id = self._names, open_task.offered_to
+        key = names.worker_key(worker_id) if worker_id else names.task_key
+        life_s = min(self._task_life_s(open_task), EXPIRES_MAX_S)
+        return Outgoing(names.task_exchange, key, encode(task), task_id, expires_s=life_s)
 
-    def _task_life_s(self) -> float:
-        deadline_s = self.state.run.policy.deadline_s
-        return min(max(TASK_LEAST_S, TASK_DEADLINES * deadline_s), EXPIRES_MAX_S)
+    def worker_of(self, task_id: str) -> str:
+        """Whose queue a direct task goes to; "" for the pool, or if it is not open any more."""
+        open_task = self.state.run.tasks.get(task_id)
+        return "" if open_task is None else open_task.offered_to
+
+    def _task_life_s(self, task: OpenTask) -> float:
+        """How long the broker keeps a task that nobody takes.
+
+        Given up, it stays in the pool all the same: without an end those would pile up. In its
+        worker's own queue it is of no use once its lease has ended.
+        """
+        if task.direct and task.lease_end is not None:
+            return max(task.lease_end - self._now(), LIFE_LEAST_S)
+        return max(TASK_LEAST_S, TASK_DEADLINES * self.state.run.policy.deadline_s)
 
     def unpublished(self) -> list[str]:
         """Open tasks that the store does not know to be in the pool."""
@@ -325,6 +341,7 @@ class RunWriter:
             layout=self.layout,
             part_bytes=self._settings.rounds.part_bytes,
             max_norm=run.policy.max_norm,
+            needs_local_steps=run.policy.algorithm.needs_local_steps,
             digest_of_version=self.versions.digest_of,
         )
         assert self._store.epoch is not None
@@ -381,13 +398,14 @@ class RunWriter:
             row = replace(made, participation=self.roster.participation.record())
         with self._store.transaction() as work:
             if new:
-                work.insert_version(row)
+                keep = self._settings.coordinator
+                self.versions.write(work, row, keep.keep_versions, keep.spool_keep_rounds)
             batch = Batch(self._desk(), work, self.state)
             self._tell_policy(batch)
             batch.advance(VersionStored(row.version))
         self._reopened = False
         self._committed(batch)
-        self.versions.begin_round(row)
+        self.versions.begin_round(row, self.state.run.policy.algorithm)
         return MadeVersion(row, batch.effects, new)
 
     def prune(self) -> None:

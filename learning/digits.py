@@ -2,7 +2,7 @@
 
 The data are scikit-learn's 1797 images of 8 x 8 pixels, which come with it: nothing is downloaded.
 A fifth of each digit is held out by a fixed seed; no worker trains on it, and `evaluate` measures
-accuracy and loss on it alone.
+accuracy and loss on it alone for the coordinator, and on its own part for a worker.
 
 `data` is the worker's part of the rest: "3/12" is the third of twelve, "" is all of it. Parts
 differ in their digits and sizes (`partition.dirichlet`). `config`:
@@ -144,15 +144,20 @@ def fit(model: nn.Module, request: TrainRequest) -> tuple[int, dict[str, float]]
 
 
 def evaluate(model: nn.Module, request: EvaluateRequest) -> dict[str, float]:
-    """Accuracy (0 to 1) and mean cross entropy on the held-out examples."""
+    """Accuracy (0 to 1) and mean cross entropy on the held-out examples, or on a worker's part."""
     import torch
 
-    _, held_out = load()
-    images, labels = _tensors(held_out, request.device)
+    own: dict[str, float] = {}
+    _, examples = load()
+    if request.worker_id:
+        examples = part_of(request.data, from_config(DigitsConfig, request.config))
+        own = {"num_examples": float(len(examples))}
+    images, labels = _tensors(examples, request.device)
     scores = model(images)
     return {
         "accuracy": (scores.argmax(1) == labels).float().mean().item(),
         "loss": torch.nn.functional.cross_entropy(scores, labels).item(),
+        **own,
     }
 
 

@@ -41,6 +41,8 @@ class TrainRequest:
         device: "cpu", "cuda:0" …, never "auto".
         config: The learner's own settings.
         deadline_s: Seconds left until the task's lease ends, None if unknown.
+        prox_mu: FedProx's mu: what is minimised is the loss plus mu/2 · |w - w0|^2, w0 being the
+            parameters given. 0: the loss alone. `TorchLearner` sees to it.
         cancelled: Returns True once the work is no longer wanted; a long loop asks now and then.
         progress: Takes the fraction done, 0 to 1; tells the agent that training is alive.
     """
@@ -53,18 +55,32 @@ class TrainRequest:
     device: str = "cpu"
     config: Config = field(default_factory=dict)
     deadline_s: float | None = None
+    prox_mu: float = 0.0
     cancelled: Callable[[], bool] = _never
     progress: Callable[[float], None] = _silent
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateRequest:
-    """One evaluation of a model version on the coordinator's own held-out data."""
+    """One evaluation of a model version: the coordinator's, or that of a worker on its own data.
+
+    Attributes:
+        model_version: The version of the parameters given.
+        data: The machine's own data setting, as written.
+        device: "cpu", "cuda:0" …, never "auto".
+        config: The learner's own settings.
+        worker_id: Who evaluates, "" for the coordinator, whose data are held out from all workers.
+        cancelled: As in `TrainRequest`.
+        progress: As in `TrainRequest`.
+    """
 
     model_version: int
     data: str = ""
     device: str = "cpu"
     config: Config = field(default_factory=dict)
+    worker_id: str = ""
+    cancelled: Callable[[], bool] = _never
+    progress: Callable[[float], None] = _silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +92,14 @@ class TrainResult:
             were received.
         num_examples: How many examples were trained on, above 0: the weight in FedAvg.
         metrics: Named numbers for the records.
+        local_steps: Steps of the optimiser, at least 1; FedNova (algorithm.rule "nova") divides by
+            them. 0: unknown. `TorchLearner` counts them.
     """
 
     parameters: Parameters
     num_examples: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    local_steps: float = 0.0
 
 
 @runtime_checkable
@@ -88,7 +107,9 @@ class Learner(Protocol):
     """Anything with these two methods; no base class is needed.
 
     A learner may also have `evaluate(parameters, EvaluateRequest) -> Mapping[str, float]`, which
-    the coordinator calls with each version ("accuracy" is what the progress line shows),
+    the coordinator calls with each version ("accuracy" is what the progress line shows), and a
+    worker where it is given a task to evaluate: then with "num_examples", how many examples its
+    means are of;
     `integer_rules: Mapping[str, "keep" | "max"]` for integer and bool arrays (default "keep"), and
     `like_parameters()`, which gives arrays of the right names, shapes and dtypes where the initial
     ones are costly to get: workers call it instead.
@@ -108,7 +129,10 @@ class Evaluator(Protocol):
     """A learner that can evaluate."""
 
     def evaluate(self, parameters: Parameters, request: EvaluateRequest) -> Mapping[str, float]:
-        """Named numbers, "accuracy" in [0, 1] among them where it makes sense."""
+        """Means over the examples, by name: "accuracy" in [0, 1] among them where it makes sense.
+
+        "num_examples" is how many examples they are of; workers are weighed by it.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
 """Every message of the protocol, as a frozen dataclass, and its bytes.
 
     coordinator                                  worker
-      Task ───────────── tasks queue ─────────────▶ stored in the inbox
+      Task ── pool, or the worker's own queue ────▶ stored in the inbox
       ◀───────────────── control queue ───── Taken   (asks: which model is current?)
       Start ──────────── the way back ────────────▶
       ModelPart ───────── model stream ───────────▶ read by any number of workers
@@ -190,12 +190,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Trained minus received parameters, of one task by one worker.
+    """Trained minus received parameters, of one task by one worker; or what an evaluation found.
+
+    An evaluation has no payload: zero bytes, and their digest.
 
     Attributes:
         update_id: H(incarnation, task_id, worker_id).
         base_digest: Digest of the model it was trained from.
         num_examples: How many examples it stands for, at least 1.
+        metrics: Named numbers; of an evaluation, sums over its examples, to be added up.
         payload_digest: Digest of the whole payload.
         payload_bytes: Size of the whole payload.
         parts: 0 if the payload is in this message; else how many `UpdatePart` carry it.

@@ -27,11 +27,10 @@ it, and says which removal was not noticed.
     make mutations                     # all of them, about {minutes} minutes on two cores
     make mutations ONLY="§4 spool"     # those with these words in rule, file or test
 
-A rule with several halves is taken away half by half. The rules of direct dispatch (a task queue of
-each worker's own, sending it the current task again), of shards, of leadership among several
-processes, and of error-feedback residuals are not here: they are not built yet. That messages are
-published as persistent is not here either, since a quorum queue writes every message to disk
-whatever it says.
+A rule with several halves is taken away half by half. The rules of shards, of leadership among
+several processes, and of error-feedback residuals are not here: they are not built yet. That
+messages are published as persistent is not here either, since a quorum queue writes every message
+to disk whatever it says.
 """
 
 _PROTOCOL = Path(__file__).parent.parent / "docs" / "explanation" / "protocol.md"

@@ -167,6 +167,41 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = field(default=0.0, name="train_timeout")
 
+    examples: Annotated[
+        int,
+        about(
+            "How many examples this worker has, as it tells the coordinator, which may choose by "
+            "it. 0: it does not say.",
+            unit="examples",
+            at_least=0,
+            at_most=2**53,
+            free=ABOUT_MACHINE,
+        ),
+    ] = 0
+    capabilities: Annotated[
+        str,
+        about(
+            'What this worker can do, in names that the federation agrees on: "gpu, camera". The '
+            "coordinator may choose by them.",
+            pattern=r"|[A-Za-z0-9._-]{1,64}(, *[A-Za-z0-9._-]{1,64}){0,31}",
+            expected="up to 32 names of A-Z a-z 0-9 . _ -, with commas between them",
+            free=ABOUT_MACHINE,
+        ),
+    ] = ""
+    metered: Annotated[
+        bool,
+        about(
+            "Whether this worker's network is paid for by volume. The coordinator may choose by "
+            "it.",
+            free=ABOUT_MACHINE,
+        ),
+    ] = False
+
+    @property
+    def capability_names(self) -> tuple[str, ...]:
+        """`capabilities` one by one, each once, in alphabetical order."""
+        return tuple(sorted({name.strip() for name in self.capabilities.split(",")} - {""}))
+
     @property
     def open_hours(self) -> Hours | None:
         """`hours` as a span of the day; None: at any time."""

@@ -52,6 +52,7 @@ class WorkerProcess(Process):
             clock=lambda: site.time.now - began,
             disk=disk,
             minute=lambda: 0.0,
+            battery=lambda: -1.0,
         )
         try:
             self.service.open()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from schemas.messages import RunState, Standing, Start
+from schemas.messages import RunState, Standing, Start, TaskSource
 from worker.events import Ref
 from worker.options import Moment, Options
 
 _ANSWER_S, _ANSWER_MOST_S = 10.0, 60.0
+AWAY_MOST_S = 7 * 86_400.0
+"""The longest that a worker stays away because it was told to."""
 _UNSENT_S, _UNSENT_MOST_S = 1.0, 10.0  # a coordinator that was never there declares on its start
 
 
@@ -28,6 +30,8 @@ class Asking:
         silent: Questions in a row that the broker took and nobody answered.
         unsent: Questions in a row that the broker did not take.
         may_take: The last word: a task may be taken.
+        queue: And from where.
+        away_s: How long to be away instead, 0 to stay.
         state: State of the run, None until heard.
         heard_s: The coordinator's time when it last spoke, None if it never did.
         heard_at: When that was, on our clock.
@@ -38,6 +42,8 @@ class Asking:
     silent: int = 0
     unsent: int = 0
     may_take: bool = False
+    queue: TaskSource = "pool"
+    away_s: float = 0.0
     state: RunState | None = None
     run_id: str = ""
     version: int = -1
@@ -56,17 +62,17 @@ class Asking:
 
 def went_online(asking: Asking, now: float) -> Asking:
     """Ask at once."""
-    return replace(asking, question=None, ask_at=now, silent=0, unsent=0, may_take=False)
+    return replace(ask_again(asking, now), silent=0, unsent=0)
 
 
 def went_offline(asking: Asking) -> Asking:
     """Nobody to ask; what was allowed is void."""
-    return replace(asking, question=None, ask_at=math.inf, may_take=False)
+    return ask_again(asking, math.inf)
 
 
 def ask_again(asking: Asking, at: float) -> Asking:
     """Our own state changed: what was allowed is void, and is to be asked anew."""
-    return replace(asking, question=None, ask_at=at, may_take=False)
+    return replace(asking, question=None, ask_at=at, may_take=False, away_s=0.0)
 
 
 def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
@@ -108,8 +114,15 @@ def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment
         wait_s = min(wait_s, max(standing.come_back_s, 0.0))
     # Never at once: an answer that says "now" again and again would make a busy loop.
     wait_s = max(0.05, wait_s * (0.9 + 0.1 * moment.rng.random()))
+    away_s = min(max(standing.away_s, 0.0), AWAY_MOST_S)
     return replace(
-        asking, silent=0, unsent=0, may_take=standing.may_take, ask_at=moment.now + wait_s
+        asking,
+        silent=0,
+        unsent=0,
+        may_take=standing.may_take and not away_s,
+        queue=standing.queue,
+        away_s=away_s,
+        ask_at=moment.now + wait_s,
     )
 
 

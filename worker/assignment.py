@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
-from schemas.messages import Declined, Start, Taken, Task
+from schemas.messages import Declined, Start, Taken, Task, TaskSource
 from worker.events import (
     Ack,
     Actions,
@@ -95,7 +95,9 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The pool is consumed."""
+    """The pool is consumed, or the worker's own queue."""
+
+    queue: TaskSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,9 @@ def resume(
     """Where to go on with what the inbox holds at start."""
     if attempts >= ATTEMPTS_MAX:
         reason = f"crashed {attempts} times on it"
-        sit_out = SitOut(task.run_id, start.base_version, for_good=False) if start else None
+        sit_out = None
+        if start is not None and task.kind == "train":
+            sit_out = SitOut(task.run_id, start.base_version, for_good=False)
         return Declining(task, NO_DELIVERY, reason, math.inf, sit_out=sit_out)
     if start is not None and has_model:
         return Ready(task, start, attempts, now, None)
@@ -534,6 +538,11 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
             f"came {start.run_id:.8} incarnation {start.incarnation}"
         )
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
+    if task.base_version not in (None, start.base_version):
+        reason = (
+            f"expected a start for version {task.base_version}, came one for {start.base_version}"
+        )
+        return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
         reason = "expected a start that names a model, came one without"
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
@@ -688,7 +697,9 @@ def _hangs(work: Training, options: Options, now: float) -> bool:
 
 def _failed(work: Training, event: TrainingFailed, options: Options, moment: Moment) -> Step:
     task, start, attempts = work.task, work.start, work.attempts
-    sit_out = SitOut(task.run_id, start.base_version, for_good=event.kind == "unfit")
+    sit_out = None
+    if task.kind == "train":  # who cannot evaluate a version may still train on it
+        sit_out = SitOut(task.run_id, start.base_version, for_good=event.kind == "unfit")
     match event.kind:
         case "disk":
             # Not begun, so no attempt: the disk may have room again, the learner did no wrong.

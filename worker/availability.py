@@ -2,6 +2,8 @@
 
 It stays on for a time drawn from an exponential distribution of mean `on_for_s`, then off for one
 of mean `off_for_s`, and so on; and only within its hours. Training goes on while it is off.
+
+Besides, the coordinator may tell a worker that has nothing open to stay away for a while.
 """
 
 from __future__ import annotations
@@ -54,6 +56,14 @@ def advance(availability: Availability, spell: Spell, now: float, rng: Rng) -> S
         mean_s = availability.off_for_s if spell.on else availability.on_for_s
         spell = Spell(not spell.on, spell.until + _drawn(mean_s, rng))
     return spell
+
+
+def away_until(away_s: float, now: float, rng: Rng) -> float:
+    """When to come back if told to be away for so long.
+
+    Within a tenth of it: those who were told the same must not come back together.
+    """
+    return now + away_s * (0.9 + 0.2 * rng.random())
 
 
 def is_open(availability: Availability, minute: float) -> bool:

@@ -11,6 +11,7 @@ from broker.topology import is_worker_id
 from settings import Settings
 from worker.availability import Availability
 from worker.options import Forever, Options, Plan
+from worker.traits import Traits
 
 PART_BYTES_MIN = 64 * 1024  # the least that `rounds.part_bytes` may be
 Scalar = str | int | float | bool
@@ -28,6 +29,7 @@ class WorkerConfig:
         learner_config: Likewise.
         device: "auto", "cpu" or "cuda:N".
         options: What the session goes by.
+        traits: What it declares of itself.
         seed: What the worker's own draws (jitter, availability) derive from, with its id.
     """
 
@@ -39,6 +41,7 @@ class WorkerConfig:
     learner_config: Mapping[str, Scalar] = field(default_factory=dict)
     device: str = "auto"
     availability: Availability = field(default_factory=Availability)
+    traits: Traits = field(default_factory=Traits)
     seed: int = 0
 
     @property
@@ -72,6 +75,7 @@ def worker_config(settings: Settings, worker_id: str, plan: Plan | None = None) 
             train_timeout_s=own.train_timeout_s,
         ),
         availability=Availability(own.on_for_s, own.off_for_s, own.open_hours),
+        traits=Traits(own.examples, own.capability_names, own.metered, own.hours),
         seed=settings.run.seed,
     )
 

@@ -24,6 +24,7 @@ from schemas.messages import (
     Start,
     Taken,
     Task,
+    TaskSource,
     UpdatePart,
     decode,
     encode,
@@ -38,10 +39,11 @@ from worker.models import ModelCache, ModelReader, StreamBrokenError
 from worker.report import Tally
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report, Trainer
+from worker.traits import Device
 
 _log = logging.getLogger("worker")
 
-POOL_PREFETCH = 1
+TASK_PREFETCH = 1
 STREAM_PREFETCH = 2
 _CONSUMERS_KEPT = 8
 _MARKS_TRIMMED_EVERY = 256  # trainings
@@ -61,6 +63,7 @@ class Effects:
         transport: The way to the broker.
         trainer: What does the training.
         notify: Takes the trainer's reports, from any thread.
+        device: What the worker declares of itself.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Effects:
         transport: Transport,
         trainer: Trainer,
         notify: Callable[[Report], None],
+        device: Device,
     ) -> None:
         self._config = config
         self._names = Names(config.federation)
@@ -79,12 +83,13 @@ class Effects:
         self._transport = transport
         self._trainer = trainer
         self._notify = notify
+        self._device = device
         self.tally = Tally()
         self._refs: dict[int, Ref] = {}  # by the transport's token, until it is settled
         self._questions: dict[int, Ref] = {}
         # Consumers of this connection, the current one last. What was delivered to one before it
         # was cancelled may still be in the mailbox.
-        self._pool: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
+        self._consumers: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
         self._unreached = False  # and it has been said
         self._declined = ""  # the last task given up
         # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
@@ -109,11 +114,11 @@ class Effects:
                 return self._send(ref, update_id, self._update)
             case events.SendPart(ref, update_id, index):
                 return self._send(ref, update_id, partial(self._part, index=index))
-            case events.Consume():
-                self._pool.append(self._transport.consume(self._names.task_queue, POOL_PREFETCH))
+            case events.Consume(queue):
+                self._consumers.append(self._consume(queue))
             case events.StopConsuming():
-                if self._pool:
-                    self._transport.cancel(self._pool[-1])
+                if self._consumers:
+                    self._transport.cancel(self._consumers[-1])
             case events.Ack(tag):
                 self._transport.ack(tag)
             case events.Reject(tag, requeue):
@@ -151,6 +156,8 @@ class Effects:
                 self._tidy("forget", update_id, self._store.forget)
             case events.Remark(level, text):
                 self._log(getattr(logging, level.upper()), text)
+            case events.GoAway(for_s):  # the service does it
+                self._log(logging.INFO, f"not needed: comes back in about {for_s:.0f} s")
             case events.Leave():
                 pass  # the service's own business
             case unreachable:
@@ -185,11 +192,18 @@ class Effects:
     def _key(self, task_id: str) -> str:
         return f"{self._config.worker_id}/{task_id}"
 
+    def _consume(self, source: TaskSource) -> int:
+        own = source == "own"
+        queue = self._names.worker_queue(self._config.worker_id) if own else self._names.task_queue
+        return self._transport.consume(queue, TASK_PREFETCH)
+
     def _say(self, ref: Ref, message: Presence | Taken | Declined) -> None:
         asks = isinstance(message, Taken) or (isinstance(message, Presence) and not message.leaving)
         if isinstance(message, Declined):
             self._declined = message.task_id
             self._log(logging.WARNING, f"task {message.task_id:.8} is given up: {message.reason}")
+        elif isinstance(message, Presence):
+            message = self._device.declare(message)
         token = self._transport.publish(
             Outgoing(
                 exchange=self._names.control_exchange,
@@ -300,7 +314,8 @@ class Effects:
         except StoreError as error:
             return (events.TrainingFailed(task.task_id, "disk", str(error)),)
         config = self._config
-        self._log(logging.INFO, f"trains task {task.task_id:.8} on version {start.base_version}")
+        does = "evaluates" if task.kind == "evaluate" else "trains on"
+        self._log(logging.INFO, f"{does} version {start.base_version} for task {task.task_id:.8}")
         job = Job(
             worker_id=config.worker_id,
             task_id=task.task_id,
@@ -312,6 +327,7 @@ class Effects:
             device=config.device,
             deadline_s=deadline_s,
             config=dict(config.learner_config),
+            examples=config.traits.examples,
         )
         self._trainer.submit(job, self._notify)
         return ()
@@ -359,7 +375,7 @@ class Effects:
                 assert_never(unreachable)
 
     def _went_offline(self) -> Events:
-        self._pool.clear()
+        self._consumers.clear()
         self._questions.clear()
         self._stop_fetching()
         return (events.WentOffline(),)
@@ -384,7 +400,7 @@ class Effects:
     def _delivered(self, delivery: wire.Delivered) -> Events:
         if delivery.consumer == self._stream:
             return self._model_came(delivery)
-        if delivery.consumer not in self._pool:
+        if delivery.consumer not in self._consumers:
             return ()
         try:
             message, _ = decode(delivery.body)
@@ -425,8 +441,8 @@ class Effects:
             self._stream = None
             self._stop_fetching()
             return (events.ModelInterrupted(),)
-        if self._pool and consumer == self._pool[-1]:
-            self._pool.remove(consumer)
+        if self._consumers and consumer == self._consumers[-1]:
+            self._consumers.remove(consumer)
             return (events.ConsumerEnded(reason),)
         return ()
 
@@ -435,10 +451,9 @@ class Effects:
             case Moved(task_id):
                 return (events.TrainingMoved(task_id),)
             case Finished(task_id):
-                self.tally.trained += 1
-                if self.tally.trained % _MARKS_TRIMMED_EVERY == 0:
-                    self._tidy("trim", "marks", lambda _: self._store.trim_marks())
-                return self._trained(task_id) or (
+                found = self._trained(task_id)
+                self._count(found)
+                return found or (
                     events.TrainingFailed(task_id, "crash", "its update is not in the outbox"),
                 )
             case Broken(task_id, kind, reason):
@@ -448,6 +463,16 @@ class Effects:
                 return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
             case unreachable:
                 assert_never(unreachable)
+
+    def _count(self, found: Events) -> None:
+        """Count what a training process did."""
+        match found:
+            case (events.TrainingDone(_, parcel),) if parcel.kind == "evaluate":
+                self.tally.evaluated += 1
+            case _:
+                self.tally.trained += 1
+        if (self.tally.trained + self.tally.evaluated) % _MARKS_TRIMMED_EVERY == 0:
+            self._tidy("trim", "marks", lambda _: self._store.trim_marks())
 
     def _trained(self, task_id: str) -> Events:
         try:

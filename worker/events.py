@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from schemas.messages import Declined, Presence, Standing, Start, Taken, Task
+from schemas.messages import Declined, Presence, Standing, Start, Taken, Task, TaskSource
 from worker.parcel import Parcel, Trained
 
 
@@ -76,7 +76,7 @@ class NonsenseCame:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerEnded:
-    """The pool's consumer ended though the connection stands."""
+    """The consumer of tasks ended though the connection stands."""
 
     reason: str
 
@@ -273,12 +273,14 @@ class SendPart:
 
 @dataclass(frozen=True, slots=True)
 class Consume:
-    """Take one task from the pool."""
+    """Take one task from the pool, or from the worker's own queue."""
+
+    queue: TaskSource
 
 
 @dataclass(frozen=True, slots=True)
 class StopConsuming:
-    """End the pool's consumer; an unsettled delivery can still be settled."""
+    """End the consumer of tasks; an unsettled delivery can still be settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +292,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Give a delivery back to the pool, or to the dead letters."""
+    """Give a delivery back to its queue, or to the dead letters."""
 
     tag: int
     requeue: bool
@@ -400,6 +402,13 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
+class GoAway:
+    """Disconnect, and come back in about so many seconds: nothing is open."""
+
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The session is over; the last action.
 
@@ -432,6 +441,7 @@ Action = (
     | MarkSent
     | Forget
     | Remark
+    | GoAway
     | Leave
 )
 Actions = tuple[Action, ...]

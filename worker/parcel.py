@@ -32,6 +32,7 @@ class Parcel:
         parts: 0 if one message carries it; else how many parts come before the closing message.
         sent: Every message of it was confirmed (only an upload in parts stays here after that).
         incarnation: Of the store that the version is of.
+        kind: What the task was to do: "train" or "evaluate".
     """
 
     update_id: str
@@ -42,3 +43,4 @@ class Parcel:
     parts: int
     sent: bool = False
     incarnation: int = 0
+    kind: str = "train"

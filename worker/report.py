@@ -13,6 +13,7 @@ class Tally:
     """Counts since the start."""
 
     trained: int = 0
+    evaluated: int = 0
     sent: int = 0
     declined: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
@@ -29,6 +30,7 @@ class WorkerReport:
         task_id: The task in hand, "" if none.
         version: The newest model version trained on, -1 if none.
         trained: Trainings finished since the start.
+        evaluated: Evaluations finished since the start.
         sent: Updates that reached the broker since the start.
         declined: Tasks given up since the start.
         open_updates: Updates in the outbox.
@@ -44,6 +46,7 @@ class WorkerReport:
     run_id: str = ""
     version: int = -1
     trained: int = 0
+    evaluated: int = 0
     sent: int = 0
     declined: int = 0
     open_updates: int = 0
@@ -56,6 +59,7 @@ class WorkerReport:
         return {
             "worker": self.worker_id,
             "trained": self.trained,
+            "evaluated": self.evaluated,
             "sent": self.sent,
             "declined": self.declined,
             "outbox": self.open_updates,

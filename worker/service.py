@@ -40,6 +40,7 @@ from worker.report import WorkerReport
 from worker.session import Session
 from worker.store import Store
 from worker.trainer import Trainer
+from worker.traits import Device, battery_level
 
 _log = logging.getLogger("worker")
 _WAIT_MOST_S = 3600.0
@@ -82,6 +83,7 @@ class WorkerService:
         clock: Monotonic seconds.
         disk: Where the state folder is.
         minute: Minutes since midnight of the local time, for `hours`.
+        battery: How full its battery is, as `worker.traits.battery_level`.
         observe: Takes a report whenever one differs from the last, on the service's thread.
     """
 
@@ -94,6 +96,7 @@ class WorkerService:
         clock: Callable[[], float] = time.monotonic,
         disk: Disk = OS_DISK,
         minute: Callable[[], float] = local_minute,
+        battery: Callable[[], float] = battery_level,
         observe: Callable[[WorkerReport], None] | None = None,
     ) -> None:
         self.config = config
@@ -101,6 +104,7 @@ class WorkerService:
         self._clock = clock
         self._disk = disk
         self._minute = minute
+        self._device = Device(config.traits, minute, battery)
         self._observe = observe
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._rng = random.Random(identify("worker", config.seed, config.worker_id))
@@ -113,6 +117,7 @@ class WorkerService:
         self._lock: FolderLock | None = None
         self._allowed = True  # by the owner
         self._connecting = False  # the transport was started
+        self._away_until = math.inf  # told to be away until then; infinite if not
         self._tidy_at = math.inf  # when to try again what the disk did not take
 
     @property
@@ -197,7 +202,13 @@ class WorkerService:
             self._lock.release()
             raise
         self._effects = Effects(
-            config, self._store, cache, self._transport, self._trainer, self._mailbox.put
+            config,
+            self._store,
+            cache,
+            self._transport,
+            self._trainer,
+            self._mailbox.put,
+            self._device,
         )
         self._spell = availability.begin(self._availability, now, self._rng)
         self._connect_or_not()
@@ -224,7 +235,7 @@ class WorkerService:
             case StopAsked():
                 self._advance(events.Stop())
             case OnlineWanted(wanted):
-                self._allowed = wanted
+                self._allowed, self._away_until = wanted, math.inf
                 self._connect_or_not()
             case wire.Failed(reason):
                 self._end(1, f"the broker refuses this worker: {reason}")
@@ -238,7 +249,7 @@ class WorkerService:
         """When to call `drain` at the latest though nothing came; None if that may be never."""
         if self._ended.is_set():
             return None
-        times = [self._spell.until, self._look_again_at, self._tidy_at]
+        times = [self._spell.until, self._look_again_at, self._tidy_at, self._away_until]
         asked = session.wake_at(self._session)
         earliest = min(times if asked is None else [asked, *times])
         return None if earliest == float("inf") else earliest
@@ -283,7 +294,9 @@ class WorkerService:
             )
             for action in actions:
                 todo += self._effects.carry_out(action)
-                if isinstance(action, events.Leave):
+                if isinstance(action, events.GoAway):
+                    self._go_away(action.for_s)
+                elif isinstance(action, events.Leave):
                     self._end(action.code, action.reason)
 
     # Being connected, or not.
@@ -295,12 +308,19 @@ class WorkerService:
             return replace(chosen, on_for_s=0.0, off_for_s=0.0)
         return chosen
 
+    def _go_away(self, for_s: float) -> None:
+        self._away_until = availability.away_until(for_s, self._clock(), self._rng)
+        self._connect_or_not()
+
     def _connect_or_not(self) -> None:
         now, minute = self._clock(), self._minute()
+        if self._away_until <= now:
+            self._away_until = math.inf
         self._spell = availability.advance(self._availability, self._spell, now, self._rng)
         is_open = availability.is_open(self._availability, minute)
         self._look_again_at = now + availability.look_again_s(self._availability, minute)
-        wanted = self._allowed and self._spell.on and is_open
+        away = self._away_until < math.inf
+        wanted = self._allowed and self._spell.on and is_open and not away
         if wanted != self._connecting:
             self._connecting = wanted
             if wanted:
@@ -330,6 +350,7 @@ class WorkerService:
             run_id=run_id,
             version=version,
             trained=tally.trained,
+            evaluated=tally.evaluated,
             sent=tally.sent,
             declined=tally.declined,
             open_updates=len(state.sending.shipments),

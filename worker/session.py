@@ -37,6 +37,7 @@ from worker.events import (
     Actions,
     Consume,
     ConsumerEnded,
+    GoAway,
     Leave,
     ModelGone,
     ModelInterrupted,
@@ -253,7 +254,7 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             return _stands(session, ref, standing, moment)
         case StartCame(start):
             heard = asking.heard_time(session.asking, start, moment.now)
-            return _work(replace(session, asking=heard), event, moment)
+            return _starts(replace(session, asking=heard), start, moment)
         case TaskCame(tag, _, known):
             if not isinstance(session.phase, Staying):
                 return session, (Reject(tag, requeue=True),)
@@ -303,6 +304,23 @@ def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
     return session, actions
 
 
+def _starts(session: Session, start: Start, moment: Moment) -> Step:
+    """Begin, unless the last training on that very version failed here a short while ago.
+
+    A worker that takes from the pool takes none while that is so. One that is chosen cannot say
+    so before, and its slot is wanted for another.
+    """
+    held = assignment.task(session.work)
+    sits_out = held is not None and held.kind == "train" and start.task_id == held.task_id
+    if not (
+        sits_out and start.wanted and _sits_out(session, start.run_id, start.base_version, moment)
+    ):
+        return _work(session, StartCame(start), moment)
+    reason = f"training on version {start.base_version} failed here before"
+    work, actions = assignment.give_up(session.work, reason, session.options, moment, None)
+    return replace(session, work=work), actions
+
+
 def _declined(session: Session, given_up: Declining, moment: Moment) -> Session:
     session = _rest(session, moment)
     session = replace(session, asking=asking.ask_again(session.asking, session.rest_until))
@@ -335,18 +353,24 @@ def _patient(session: Session, moment: Moment) -> Session:
 
 def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
-    last, version = session.trained, parcel.base_version
-    if (parcel.run_id, parcel.incarnation) == (last.run_id, last.incarnation):
-        version = max(version, last.version)
     return replace(
         session,
         sending=sending.add(session.sending, parcel, moment),
-        trained=Trained(parcel.run_id, version, parcel.incarnation),
+        trained=_last_trained(session.trained, parcel),
         tasks_done=session.tasks_done + 1,
         failure="",
         rests=0,
         sat_outs=0,
     )
+
+
+def _last_trained(last: Trained, parcel: Parcel) -> Trained:
+    if parcel.kind != "train":
+        return last
+    version = parcel.base_version
+    if (parcel.run_id, parcel.incarnation) == (last.run_id, last.incarnation):
+        version = max(version, last.version)
+    return Trained(parcel.run_id, version, parcel.incarnation)
 
 
 def _payload_gone(session: Session, update_id: str, trained: Trained, moment: Moment) -> Step:
@@ -414,7 +438,8 @@ def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> S
     unheard = tuple(one for one in session.unheard if one not in standing.verdicts)
     session = replace(session, asking=heard, sending=left, unheard=unheard)
     if not heard.run_is_over:
-        return replace(session, last_call=math.inf), actions
+        session, more = _go_away(replace(session, last_call=math.inf), moment)
+        return session, (*actions, *more)
     if session.last_call == math.inf:
         session = replace(session, last_call=moment.now + _LAST_VERDICTS_S)
     task = assignment.task(session.work)
@@ -423,6 +448,18 @@ def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> S
     reason = f"the run is over ({standing.state})"
     work, more = assignment.give_up(session.work, reason, session.options, moment, None)
     return replace(session, work=work), (*actions, *more)
+
+
+def _go_away(session: Session, moment: Moment) -> Step:
+    """Do as told and come back later, unless something is open; then the next answer counts."""
+    away_s, options = session.asking.away_s, session.options
+    open_here = assignment.task(session.work) is not None or session.sending.shipments
+    stays = isinstance(options.plan, Once) or not isinstance(session.phase, Staying)
+    if not away_s or open_here or stays or not moment.online:
+        return session, ()
+    stop: Actions = (StopConsuming(),) if isinstance(session.work, Waiting) else ()
+    session = replace(session, work=Idle() if stop else session.work)
+    return session, (*stop, GoAway(away_s))
 
 
 def _follow_up(session: Session, moment: Moment) -> Step:
@@ -438,14 +475,18 @@ def _follow_up(session: Session, moment: Moment) -> Step:
         say = _presence(session, moment, leaving=False)
         session = replace(session, asking=asking.asked(session.asking, say.ref, moment))
         actions.append(say)
-    wanted = _wants_task(session, moment)
-    if wanted and session.work == Idle():
-        session = replace(session, work=Waiting())
-        actions.append(Consume())
-    elif not wanted and session.work == Waiting():
-        session = replace(session, work=Idle())
-        actions.append(StopConsuming())
-    return session, tuple(actions)
+    session, more = _consume_or_not(session, moment)
+    return session, (*actions, *more)
+
+
+def _consume_or_not(session: Session, moment: Moment) -> Step:
+    wanted = Waiting(session.asking.queue) if _wants_task(session, moment) else Idle()
+    work = session.work
+    if not isinstance(work, Idle | Waiting) or work == wanted:
+        return session, ()
+    stop: Actions = (StopConsuming(),) if isinstance(work, Waiting) else ()
+    begin: Actions = (Consume(wanted.queue),) if isinstance(wanted, Waiting) else ()
+    return replace(session, work=wanted), (*stop, *begin)
 
 
 def _presence(session: Session, moment: Moment, leaving: bool) -> Say:
@@ -472,18 +513,24 @@ def _wants_task(session: Session, moment: Moment) -> bool:
         asked.may_take
         and not asked.run_is_over
         and moment.now >= session.rest_until
-        and not _sits_out(session, moment)
+        and not _avoids_pool(session, moment)
         and not outbox_is_full(session)
         and not (isinstance(options.plan, Once) and session.tasks_done > 0)
     )
 
 
-def _sits_out(session: Session, moment: Moment) -> bool:
-    """Whether the current version is one that training failed on a short while ago."""
-    failed, asked = session.sat_out, session.asking
+def _avoids_pool(session: Session, moment: Moment) -> bool:
+    """Whether a task of the pool would be one for the version that is sat out."""
+    asked = session.asking
+    return asked.queue == "pool" and _sits_out(session, asked.run_id, asked.version, moment)
+
+
+def _sits_out(session: Session, run_id: str, version: int, moment: Moment) -> bool:
+    """Whether a version is one that training failed on a short while ago."""
+    failed = session.sat_out
     return (
         failed is not None
-        and (failed.run_id, failed.version) == (asked.run_id, asked.version)
+        and (failed.run_id, failed.version) == (run_id, version)
         and moment.now < session.sat_out_until
     )
 
@@ -573,4 +620,6 @@ def _once_over(session: Session, moment: Moment) -> tuple[int, str] | None:
         return int(bool(session.failure)), session.failure or "the task is done"
     if session.asking.run_is_over:
         return 0, f"the run is over ({session.asking.state})"
+    if session.asking.away_s and not session.sending.shipments:
+        return 0, f"nothing is due; wanted again in about {session.asking.away_s:.0f} s"
     return None if patient else (0, "nothing was due")

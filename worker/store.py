@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS marks (
     run_id TEXT NOT NULL,
     base_version INTEGER NOT NULL,
     incarnation INTEGER NOT NULL,
+    kind TEXT NOT NULL,
     verdict TEXT
 ) STRICT;
 """
@@ -232,14 +233,15 @@ class Store:
                 (update.update_id, encode(update), file.name, part_bytes),
             )
             self._db.execute(
-                "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation, kind) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     update.task_id,
                     update.update_id,
                     update.run_id,
                     update.base_version,
                     update.incarnation,
+                    update.kind,
                 ),
             )
         return _parcel(update, sent=False)
@@ -374,8 +376,9 @@ class Store:
             but: An update that is left out, as if it had never been.
         """
         found = self._row(
-            "SELECT run_id, max(base_version), incarnation FROM marks WHERE update_id != ?1 AND "
-            "(run_id, incarnation) = (SELECT run_id, incarnation FROM marks WHERE update_id != ?1 "
+            "WITH trained AS (SELECT * FROM marks WHERE update_id != ?1 AND kind = 'train') "
+            "SELECT run_id, max(base_version), incarnation FROM trained WHERE "
+            "(run_id, incarnation) = (SELECT run_id, incarnation FROM trained "
             "ORDER BY number DESC LIMIT 1) GROUP BY run_id",
             but,
         )
@@ -485,6 +488,7 @@ def _parcel(update: Update, sent: bool) -> Parcel:
         parts=update.parts,
         sent=sent,
         incarnation=update.incarnation,
+        kind=update.kind,
     )
 
 

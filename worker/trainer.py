@@ -31,7 +31,7 @@ Failure = Literal["crash", "unfit", "model", "cancelled", "disk"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training, as primitives.
+    """One training or evaluation, as primitives.
 
     Attributes:
         folder: The worker's state folder, absolute.
@@ -41,6 +41,7 @@ class Job:
         data: The worker's own data setting.
         device: "auto", "cpu" or "cuda:N".
         deadline_s: Seconds left of the lease, None if unknown.
+        examples: How many examples there are, as the owner says; 0 if he does not.
     """
 
     worker_id: str
@@ -53,6 +54,7 @@ class Job:
     device: str = "auto"
     deadline_s: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    examples: int = 0
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""What the training process does: load, train, subtract, write to the outbox.
+"""What the training process does: load, train and subtract, or evaluate, and write to the outbox.
 
 Everything that touches arrays happens here, so the agent needs neither numpy nor torch. The task
 leaves the inbox and the update enters the outbox in one transaction, before the agent is told.
@@ -21,7 +21,14 @@ import numpy as np
 
 from disk import OS_DISK, Disk
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
-from learning.learner import Learner, TrainRequest, TrainResult, layout_of_learner
+from learning.learner import (
+    EvaluateRequest,
+    Evaluator,
+    Learner,
+    TrainRequest,
+    TrainResult,
+    layout_of_learner,
+)
 from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
@@ -49,6 +56,7 @@ from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
+STEPS_MAX = 1e9  # the coordinator refuses more
 _REASON_CHARS = 300
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DISK_RETRY_S = 5.0
@@ -118,7 +126,7 @@ def run_job(
     """
     workshop = workshop or Workshop()
     try:
-        return Finished(job.task_id, _train(job, cancelled, moved, wait, workshop))
+        return Finished(job.task_id, _work(job, cancelled, moved, wait, workshop))
     except (CancelledError, TaskGoneError) as error:
         return Broken(job.task_id, "cancelled", _reason(error))
     except ModelDamagedError as error:
@@ -137,7 +145,25 @@ def run_job(
         return Broken(job.task_id, "crash", _reason(error))
 
 
-def _train(
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a learner made of a task, checked.
+
+    Attributes:
+        payload: What the update carries; nothing for an evaluation.
+        metrics: Of a training as the learner gave them; of an evaluation sums over its examples.
+        took_s: How long the learner took.
+        local_steps: Of its optimiser, 0 if it does not say.
+    """
+
+    payload: bytearray
+    num_examples: int
+    metrics: dict[str, float]
+    took_s: float
+    local_steps: float = 0.0
+
+
+def _work(
     job: Job,
     cancelled: Callable[[], bool],
     moved: Callable[[float], None],
@@ -156,21 +182,69 @@ def _train(
         )
     received = _read_model(job, start, layout, workshop.disk)
     seed_everything(start.seed)
+    do = _evaluate if task.kind == "evaluate" else _train
+    result = do(loaded.learner, received, layout, job, start, cancelled, moved)
+    update = _update(job, task, start, result)
+    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop.disk)
+    return update.update_id
+
+
+def _train(
+    learner: Learner,
+    received: bytes,
+    layout: Layout,
+    job: Job,
+    start: Start,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+) -> _Result:
     request = _request(job, start, cancelled, moved)
     begun = time.perf_counter()
-    result = loaded.learner.train(unflatten(bytearray(received), layout), request)
-    train_s = time.perf_counter() - begun
+    result = learner.train(unflatten(bytearray(received), layout), request)
+    took_s = time.perf_counter() - begun
     if cancelled():
         raise CancelledError("cancelled while it was trained")
-    trained, num_examples, metrics = _checked(result, layout)
+    trained, checked = _checked(result, layout)
     payload = update_between(received, trained, layout)
     if not np.isfinite(update_floats(payload, layout)).all():
         raise BadResultError(
             "the trained parameters are not all finite; is the learning rate high?"
         )
-    update = _update(job, task, start, num_examples, metrics, train_s)
-    _finish(job, update, payload, task.part_bytes, moved, wait, workshop.disk)
-    return update.update_id
+    return _Result(payload, checked.num_examples, checked.metrics, took_s, checked.local_steps)
+
+
+def _evaluate(
+    learner: Learner,
+    received: bytes,
+    layout: Layout,
+    job: Job,
+    start: Start,
+    cancelled: Callable[[], bool],
+    moved: Callable[[float], None],
+) -> _Result:
+    """Means over the worker's own examples, as sums: those of several workers can be added."""
+    if not isinstance(learner, Evaluator):
+        raise UnfitError("the task is to evaluate, and this learner has no evaluate")
+    request = EvaluateRequest(
+        start.base_version,
+        job.data,
+        _device(job.device),
+        dict(job.config),
+        job.worker_id,
+        cancelled,
+        moved,
+    )
+    begun = time.perf_counter()
+    returned = learner.evaluate(unflatten(bytearray(received), layout), request)
+    took_s = time.perf_counter() - begun
+    if cancelled():
+        raise CancelledError("cancelled while it was evaluated")
+    means = _checked_metrics(returned)
+    count = means.pop("num_examples", float(job.examples or 1))
+    if not count.is_integer() or not 1 <= count < 2**53:
+        raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r}")
+    sums = _checked_metrics({name: mean * count for name, mean in means.items()})
+    return _Result(bytearray(), int(count), sums, took_s)
 
 
 def _load(spec: str) -> Loaded:
@@ -228,6 +302,7 @@ def _request(
         device=_device(job.device),
         config=dict(job.config),
         deadline_s=job.deadline_s,
+        prox_mu=start.prox_mu,
         cancelled=cancelled,
         progress=moved,
     )
@@ -241,8 +316,17 @@ def _device(setting: str) -> str:
     return "cuda:0" if torch is not None and torch.cuda.is_available() else "cpu"
 
 
-def _checked(result: object, layout: Layout) -> tuple[bytearray, int, dict[str, float]]:
-    """What a learner returned, as flat buffer, number of examples and metrics.
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a learner says of its training."""
+
+    num_examples: int
+    metrics: dict[str, float]
+    local_steps: float
+
+
+def _checked(result: object, layout: Layout) -> tuple[bytearray, _Said]:
+    """What a learner returned: the trained parameters as flat buffer, and what it says of them.
 
     Raises:
         BadResultError: Saying what was expected and what came.
@@ -260,7 +344,21 @@ def _checked(result: object, layout: Layout) -> tuple[bytearray, int, dict[str, 
     count = result.num_examples
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count < 2**53:
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r:.60}")
-    return trained, int(count), _checked_metrics(result.metrics)
+    metrics = _checked_metrics(result.metrics)
+    return trained, _Said(int(count), metrics, _checked_steps(result.local_steps))
+
+
+def _checked_steps(steps: object) -> float:
+    try:
+        number = float(steps)  # type: ignore[arg-type] # it may be anything
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(steps, bool) or not (number == 0 or 1 <= number <= STEPS_MAX):
+        raise BadResultError(
+            f"local_steps: expected a number from 1 to {STEPS_MAX:g}, or 0 for unknown, "
+            f"came {steps!r:.60}"
+        )
+    return number
 
 
 def _checked_metrics(metrics: object) -> dict[str, float]:
@@ -280,9 +378,7 @@ def _checked_metrics(metrics: object) -> dict[str, float]:
     return checked
 
 
-def _update(
-    job: Job, task: Task, start: Start, num_examples: int, metrics: dict[str, float], train_s: float
-) -> Update:
+def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
     return Update(
         update_id=update_id_of(task.incarnation, task.task_id, job.worker_id),
         run_id=task.run_id,
@@ -294,12 +390,13 @@ def _update(
         base_digest=start.model_digest or "",
         layout_digest=start.layout_digest or "",
         codec=task.codec,
-        num_examples=num_examples,
-        metrics=metrics,
-        train_s=train_s,
+        num_examples=result.num_examples,
+        metrics=result.metrics,
+        train_s=result.took_s,
         payload_digest="",  # what the payload is, the store fills in
         payload_bytes=0,
         parts=0,
+        local_steps=result.local_steps,
     )
 
 

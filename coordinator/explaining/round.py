@@ -8,6 +8,7 @@ from typing import Any
 from coordinator.accounts import Wanted
 from coordinator.explaining.answer import FACTS_MAX, LISTED_MAX, SHORT, Explanation, Scene
 from coordinator.explaining.task import end_in_words
+from coordinator.intake import KIND
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, VersionRow
 from coordinator.wording import count_of, listed, moment
@@ -25,7 +26,7 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
     accounts, work = scene.accounts, scene.accounts.work
     after = accounts.run_after(run)
     until = None if after is None else after.started_at
-    wanted = Wanted(run.run_id, version, until=until)
+    wanted = Wanted(run.run_id, version, until=until, kind=KIND)
     verdicts = accounts.verdicts(wanted)
     counted = accounts.updates(replace(wanted, verdict="counted"), 0, FACTS_MAX)
     refused = accounts.updates(replace(wanted, refused=True), 0, FACTS_MAX)
@@ -119,8 +120,17 @@ def _policy(policy: dict[str, Any]) -> list[str]:
     )
     return [
         f"It goes by goal {policy['goal']}, quorum {policy['quorum']}, {late}, dispatch "
-        f"{policy['dispatch']}."
+        f"{policy['dispatch']}{_algorithm(policy)}."
     ]
+
+
+def _algorithm(policy: dict[str, Any]) -> str:
+    """The rule and the optimiser, where they are not the plain mean."""
+    algorithm = policy.get("algorithm", {})
+    rule = algorithm.get("rule", "mean")
+    optimizer = algorithm.get("stepping", {}).get("name", "none")
+    said = f", rule {rule}" if rule != "mean" else ""
+    return said + (f", optimizer {optimizer}" if optimizer != "none" else "")
 
 
 def _refusals(verdicts: dict[str, int]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from broker.memory import MemoryBroker, MemoryTransport
-from broker.topology import Names
+from broker.topology import Names, Queue
 from broker.transport import Answered, Connected, Delivered, Event, Outgoing
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
@@ -50,11 +50,21 @@ class Feeder:
 
     def take(self) -> tuple[Task, int]:
         """The next task of the pool, and its delivery's tag."""
+        found = self._take(self.names.task_queue)
+        assert found is not None, "no task is there to be taken"
+        return found
+
+    def take_own(self) -> tuple[Task, int] | None:
+        """The task in the worker's own queue, None if there is none, or no such queue."""
+        return self._take(self.names.worker_queue(self.worker_id))
+
+    def _take(self, queue: Queue) -> tuple[Task, int] | None:
         before = len(self.events)
-        consumer = self.transport.consume(self.names.task_queue, 1)
+        consumer = self.transport.consume(queue, 1)
         deliveries = [e for e in self.events[before:] if isinstance(e, Delivered)]
         self.transport.cancel(consumer)
-        assert deliveries, "no task is there to be taken"
+        if not deliveries:
+            return None
         task = decode(deliveries[0].body)[0]
         assert isinstance(task, Task)
         return task, deliveries[0].tag
@@ -80,6 +90,7 @@ class Feeder:
         last_version: int = -1,
         incarnation: int = 0,
         leaving: bool = False,
+        busy: bool = False,
         **declared: Any,
     ) -> int:
         """Say that the worker is there; the token that its answers carry."""
@@ -88,7 +99,7 @@ class Feeder:
             run_id,
             last_version,
             incarnation,
-            False,
+            busy,
             leaving,
             open_updates,
             **declared,
@@ -150,6 +161,7 @@ class Feeder:
             payload_digest=digest_of(payload),
             payload_bytes=len(payload),
             parts=0,
+            local_steps=5.0,
         )
 
     def payload(self, layout: Layout, value: float) -> bytes:

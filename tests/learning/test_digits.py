@@ -139,3 +139,13 @@ def test_twelve_skewed_workers_learn_to_read(learner: Any) -> None:
     metrics = learner.evaluate(model, EvaluateRequest(12))
     assert metrics["accuracy"] >= 0.92
     assert metrics["loss"] < 0.5
+
+
+def test_a_worker_measures_on_its_own_part_and_says_how_large_it_is(learner: Any) -> None:
+    parameters = parameters_of(learner)
+    own = learner.evaluate(parameters, EvaluateRequest(0, data="3/12", worker_id="w3"))
+    held_out = learner.evaluate(parameters, EvaluateRequest(0, data="3/12"))
+    part = part_of("3/12", DigitsConfig())
+    assert own["num_examples"] == len(part)
+    assert "num_examples" not in held_out
+    assert own["loss"] != held_out["loss"]

@@ -129,7 +129,7 @@ NAMES = (
         "the ledger does not say who counted",
         "coordinator/batch.py",
         "            counted_before=self._work.counted_before(\n"
-        "                update.run_id, KIND, update.base_version, update.worker_id\n"
+        "                update.run_id, kind, update.base_version, update.worker_id\n"
         "            ),",
         "            counted_before=False,",
         "tests/coordinator/test_batch.py::test_a_worker_counts_once_in_a_version",

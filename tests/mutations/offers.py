@@ -146,8 +146,8 @@ OFFERS = (
         _GATE,
         "a worker goes on to consume when its leave is taken back",
         "worker/session.py",
-        "    elif not wanted and session.work == Waiting():",
-        "    elif False:",
+        "wanted = Waiting(session.asking.queue) if _wants_task(session, moment) else Idle()",
+        "wanted = Waiting(session.asking.queue) if _wants_task(session, moment) else session.work",
         "tests/worker/test_session.py::test_leave_taken_back_ends_the_consumer",
     ),
     Mutation(

@@ -9,7 +9,16 @@ from tests.mutations.confirmed import CONFIRMED
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
+from tests.mutations.own import OWN_QUEUES, OWN_WORK
 from tests.mutations.receiving import RECEIVING
 from tests.mutations.working import WORKING
 
-RULES: tuple[Mutation, ...] = (*NAMES, *OFFERS, *WORKING, *RECEIVING, *CONFIRMED)
+RULES: tuple[Mutation, ...] = (
+    *NAMES,
+    *OFFERS,
+    *OWN_QUEUES,
+    *WORKING,
+    *OWN_WORK,
+    *RECEIVING,
+    *CONFIRMED,
+)

@@ -125,8 +125,8 @@ WORKING = (
         _ASKS,
         "a worker that comes online asks nothing",
         "worker/asking.py",
-        "return replace(asking, question=None, ask_at=now, silent=0, unsent=0, may_take=False)",
-        "return replace(asking, question=None, silent=0, unsent=0, may_take=False)",
+        "return replace(ask_again(asking, now), silent=0, unsent=0)",
+        "return replace(ask_again(asking, math.inf), silent=0, unsent=0)",
         "tests/worker/test_session.py::test_coming_online_the_worker_asks_how_things_stand",
     ),
     Mutation(

@@ -25,7 +25,8 @@ KEYS = {
     "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
     "unmetered hours pace",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
-    "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout",
+    "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout "
+    "examples capabilities metered",
 }
 
 

@@ -47,8 +47,8 @@ class Moment:
     def finish_again(self) -> None:
         """As if the worker had trained its task again."""
         self.memory.execute(
-            "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation) "
-            "VALUES ('task', ?, 'run', 0, 0)",
+            "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation, kind) "
+            "VALUES ('task', ?, 'run', 0, 0, 'train')",
             (self.update_id,),
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from learning.learner import TrainRequest, TrainResult
+from learning.learner import EvaluateRequest, TrainRequest, TrainResult
 from worker import store
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -28,6 +28,15 @@ class Adder:
         request.progress(0.5)
         step = float(request.data or 1)
         return TrainResult({"w": parameters["w"] + np.float32(step)}, 10, {"loss": step})
+
+
+class Measuring(Adder):
+    """Measures how large the first weight is, on as many examples as `config` says."""
+
+    def evaluate(self, parameters: Arrays, request: EvaluateRequest) -> Mapping[str, float]:
+        request.progress(0.5)
+        says = {name: float(value) for name, value in request.config.items()}
+        return {"w": float(parameters["w"][0]), "version": request.model_version, **says}
 
 
 class Large(Adder):
@@ -118,5 +127,6 @@ class Reporting(Adder):
             "session": os.getsid(0),
             "torch": float("torch" in sys.modules),
             "threads": float(os.environ.get("OMP_NUM_THREADS", 0)),
+            "prox_mu": request.prox_mu,
         }
         return TrainResult({"w": parameters["w"] + 1}, 1, facts)

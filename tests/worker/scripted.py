@@ -96,6 +96,8 @@ class ScriptedCoordinator:
     unknown: set[str] = field(default_factory=set)
     gives_verdicts: bool = True
     version: Version | None = None
+    direct: bool = False  # tasks go to the worker's own queue
+    away_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -147,7 +149,7 @@ class ScriptedCoordinator:
         return self.version
 
     def offer(self, **changes: Any) -> Task:
-        """Put a task into the pool."""
+        """Put a task into the pool, or in direct dispatch into the queue of worker "w1"."""
         task = Task(
             run_id=RUN,
             task_id=identify("task", next(self._numbers)),
@@ -162,10 +164,14 @@ class ScriptedCoordinator:
         )
         task = replace(task, **changes)
         self.tasks.append(task)
-        self._publish(
-            Outgoing(self.names.task_exchange, self.names.task_key, encode(task), task.task_id)
-        )
+        key = self.names.worker_key("w1") if self.direct else self.names.task_key
+        self._publish(Outgoing(self.names.task_exchange, key, encode(task), task.task_id))
         return task
+
+    def provide(self, worker_id: str = "w1") -> None:
+        """Make sure that a worker has a queue of its own."""
+        queue, binding = self.names.worker_queue(worker_id), self.names.worker_binding(worker_id)
+        self._declare(Topology((), (queue,), (binding,)))
 
     def push(self) -> None:
         """Tell every worker how things stand now."""
@@ -181,12 +187,14 @@ class ScriptedCoordinator:
             state=self.state,
             incarnation=self.incarnation,
             version=number,
-            may_take=self.state == "running" and fresh and not presence.busy,
+            may_take=self.state == "running" and (fresh or self.direct) and not presence.busy,
             come_back_s=20.0,
             verdicts={i: self.verdicts[i] for i in asked if i in self.verdicts},
             missing={i: self.missing[i] for i in asked if i in self.missing},
             unknown=tuple(i for i in asked if i in self.unknown),
             time_s=1.0,
+            queue="own" if self.direct else "pool",
+            away_s=self.away_s,
         )
 
     def start_of(self, taken: Taken) -> Start:

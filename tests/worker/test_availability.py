@@ -63,3 +63,14 @@ def test_hours_are_looked_at_again_before_they_change(minute: float) -> None:
 def test_hours_are_looked_at_again_when_they_change() -> None:
     wait_s = availability.look_again_s(NIGHTS, 21 * 60 + 59)
     assert availability.is_open(NIGHTS, 21 * 60 + 59 + wait_s / 60)
+
+
+@given(seed=st.integers(0, 999), away_s=st.floats(0.1, 1e6))
+def test_a_worker_comes_back_within_a_tenth_of_what_it_was_told(seed: int, away_s: float) -> None:
+    until = availability.away_until(away_s, 100.0, random.Random(seed))
+    assert 0.899 * away_s <= until - 100.0 <= 1.101 * away_s
+
+
+def test_those_who_were_told_the_same_do_not_come_back_together() -> None:
+    back = {availability.away_until(60.0, 0.0, random.Random(seed)) for seed in range(100)}
+    assert len(back) == 100

@@ -29,6 +29,7 @@ from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
 from worker.trainer import Broken, Failure, Finished, Job, Moved, Notify, ProcessTrainer, Report
+from worker.traits import Traits
 
 
 class HeldTrainer(InlineTrainer):
@@ -720,7 +721,7 @@ def test_the_consumers_of_a_long_connection_are_not_all_remembered(
         federation.coordinator.publish_version(version)
         federation.run(1.0)
     assert len(federation.coordinator.updates) == 20
-    assert len(service._effects._pool) <= 8
+    assert len(service._effects._consumers) <= 8
     assert service._effects._refs == {}
 
 
@@ -997,3 +998,147 @@ def test_killing_a_worker_with_its_own_thread_frees_its_folder(tmp_path: Path) -
         service.kill()
         service.kill()
         assert service.join(10.0)
+
+
+# A queue of its own, evaluation, and being sent away.
+
+
+@pytest.fixture
+def direct(tmp_path: Path) -> Iterator[Federation]:
+    """A federation that chooses its workers."""
+    made = Federation(tmp_path, direct=True)
+    yield made
+    made.close()
+
+
+def test_a_worker_takes_its_tasks_from_its_own_queue(direct: Federation) -> None:
+    direct.coordinator.provide()
+    service = direct.worker()
+    direct.worker(worker_id="w2")
+    direct.coordinator.publish_version(0)
+    direct.coordinator.offer(base_version=0)
+    direct.run(5.0)
+    assert [update.worker_id for update, _ in direct.coordinator.updates] == ["w1"]
+    assert service.report.doing == "waiting"
+    assert direct.broker.ready(direct.coordinator.names.worker_queue("w1")) == 0
+
+
+def test_a_worker_without_a_queue_of_its_own_waits_until_it_has_one(direct: Federation) -> None:
+    direct.coordinator.publish_version(0)
+    service = direct.worker()
+    direct.run(30.0)
+    assert service.report.exit_code is None
+    direct.coordinator.provide()
+    direct.coordinator.offer(base_version=0)
+    direct.run(120.0)
+    assert len(direct.coordinator.updates) == 1
+
+
+def test_a_task_that_waits_in_its_own_queue_is_found_when_the_worker_is_back(
+    direct: Federation,
+) -> None:
+    direct.coordinator.provide()
+    direct.coordinator.publish_version(0)
+    service = direct.worker()
+    service.go_offline()
+    direct.run(3600.0)
+    older = direct.coordinator.offer(base_version=0)
+    newer = direct.coordinator.offer(base_version=0)
+    service.go_online()
+    direct.run(5.0)
+    assert [update.task_id for update, _ in direct.coordinator.updates] == [newer.task_id]
+    assert older.task_id != newer.task_id
+
+
+def test_a_task_that_is_put_again_after_it_was_done_is_not_done_again(direct: Federation) -> None:
+    direct.coordinator.provide()
+    direct.coordinator.publish_version(0)
+    service = direct.worker()
+    task = direct.coordinator.offer(base_version=0)
+    direct.run(5.0)
+    direct.coordinator.offer(task_id=task.task_id, base_version=0)
+    direct.run(5.0)
+    assert service.report.trained == 1
+    assert len(direct.coordinator.updates) == 1
+    assert direct.broker.ready(direct.coordinator.names.worker_queue("w1")) == 0
+
+
+def test_when_dispatch_changes_the_worker_changes_its_queue(federation: Federation) -> None:
+    federation.coordinator.provide()
+    federation.coordinator.publish_version(0)
+    service = federation.worker()
+    federation.coordinator.offer()
+    federation.run(1.0)
+    federation.coordinator.direct = True
+    federation.coordinator.publish_version(1)
+    federation.coordinator.offer(base_version=1)
+    federation.run(1.0)
+    federation.coordinator.direct = False
+    federation.coordinator.publish_version(2)
+    federation.coordinator.offer()
+    federation.run(1.0)
+    assert [u.base_version for u, _ in federation.coordinator.updates] == [0, 1, 2]
+    assert service.report.declined == 0
+
+
+def test_a_worker_evaluates_when_it_is_asked_to(direct: Federation) -> None:
+    direct.coordinator.provide()
+    direct.coordinator.publish_version(2)
+    service = direct.worker("Measuring", learner_config={"num_examples": 8})
+    direct.coordinator.offer(kind="evaluate", base_version=2)
+    direct.run(60.0)
+    ((update, payload),) = direct.coordinator.updates
+    assert (update.kind, update.num_examples, payload) == ("evaluate", 8, b"")
+    assert update.metrics == {"w": 16.0, "version": 16.0}
+    report = service.report
+    assert (report.trained, report.evaluated, report.open_updates) == (0, 1, 0)
+    assert (report.version, report.verdicts) == (-1, {"counted": 1})
+
+
+def test_a_worker_declares_what_it_is(federation: Federation) -> None:
+    traits = Traits(120, ("gpu",), metered=True, hours="08:00-20:00")
+    federation.worker(traits=traits)
+    presence = federation.coordinator.presences[-1]
+    assert (presence.examples, presence.capabilities, presence.metered) == (120, ("gpu",), True)
+    assert (presence.local_minute, presence.hours) == (720, "08:00-20:00")
+
+
+def test_a_worker_that_is_sent_away_disconnects_and_comes_back(federation: Federation) -> None:
+    federation.coordinator.publish_version(0)
+    federation.coordinator.away_s = 600.0
+    service = federation.worker()
+    assert not service.report.online
+    asked = len(federation.coordinator.presences)
+    federation.run(539.0)
+    assert not service.report.online
+    assert len(federation.coordinator.presences) == asked
+    federation.coordinator.away_s = 0.0
+    federation.coordinator.offer()
+    federation.run(122.0)
+    assert service.report.online
+    assert len(federation.coordinator.updates) == 1
+
+
+def test_a_worker_with_something_open_is_not_sent_away(federation: Federation) -> None:
+    trainer = HeldTrainer()
+    service = federation.worker(trainer=trainer)
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    federation.coordinator.away_s = 600.0
+    federation.run(120.0)
+    assert service.report.online
+    trainer.release()
+    federation.run(60.0)
+    assert len(federation.coordinator.updates) == 1
+    assert service.report.verdicts == {"counted": 1}
+    assert not service.report.online
+
+
+def test_its_owner_ends_an_absence(federation: Federation) -> None:
+    federation.coordinator.away_s = 600.0
+    service = federation.worker()
+    federation.coordinator.away_s = 0.0
+    service.go_online()
+    federation.run(1.0)
+    assert service.report.online

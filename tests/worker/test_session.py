@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ class AnyOrder:
     world: World
     number: int = 0
     tag: int = 0
+    tasks: dict[str, Task] = field(default_factory=dict)
 
     def run(self, steps: int) -> Counter[str]:
         """Take steps, then see that everything comes to an end."""
@@ -100,13 +101,16 @@ class AnyOrder:
         self.number += 1
         self.tag += 1
         codec = self.rng.choice(["none"] * 9 + ["new"])
-        self.world.deliver(a_task(self.number, codec=codec), self.tag)
+        kind = self.rng.choice(["train", "train", "train", "evaluate"])
+        version = self.rng.choice([None, None, self.rng.randint(0, 9)])
+        task = a_task(self.number, codec=codec, kind=kind, base_version=version)
+        self.tasks[task.task_id] = task
+        self.world.deliver(task, self.tag)
 
     def deliver_again(self) -> None:
-        known = {a_task(n).task_id: a_task(n) for n in range(self.number + 1)}
         task_id = self.rng.choice([*self.world.done, *self.world.inbox])
         self.tag += 1
-        self.world.deliver(known[task_id], self.tag)
+        self.world.deliver(self.tasks[task_id], self.tag)
 
     def fill_disk(self) -> None:
         """Or make room."""
@@ -120,7 +124,8 @@ class AnyOrder:
 
     def allow(self) -> None:
         version = self.world.session.asking.version + 1
-        self.world.stand(a_standing(may_take=True, version=version))
+        queue = self.rng.choice(["pool", "pool", "own"])
+        self.world.stand(a_standing(may_take=True, version=version, queue=queue))
 
     def stand(self) -> None:
         """An answer to one of the last questions, about some of the updates."""
@@ -141,6 +146,7 @@ class AnyOrder:
                     pass
         says["unknown"] = tuple(says["unknown"])
         state = self.rng.choice(["running"] * 8 + ["paused", "draining", "ended"])
+        says["away_s"] = self.rng.choice([0.0, 0.0, 0.0, 30.0])
         standing = a_standing(version=self.rng.randint(-1, 9), state=state, **says)
         self.world.stand(standing, self.rng.choice(self._asked()[-3:]))
 
@@ -148,7 +154,10 @@ class AnyOrder:
         """An answer comes for each `Taken`, so it may come more than once."""
         taking = isinstance(self.world.session.work, assignment.Taking)
         wanted = not taking or self.rng.random() < 0.9
-        self.world.start(self.world.task, wanted, self.rng.randint(0, 9))
+        version = self.world.task.base_version
+        if version is None or self.rng.random() < 0.1:
+            version = self.rng.randint(0, 9)
+        self.world.start(self.world.task, wanted, version)
 
     def model(self) -> None:
         world = self.world
@@ -232,7 +241,7 @@ def test_the_random_walk_gets_everywhere() -> None:
     for what in (
         "Ack", "Reject", "Train", "CancelTraining", "KillTraining", "DropTask", "SendPart",
         "Release", "Settle", "MarkSent", "Forget", "Leave", "Fetch", "StopFetching",
-        "die_after_commit", "fill_disk",
+        "die_after_commit", "fill_disk", "GoAway",
     ):  # fmt: skip
         assert counts[what] >= 2, what
     assert counts["trained a third time"] >= 2
@@ -997,3 +1006,148 @@ def test_the_session_is_a_value_and_its_past_does_not_change() -> None:
     world.finish_training()
     assert before != world.session
     assert isinstance(before.work, assignment.Training)
+
+
+# A queue of its own, and being sent away.
+
+
+def chosen(**options: Any) -> World:
+    """A worker that takes its tasks from its own queue."""
+    world = online(**options)
+    world.stand(a_standing(may_take=True, queue="own"))
+    return world
+
+
+def sources(world: World) -> list[str]:
+    return [action.queue for action in world.actions if isinstance(action, events.Consume)]
+
+
+def test_a_worker_consumes_the_queue_that_it_is_told_to() -> None:
+    assert sources(allowed()) == ["pool"]
+    assert sources(chosen()) == ["own"]
+
+
+def test_another_word_changes_the_queue() -> None:
+    world = allowed()
+    world.stand(a_standing(may_take=True, queue="own"))
+    world.stand(a_standing(may_take=True, queue="own"))
+    assert sources(world) == ["pool", "own"]
+    assert world.consuming
+
+
+def test_a_task_that_pins_a_version_is_trained_on_that_one() -> None:
+    world = chosen()
+    world.deliver(a_task(base_version=4), 1)
+    world.start(a_task(), version=4)
+    world.has_model()
+    assert world.trainings == [a_task().task_id]
+
+
+def test_a_start_for_another_version_than_the_task_pins_is_declined() -> None:
+    world = chosen()
+    world.deliver(a_task(base_version=4), 1)
+    world.start(a_task(), version=5)
+    assert declines(world) == ["expected a start for version 4, came one for 5"]
+
+
+def crash_three_times(world: World) -> None:
+    for _ in range(3):
+        world.tick(60.0)
+        failed, world.training = world.training, None
+        assert failed is not None
+        world.happens(events.TrainingFailed(failed, "crash", "it failed"))
+    world.confirm(world.last("declined"))
+
+
+def test_who_is_chosen_for_a_version_that_failed_here_says_so_at_once() -> None:
+    world = chosen()
+    world.deliver(a_task(base_version=0), 1)
+    world.start(a_task())
+    world.has_model()
+    crash_three_times(world)
+    world.tick(2.0)
+    world.stand(a_standing(may_take=True, queue="own"))
+    world.tick(2.0)
+    assert world.consuming, "it cannot be seen from outside that it sits out"
+    world.deliver(a_task(2, base_version=0), 2)
+    world.start(a_task(2))
+    assert declines(world)[-1] == "training on version 0 failed here before"
+    world.confirm(world.last("declined"))
+    world.tick(10.0)
+    world.stand(a_standing(may_take=True, version=1, queue="own"))
+    world.deliver(a_task(3, base_version=1), 3)
+    world.start(a_task(3), version=1)
+    assert world.fetching is not None, "another version may be trained on"
+
+
+def test_who_cannot_evaluate_a_version_may_still_train_on_it() -> None:
+    world = chosen()
+    world.deliver(a_task(kind="evaluate", base_version=0), 1)
+    world.start(a_task())
+    world.has_model()
+    crash_three_times(world)
+    assert world.session.sat_out is None
+    world.tick(2.0)
+    world.stand(a_standing(may_take=True))
+    assert world.consuming
+
+
+def test_an_evaluation_is_no_training() -> None:
+    world = chosen()
+    world.deliver(a_task(kind="evaluate", base_version=3), 1)
+    world.start(a_task(), version=3)
+    world.has_model()
+    world.finish_training(0)
+    world.confirm(world.last("update"))
+    presence = world.said[world.last("presence")]
+    assert isinstance(presence, Presence)
+    assert presence.last_version == -1
+    assert world.outbox == {}
+
+
+def test_with_nothing_open_a_worker_goes_away_as_it_is_told() -> None:
+    world = allowed()
+    world.stand(a_standing(may_take=True, away_s=60.0))
+    assert world.counts["GoAway"] == 1
+    assert not world.online
+    assert not world.consuming
+    world.connect()
+    world.stand(a_standing(may_take=True))
+    assert world.consuming, "it is told anew"
+
+
+@pytest.mark.parametrize("state", ["task", "update"])
+def test_with_something_open_a_worker_stays(state: str) -> None:
+    world = training()
+    if state == "update":
+        world.finish_training()
+    world.stand(a_standing(away_s=60.0))
+    world.tick(60.0)
+    world.stand(a_standing(away_s=60.0))
+    assert world.counts["GoAway"] == 0
+    assert world.online
+
+
+def test_it_goes_once_nothing_is_open_any_more() -> None:
+    world = training()
+    world.finish_training()
+    world.stand(a_standing(away_s=60.0))
+    world.confirm(world.last("update"))
+    world.stand(a_standing(away_s=60.0))
+    assert world.counts["GoAway"] == 1
+
+
+def test_an_answer_to_an_older_question_sends_nobody_away() -> None:
+    world = online()
+    old = world.last("presence")
+    world.tick(60.0)
+    world.stand(a_standing(away_s=60.0), old)
+    assert world.online
+
+
+def test_once_leaves_if_it_is_not_wanted() -> None:
+    world = online(plan=Once(30.0))
+    world.stand(a_standing(away_s=60.0))
+    assert world.counts["GoAway"] == 0
+    world.confirm(world.last("presence"))
+    assert (world.left, world.reason) == (0, "nothing is due; wanted again in about 60 s")

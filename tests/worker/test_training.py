@@ -16,13 +16,14 @@ import pytest
 
 from learning.learner import TrainResult, parameters_of
 from schemas.digest import digest_of
-from schemas.messages import Start, Task, encode
+from schemas.messages import Start, Task, TaskKind, encode
 from schemas.tensors import flatten, layout_of, update_floats
 from tests.worker.examples import a_start, a_task
 from tests.worker.learners import Adder
 from tests.worker.scripted import LEARNERS
 from worker import training
 from worker.models import ModelCache
+from worker.parcel import NOTHING_TRAINED
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Report
 from worker.training import run_job
@@ -41,8 +42,8 @@ def no_learner_is_loaded_yet() -> Iterator[None]:
 class Bench:
     """A worker's state folder with a task in its inbox and the model in its cache."""
 
-    def __init__(self, folder: Path, **start: Any) -> None:
-        self.task: Task = a_task(part_bytes=1024)
+    def __init__(self, folder: Path, kind: TaskKind = "train", **start: Any) -> None:
+        self.task: Task = a_task(part_bytes=1024, kind=kind)
         self.start: Start = a_start(
             self.task,
             version=3,
@@ -101,6 +102,21 @@ def test_the_update_is_trained_minus_received(bench: Bench) -> None:
     assert (update.base_version, update.base_digest) == (3, digest_of(MODEL))
     assert (update.num_examples, update.metrics) == (10, {"loss": 0.5})
     assert bench.store.held() is None
+
+
+def test_local_steps_go_with_the_update(bench: Bench) -> None:
+    returning(TrainResult(GOOD, 1, local_steps=12))
+    report = bench.run("Returning")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].local_steps == 12.0
+
+
+def test_the_pull_of_the_start_reaches_the_learner(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, prox_mu=0.25)
+    report = bench.run("Reporting")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].metrics["prox_mu"] == 0.25
+    bench.store.close()
 
 
 def test_the_same_task_is_the_same_update_whoever_trains_it_again(bench: Bench) -> None:
@@ -176,6 +192,10 @@ GOOD = {"w": np.zeros(4, np.float32)}
         (TrainResult(GOOD, 0), "num_examples"),
         (TrainResult(GOOD, True), "num_examples"),
         (TrainResult(GOOD, 1.5), "num_examples"),  # type: ignore[arg-type]
+        (TrainResult(GOOD, 1, local_steps=0.5), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps=1e10), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps=float("nan")), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps="many"), "local_steps"),  # type: ignore[arg-type]
         (TrainResult(GOOD, 1, {"loss": float("nan")}), "metrics"),
         (TrainResult(GOOD, 1, {"loss": "low"}), "metrics"),  # type: ignore[dict-item]
         (TrainResult(GOOD, 1, {3: 1.0}), "metrics"),  # type: ignore[dict-item]
@@ -311,3 +331,76 @@ def test_a_learner_that_finds_the_disk_full_did_not_crash(bench: Bench, code: in
         "disk",
         f"OSError: [Errno {code}] {os.strerror(code)}",
     )
+
+
+# Evaluation.
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[Bench]:
+    """A bench whose task is to evaluate."""
+    made = Bench(tmp_path, kind="evaluate")
+    yield made
+    made.store.close()
+
+
+def test_an_evaluation_is_an_update_of_sums_without_a_payload(asked: Bench) -> None:
+    report = asked.run("Measuring", config={"num_examples": 20.0, "accuracy": 0.75})
+    assert isinstance(report, Finished)
+    update, _ = asked.store.update(report.update_id)
+    assert (update.kind, update.num_examples) == ("evaluate", 20)
+    assert update.metrics == {"w": 40.0, "version": 60.0, "accuracy": 15.0}
+    assert (update.payload_bytes, update.parts, update.base_version) == (0, 0, 3)
+    assert update.base_digest == digest_of(MODEL)
+    assert asked.store.whole_payload(report.update_id) == b""
+    assert asked.store.held() is None
+
+
+@pytest.mark.parametrize(("owner", "counts"), [(0, 1), (7, 7)])
+def test_without_a_number_of_examples_the_owners_is_taken_or_each_worker_is_as_good(
+    asked: Bench, owner: int, counts: int
+) -> None:
+    report = asked.run("Measuring", examples=owner)
+    assert isinstance(report, Finished)
+    update, _ = asked.store.update(report.update_id)
+    assert (update.num_examples, update.metrics["w"]) == (counts, 2.0 * counts)
+
+
+def test_a_learner_that_cannot_evaluate_does_not_fit(asked: Bench) -> None:
+    report = asked.run("Adder")
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+    assert "no evaluate" in report.reason
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"num_examples": 0.0}, {"num_examples": 1.5}, {"num_examples": -3.0}, {"num_examples": 1e300}],
+)
+def test_a_number_of_examples_that_is_none_is_a_crash_that_says_so(
+    asked: Bench, config: dict[str, float]
+) -> None:
+    report = asked.run("Measuring", config=config)
+    assert isinstance(report, Broken)
+    assert report.kind == "crash"
+    assert "num_examples" in report.reason
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308])
+def test_metrics_or_sums_that_are_not_finite_are_a_crash(asked: Bench, value: float) -> None:
+    report = asked.run("Measuring", config={"num_examples": 100.0, "loss": value})
+    assert isinstance(report, Broken)
+    assert report.kind == "crash"
+    assert "loss" in report.reason
+
+
+def test_an_evaluation_that_was_cancelled_leaves_nothing(asked: Bench) -> None:
+    report = run_job(asked.job("Measuring"), lambda: True, lambda fraction: None)
+    assert isinstance(report, Broken)
+    assert report.kind == "cancelled"
+    assert asked.store.parcels() == ()
+
+
+def test_an_evaluation_is_not_what_was_trained_last(asked: Bench) -> None:
+    asked.run("Measuring")
+    assert asked.store.last_trained() == NOTHING_TRAINED

@@ -51,6 +51,7 @@ class World:
     left: int | None = None
     reason: str = ""
     counts: Counter[str] = field(default_factory=Counter)
+    actions: list[Action] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rng = random.Random(0)
@@ -90,6 +91,7 @@ class World:
 
     def do(self, action: Action) -> list[events.SessionEvent]:
         self.counts[type(action).__name__] += 1
+        self.actions.append(action)
         match action:
             case events.Say(ref, message):
                 self._fly(ref)
@@ -103,8 +105,9 @@ class World:
                 assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
                 self.updates_sent.append(update_id)
                 self._fly(ref)
-            case events.Consume():
+            case events.Consume(queue):
                 assert self.online
+                assert queue == self.session.asking.queue
                 assert not self.consuming
                 assert not self.inbox, "one task at a time"
                 self.consuming = True
@@ -178,6 +181,13 @@ class World:
                 del self.outbox[update_id]
             case events.Leave(code, reason):
                 self.left, self.reason = code, reason
+            case events.GoAway(for_s):
+                assert for_s > 0
+                assert self.online
+                assert not self.consuming, "the next would be on its way"
+                assert not self.inbox, "a task is open"
+                assert not self.outbox, "an update is open"
+                return self._lose_connection()
             case events.Remark():
                 pass
         return []
@@ -197,11 +207,13 @@ class World:
         self.happens(events.WentOnline())
 
     def disconnect(self) -> None:
+        for event in self._lose_connection():
+            self.happens(event)
+
+    def _lose_connection(self) -> list[events.SessionEvent]:
         lost = list(self.flying)
         self.cut()
-        self.happens(events.WentOffline())
-        for ref in lost:
-            self.happens(events.Unpublished(ref, "in doubt"))
+        return [events.WentOffline(), *(events.Unpublished(ref, "in doubt") for ref in lost)]
 
     def deliver(self, task: Task, tag: int) -> None:
         self.tags[tag] = task
@@ -279,7 +291,13 @@ class World:
         update = an_update(task)
         parts = 0 if payload_bytes <= 64 else part_count(payload_bytes, 64)
         parcel = Parcel(
-            update.update_id, task.task_id, task.run_id, start.base_version, payload_bytes, parts
+            update.update_id,
+            task.task_id,
+            task.run_id,
+            start.base_version,
+            payload_bytes,
+            parts,
+            kind=task.kind,
         )
         assert parcel.update_id not in self.done.values(), "trained twice to the end"
         self.outbox[parcel.update_id] = parcel
@@ -314,7 +332,7 @@ class World:
             if ref in self.flying:
                 self.confirm(ref)
         if isinstance(self.session.work, assignment.Taking):
-            self.start(self.task)
+            self.start(self.task, version=self.task.base_version or 0)
         if self.fetching is not None:
             self.has_model()
         if self.committed is not None:
