@@ -78,19 +78,22 @@ def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
         come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
     source = source_of(run, presence.worker_id)
     # In its own queue a worker finds what is meant for it and nothing else.
-    bar = None if source == "own" else effect.bar
+    bar, hold = (None, None) if source == "own" else (effect.bar, effect.hold)
+    if hold is not None and hold.wait_s:
+        come_back = max(hold.wait_s, COME_BACK_S[0])
     return Standing(
         run_id=run.run_id,
         state=_run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, bar),
+        may_take=may_take(state, presence.run_id, presence.last_version, bar, hold),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,
         unknown=effect.unknown,
         time_s=now,
         queue=source,
+        away_s=effect.away_s,
     )
 
 
