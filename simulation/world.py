@@ -89,6 +89,7 @@ class World:
             self.coordinator.platter,
             {worker.name: worker.platter for worker in self.workers},
             STATE,
+            self._names,
         )
         self.scene = Scene(
             names=self._names,
