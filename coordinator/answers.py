@@ -22,6 +22,7 @@ def wanted(
     offset: int,
     part_bytes: int,
     seed: int,
+    prox_mu: float,
     now: float,
 ) -> Start:
     """Train on `model`, which lies on the stream at `offset`, with the task's own seed."""
@@ -40,6 +41,7 @@ def wanted(
         seed=seed,
         lease_s=max(0.0, lease_end - now),
         time_s=now,
+        prox_mu=prox_mu,
     )
 
 

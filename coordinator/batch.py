@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from broker.transport import AnswerTo, Delivered
+from coordinator.aggregation.counted import Counted
 from coordinator.effects import (
     Ack,
     AddToSum,
@@ -111,6 +112,18 @@ class _Arrived:
     payload: Buffer
     whole: bytes
     copy: bytes
+
+
+def _counted(arrived: _Arrived, verdict: RecordVerdict) -> Counted:
+    update = arrived.update
+    return Counted(
+        payload=arrived.payload,
+        worker_id=update.worker_id,
+        base_version=update.base_version,
+        weight=verdict.weight,
+        examples=verdict.full_weight,
+        local_steps=update.local_steps,
+    )
 
 
 class Batch:
@@ -281,7 +294,7 @@ class Batch:
             self._keep_copy(arrived.copy, update.update_id)
         elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
             where = self._desk.spool.append(arrived.whole)
-            self.effects.append(AddToSum(arrived.payload, verdict.weight))
+            self.effects.append(AddToSum(_counted(arrived, verdict), where))
         if update.kind == KIND:
             self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
         self._work.insert_ledger_row(
@@ -306,6 +319,8 @@ class Batch:
                 round_version=verdict.round_version,
                 staleness=verdict.staleness,
                 weight=verdict.weight,
+                full_weight=verdict.full_weight,
+                local_steps=update.local_steps,
                 copies=0,
                 received_at=self._desk.now,
                 segment=where.segment,

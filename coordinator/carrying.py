@@ -56,7 +56,7 @@ class Effects:
             case Ack():
                 self._transport.ack(effect.tag)
             case AddToSum():
-                self._run.versions.add(effect.payload, effect.weight)
+                self._run.versions.add(effect.update, effect.where)
             case PublishTask():
                 self._connection.publish_task(effect.task_id)
             case PutAgain():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.aggregation.algorithm import Algorithm
-from coordinator.aggregation.optimizers import Stepping
+from coordinator.algorithm import Algorithm, Stepping
 from coordinator.weighing import Weighing
 from settings.algorithm import AlgorithmSettings
 from settings.rounds import RoundsSettings
@@ -24,6 +23,7 @@ def algorithm_of(algorithm: AlgorithmSettings) -> Algorithm:
             beta2=algorithm.beta2,
             tau=algorithm.tau,
         ),
+        prox_mu=algorithm.prox_mu,
     )
 
 

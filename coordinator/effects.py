@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo
+from coordinator.aggregation.counted import Counted
+from coordinator.records import Place
 from coordinator.tries import Bar
-from schemas.buffer import Buffer
 from schemas.messages import Presence
 
 
@@ -19,10 +20,10 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class AddToSum:
-    """Add a counted update to the sum."""
+    """Add a counted update, which lies in the spool, to the sum."""
 
-    payload: Buffer
-    weight: float
+    update: Counted
+    where: Place
 
 
 @dataclass(frozen=True, slots=True)

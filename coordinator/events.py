@@ -167,6 +167,7 @@ class RecordVerdict:
     Attributes:
         round_version: The version whose round it met.
         weight: What it weighs in the sum, 0 if it is not counted.
+        full_weight: What it would weigh there if it were not stale.
     """
 
     update_id: str
@@ -175,6 +176,7 @@ class RecordVerdict:
     round_version: int
     staleness: int
     weight: float
+    full_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from schemas.messages import Update, UpdatePart, decode, part_count, part_span
 CODEC = "none"
 KIND = "train"
 EVALUATION = "evaluate"
+LOCAL_STEPS_MAX = 1e9
 BELIEVED_AHEAD_MS = 10 * 365 * 24 * 3600 * 1000
 """How far an incarnation may be ahead: more than a wrong clock is, and far below what a message can
 name, or a forged one would leave no incarnation above it to go on in.
@@ -34,6 +35,7 @@ class Expected:
     Attributes:
         newest_incarnation: The newest that a message is believed to come from.
         version: The current model version.
+        needs_local_steps: An update that does not say its local steps is of no use.
         digest_of_version: The digest of a version's parameters, None if it was never made.
     """
 
@@ -44,6 +46,7 @@ class Expected:
     layout: Layout
     part_bytes: int
     max_norm: float
+    needs_local_steps: bool
     digest_of_version: Callable[[int], str | None]
 
 
@@ -142,7 +145,7 @@ def evaluation_fault(update: Update, payload: Buffer, expected: Expected) -> Ref
 
 def header_fault(update: Update, expected: Expected) -> Refused | None:
     """What is wrong with an update whatever its payload is, None if nothing is."""
-    fault = _origin_fault(update, expected, KIND)
+    fault = _origin_fault(update, expected, KIND) or _steps_fault(update.local_steps, expected)
     if fault is not None:
         return fault
     whole = expected.layout.update_bytes
@@ -151,6 +154,20 @@ def header_fault(update: Update, expected: Expected) -> Refused | None:
     count = part_count(whole, expected.part_bytes)
     if update.parts not in (0, count):
         return Refused("malformed", f"expected {count} parts, came {update.parts}")
+    return None
+
+
+def _steps_fault(local_steps: float, expected: Expected) -> Refused | None:
+    """What is wrong with the local steps that an update says, None if nothing is."""
+    if not 0 <= local_steps <= LOCAL_STEPS_MAX:
+        expects = f"expected local steps from 0 to {LOCAL_STEPS_MAX:g}"
+        return Refused("malformed", f"{expects}, came {local_steps:g}")
+    if expected.needs_local_steps and local_steps < 1:
+        return Refused(
+            "malformed",
+            'algorithm.rule "nova" divides by the local steps, and its learner does not say them: '
+            "return them as TrainResult.local_steps",
+        )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,37 @@ class ModelFolder:
             raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
         return model
 
+    def write_state(
+        self, run_id: str, version: int, state: Mapping[str, NDArray[Any]]
+    ) -> tuple[str, str]:
+        """Write what a version's successor needs of it, durable on return.
+
+        Returns:
+            The file's name, relative to the folder, and the digest of what is in it.
+        """
+        name = f"{run_id}/{version:06d}.state"
+        data = to_safetensors_of(state)
+        write_durably(self._disk, self._folder / name, data)
+        return name, digest_of(data)
+
+    def read_state(self, file: str, digest: str) -> dict[str, NDArray[Any]]:
+        """What a version handed on: arrays that may be written to.
+
+        Raises:
+            NotKept: If the file is gone.
+            StoreError: If it is not what was written.
+        """
+        path = self._folder / file
+        try:
+            data = self._disk.read(path)
+        except FileNotFoundError as error:
+            raise NotKept(f"{path} cannot be read: it is gone") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        if digest_of(data) != digest:
+            raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
+        return {name: array.copy() for name, array in from_safetensors(data).items()}
+
     def path(self, file: str) -> Path:
         """Where a version's file is."""
         return self._folder / file
@@ -88,7 +120,11 @@ def first_kept(newest: int, keep_versions: int) -> int:
 
 def to_safetensors(model: Buffer, layout: Layout) -> bytes:
     """A flat buffer as a safetensors file."""
-    arrays = unflatten(model, layout)  # contiguous views of the buffer
+    return to_safetensors_of(unflatten(model, layout))  # contiguous views of the buffer
+
+
+def to_safetensors_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Named arrays, each contiguous, as a safetensors file."""
     specs = {
         name: TensorSpec(
             dtype=dtype_name(array),

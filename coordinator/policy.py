@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, cast
 
 import msgspec
+
+from coordinator.algorithm import Algorithm
+from coordinator.weighing import Weighing
 
 AT_ONCE = (
     "rounds",
@@ -36,7 +38,6 @@ class RoundPolicy:
         late: "weigh" counts an update of an older version by its staleness; "refuse" does not.
         max_staleness: Versions an update may be behind and still count, when weighed.
         max_extensions: Deadlines a round may miss in a row before the run is paused.
-        max_examples: The most examples one update can weigh, 0 for no cap.
         max_norm: The largest L2 norm of an update, 0 for no ceiling.
         max_seconds: Seconds after which the run ends with what it has, 0 for no limit.
         drain_s: Seconds a run that ended still records what comes.
@@ -45,6 +46,8 @@ class RoundPolicy:
         adaptive_deadline: Share of the last tasks, 0 to 1, that took no longer than a round waits;
             0: it waits for `deadline_s`, which is the most in any case.
         deadline_floor_s: The least seconds that it waits then.
+        weighing: What a counted update weighs.
+        algorithm: How the counted updates become the next version.
     """
 
     rounds: int
@@ -56,13 +59,14 @@ class RoundPolicy:
     late: Literal["weigh", "refuse"] = "weigh"
     max_staleness: int = 20
     max_extensions: int = 3
-    max_examples: int = 0
     max_norm: float = 0.0
     max_seconds: float = 0.0
     drain_s: float = 30.0
     dispatch: Literal["pool", "direct"] = "pool"
     adaptive_deadline: float = 0.0
     deadline_floor_s: float = 10.0
+    weighing: Weighing = field(default_factory=Weighing)
+    algorithm: Algorithm = field(default_factory=Algorithm)
 
     def __post_init__(self) -> None:
         if not 1 <= self.quorum <= self.goal:
@@ -111,14 +115,18 @@ class RoundPolicy:
 
     def differences(self, other: RoundPolicy) -> list[str]:
         """What is not the same in another policy, in words: "goal: was 2, now 3"."""
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return [f"{name}: was {was}, now {now}" for name, was, now in pairs if was != now]
+        was, now = _flat(self.as_json()), _flat(other.as_json())
+        return [
+            f"{name}: was {was[name]}, now {now[name]}" for name in was if was[name] != now[name]
+        ]
 
-    def weight(self, num_examples: int, staleness: int) -> float:
-        """What an update weighs: its examples, capped, times 1 / sqrt(1 + staleness).
 
-        McMahan et al. 2017, algorithm 1, for the examples; Nguyen et al. 2022 (FedBuff), section
-        5.1, for the staleness.
-        """
-        cap = self.max_examples or num_examples
-        return min(num_examples, cap) / math.sqrt(1 + staleness)
+def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields, and those of the values in them: of "algorithm" there is "algorithm.rule"."""
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat

@@ -61,6 +61,9 @@ class VersionRow:
 
     Attributes:
         policy: What its round went by, empty for version 0.
+        state_file: The file of what its successor needs of it, relative to the models' folder; ""
+            if its algorithm keeps no state.
+        cached: Workers whose last update is cached as of it.
     """
 
     run_id: str
@@ -75,11 +78,37 @@ class VersionRow:
     policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
+    state_file: str = ""
+    state_digest: str = ""
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRow:
+    """The last update of a worker, from a version on; the fields are those of table `cached`.
+
+    Attributes:
+        version: From which version on it is in force.
+        base_version: The version it was trained from.
+    """
+
+    run_id: str
+    worker_id: str
+    version: int
+    base_version: int
+    slot: int
+    scale: float
+    examples: float
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """An update; the fields are those of table `ledger`."""
+    """An update; the fields are those of table `ledger`.
+
+    Attributes:
+        weight: What it weighs in the sum, 0 if it is not counted.
+        full_weight: What it would weigh there if it were not stale.
+    """
 
     arrival: int
     update_id: str
@@ -101,6 +130,8 @@ class LedgerRow:
     round_version: int
     staleness: int
     weight: float
+    full_weight: float
+    local_steps: float
     copies: int
     received_at: float
     segment: int

@@ -1,10 +1,12 @@
 """Making model versions again from ledger and spool, to prove that they are what they should be.
 
     version v-1, its stored file ─┐
-    ledger: who counted, weights ─┼─▶ sum ─▶ version v again ─▶ the digest that the store has of v?
+    what it handed on            ─┤
+    ledger: who counted, weights ─┼─▶ sum ─▶ version v again ─▶ the digests that the store has of v?
     spool: the updates' bytes    ─┘
 
-Rules: the sum is made by the code that makes it again after a crash (`coordinator.versions`); the
+Rules: the sum is made by the code that makes it again after a crash (`coordinator.spooled`), by the
+policy that the version's row names; what the version hands on must be the same as well; the
 state folder is only read; memory is that of one sum and two models, however many updates a round
 has. A predecessor whose file is not kept may stand in as it was just made again, if that had its
 digest: then its bytes are the same.
@@ -19,14 +21,20 @@ from pathlib import Path
 from typing import Literal
 
 from coordinator.accounts import Accounts, Wanted, each_update
+from coordinator.aggregation.aggregation import Made
+from coordinator.aggregation.aggregator import ServerState
+from coordinator.aggregation.beginning import begin
+from coordinator.aggregation.cache import Cache
 from coordinator.errors import NotKept, RunError, StoreError
+from coordinator.handover import cached_updates
 from coordinator.intake import KIND
-from coordinator.models import ModelFolder, first_kept
-from coordinator.records import LedgerRow, RunRow, VersionRow
+from coordinator.models import ModelFolder, first_kept, to_safetensors_of
+from coordinator.policy import RoundPolicy
+from coordinator.records import CachedRow, LedgerRow, RunRow, VersionRow
+from coordinator.shelf import ShelfToLookAt
 from coordinator.spool import Spool
+from coordinator.spooled import SpooledUpdates, counted_again
 from coordinator.store import Store
-from coordinator.versions import result_of, sum_of
-from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.layout import Layout
 
@@ -93,9 +101,10 @@ class Replay:
                 self.run: RunRow = Accounts(work).run(run)
                 self._rows = {row.version: row for row in work.versions(self.run.run_id)}
             self._layout = Layout.from_rows(self.run.layout)
-            # Both folders are there since the coordinator's first start: nothing is made here.
+            # The folders are there since the coordinator's first start: nothing is made here.
             self._spool = Spool(state_dir / "spool")
             self._models = ModelFolder(state_dir / "models")
+            self._cached_folder = state_dir / "cached"
             opened.pop_all()
 
     def close(self) -> None:
@@ -127,47 +136,92 @@ class Replay:
             rows: Which, in their order.
             watch: Told how many more updates have been added.
         """
-        made: tuple[int, Buffer] | None = None
+        made: tuple[int, Made] | None = None
         for row in rows:
             before = made[1] if made is not None and made[0] == row.version - 1 else None
-            replayed, model = self._again(row, before, watch)
-            made = None if model is None else (row.version, model)
+            replayed, again = self._again(row, before, watch)
+            made = None if again is None else (row.version, again)
             yield replayed
 
     def _again(
-        self, row: VersionRow, before: Buffer | None, watch: Callable[[int], None]
-    ) -> tuple[Replayed, Buffer | None]:
-        """What a version is found to be, and its bytes if they are sure to have its digest."""
+        self, row: VersionRow, before: Made | None, watch: Callable[[int], None]
+    ) -> tuple[Replayed, Made | None]:
+        """What a version is found to be, and what it is if that is sure to have its digests."""
         file, model = self._file(row)
         if row.version == 0:
             outcome: Outcome = "initial" if file in ("whole", "damaged") else "not recomputed"
-            return self._found(row, outcome, file), model if file == "whole" else None
+            return self._found(row, outcome, file), None if model is None else Made(model, {}, ())
         del model  # one model less in memory while the sum is made
         base = self._rows.get(row.version - 1)
         try:
             if base is None:
                 raise NotKept(f"the store has no version {row.version - 1}")
-            start = before if before is not None else self._base(base)
-            counted = self._counted(base.version, watch)
-            mean = sum_of(counted, self._layout, self._spool)
+            start = before if before is not None else self._handed_on(base)
+            count, weight, again = self._aggregate(row, base, start, watch)
         except NotKept as error:
             return self._found(row, "not recomputed", file, str(error)), None
         except StoreError as error:
             return self._found(row, "damaged", file, str(error)), None
-        count, weight = mean.count, mean.total_weight
-        again = result_of(mean, start, self._layout)
-        came = digest_of(again)
-        if came == row.digest:
-            return self._found(row, "the same", file, came=came), again
-        detail = ""
+        came = digest_of(again.model)
         if (count, weight) != (row.counted, row.weight):
             detail = (
                 f"the ledger counts {count} updates of weight {weight:g} in it, the store made it "
                 f"of {row.counted} of weight {row.weight:g}"
             )
+        elif came == row.digest and row.state_digest != _digest_of_state(again):
+            detail = "what it hands to the next version differs"
+        else:
+            detail = ""
+        if came == row.digest and not detail:
+            return self._found(row, "the same", file, came=came), again
         return self._found(row, "differs", file, detail, came), None
 
-    def _file(self, row: VersionRow) -> tuple[FileState, Buffer | None]:
+    def _handed_on(self, row: VersionRow) -> Made:
+        """A version's model, and what it handed on."""
+        model = self._models.read(row.file, self._layout, row.digest)
+        state: ServerState = {}
+        if row.state_file:
+            state = self._models.read_state(row.state_file, row.state_digest)
+        return Made(model, state, ())
+
+    def _aggregate(
+        self, row: VersionRow, base: VersionRow, start: Made, watch: Callable[[int], None]
+    ) -> tuple[int, float, Made]:
+        """The round that a version was made of: how many updates, their weight, what they make.
+
+        Raises:
+            NotKept: If something that it needs is gone.
+            StoreError: If something is damaged.
+        """
+        cache, cached = self._cache_of(base)
+        algorithm = RoundPolicy.from_json(row.policy).algorithm
+        aggregation = begin(algorithm, self._layout, start.state, cache)
+        places = []
+        for update, where in counted_again(self._counted(base.version, watch), self._spool):
+            aggregation.add(update)
+            places.append(where)
+        updates = SpooledUpdates(self._spool, places, self._layout)
+        made = aggregation.result(start.model, updates)
+        # Only now: a coordinator that goes on may have written over what was read.
+        if self._cached(base) != cached:
+            raise NotKept(f"the updates that were cached in the round of {base.version} are gone")
+        return aggregation.count, aggregation.total_weight, made
+
+    def _cache_of(self, base: VersionRow) -> tuple[Cache, list[CachedRow]]:
+        """What was cached in the round of a version."""
+        cached = self._cached(base)
+        if len(cached) != base.cached:
+            raise NotKept(f"the updates that were cached in the round of {base.version} are gone")
+        shelf = ShelfToLookAt(self._cached_folder, self.run.run_id, self._layout.num_floats)
+        return Cache(shelf, cached_updates(cached)), cached
+
+    def _cached(self, base: VersionRow) -> list[CachedRow]:
+        if not base.cached:
+            return []
+        with self._store.reading() as work:
+            return work.cached_as_of(self.run.run_id, base.version)
+
+    def _file(self, row: VersionRow) -> tuple[FileState, bytearray | None]:
         """Whether a version's file has its digest, and what is in it."""
         try:
             return "whole", self._models.read(row.file, self._layout, row.digest)
@@ -181,9 +235,6 @@ class Replay:
     def _newest(self) -> int:
         with self._store.reading() as work:
             return Accounts(work).run(self.run.run_id).version
-
-    def _base(self, row: VersionRow) -> Buffer:
-        return self._models.read(row.file, self._layout, row.digest)
 
     def _counted(self, version: int, watch: Callable[[int], None]) -> Iterator[LedgerRow]:
         """The updates of a version's round, in the order of their arrival."""
@@ -203,3 +254,7 @@ class Replay:
         }
         text = "; ".join([*[detail] * bool(detail), *of_file.get(file, [])])
         return Replayed(row.version, outcome, file, row.digest, came, row.counted, text)
+
+
+def _digest_of_state(made: Made) -> str:
+    return digest_of(to_safetensors_of(made.state)) if made.state else ""

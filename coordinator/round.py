@@ -24,12 +24,18 @@ from coordinator.policy import RoundPolicy
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict and what it rests on."""
+    """A verdict and what it rests on.
+
+    Attributes:
+        weight: What the update weighs in the sum, 0 if it is not counted.
+        full_weight: What it would weigh there if it were not stale.
+    """
 
     verdict: Verdict
     reason: str
     staleness: int
-    weight: float
+    weight: float = 0.0
+    full_weight: float = 0.0
 
     @property
     def counted(self) -> bool:
@@ -39,7 +45,13 @@ class Judgement:
     def record(self, update_id: str, version: int) -> RecordVerdict:
         """The action that writes it."""
         return RecordVerdict(
-            update_id, self.verdict, self.reason, version, self.staleness, self.weight
+            update_id,
+            self.verdict,
+            self.reason,
+            version,
+            self.staleness,
+            self.weight,
+            self.full_weight,
         )
 
 
@@ -48,10 +60,12 @@ def judge(update: UpdateArrived, version: int, policy: RoundPolicy) -> Judgement
     staleness = version - update.base_version
     refused = update.fault or _refusal(update, staleness, policy)
     if refused is not None:
-        return Judgement(refused.verdict, refused.reason, max(staleness, 0), 0.0)
-    weight = policy.weight(update.num_examples, staleness)
+        return Judgement(refused.verdict, refused.reason, max(staleness, 0))
+    weighing = policy.weighing
+    weight = weighing.weight(update.num_examples, staleness)
+    full_weight = weighing.of_examples(update.num_examples)
     reason = "in time" if staleness == 0 else f"weighed for a staleness of {staleness}"
-    return Judgement("counted", reason, staleness, weight)
+    return Judgement("counted", reason, staleness, weight, full_weight)
 
 
 def judge_evaluation(update: UpdateArrived, version: int) -> Judgement:
@@ -70,8 +84,8 @@ def judge_after_end(update: UpdateArrived, version: int) -> Judgement:
     """The verdict of an update that comes after the last version."""
     staleness = max(version - update.base_version, 0)
     if update.fault is not None:
-        return Judgement(update.fault.verdict, update.fault.reason, staleness, 0.0)
-    return Judgement("after end", "the run had made its last version", staleness, 0.0)
+        return Judgement(update.fault.verdict, update.fault.reason, staleness)
+    return Judgement("after end", "the run had made its last version", staleness)
 
 
 def _refusal(update: UpdateArrived, staleness: int, policy: RoundPolicy) -> Refused | None:

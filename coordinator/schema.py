@@ -5,6 +5,7 @@
 | store | the store itself: schema version, incarnation, epoch | at creation, at each start |
 | runs | a run and the state of its open round | with each step of the machine |
 | versions | a model version: digest, file, how its round went | when its file is on disk |
+| cached | the last update of a worker as of a version: its slot | with that version |
 | tasks | a task, from offer to end | before it is published |
 | ledger | an update: its one verdict, its place in the spool | before its delivery is acked |
 | strays | bytes that could not take an update id, by their digest | before they are acked |
@@ -86,6 +87,21 @@ versions = Table(
     Column("policy", JSON, nullable=False),
     Column("made_at", Float, nullable=False),
     Column("metrics", JSON, nullable=False),
+    Column("state_file", String, nullable=False),
+    Column("state_digest", String, nullable=False),
+    Column("cached", Integer, nullable=False),
+)
+
+cached = Table(
+    "cached",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("worker_id", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("base_version", Integer, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("scale", Float, nullable=False),
+    Column("examples", Float, nullable=False),
 )
 
 tasks = Table(
@@ -136,6 +152,8 @@ ledger = Table(
     Column("round_version", Integer, nullable=False),
     Column("staleness", Integer, nullable=False),
     Column("weight", Float, nullable=False),
+    Column("full_weight", Float, nullable=False),
+    Column("local_steps", Float, nullable=False),
     Column("copies", Integer, nullable=False),
     Column("received_at", Float, nullable=False),
     Column("segment", Integer, nullable=False),

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.accounts import Accounts
+from coordinator.choosing import algorithm_of, weighing_of
 from coordinator.errors import InUse, RunError
 from coordinator.evaluation import Initial, initial_of
+from coordinator.handover import Handover
 from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow
@@ -39,6 +41,7 @@ class StateFolder:
         self.store = path / "coordinator.db"
         self.spool = path / "spool"
         self.models = path / "models"
+        self.cached = path / "cached"
         try:
             self._lock = disk.lock(path / "lock")
         except BlockingIOError:
@@ -88,6 +91,7 @@ class OpenedState:
     store: Store
     spool: Spool
     models: ModelFolder
+    handover: Handover
     row: RunRow
     finished_before: bool
     salt: str
@@ -134,7 +138,10 @@ def open_state(
         spool.forget_all_parts()  # of tasks that nobody waits for any more
     if row is None:
         row = begin_run(store, models, settings, now, around)
-    return OpenedState(store, spool, models, row, finished_before, around.draw_id())
+    layout = Layout.from_rows(row.layout)
+    handover = Handover(row.run_id, layout, models, folder.cached, disk)
+    opened.callback(handover.close)
+    return OpenedState(store, spool, models, handover, row, finished_before, around.draw_id())
 
 
 def _warn_of_few_workers(goal: int, seen: int) -> None:
@@ -160,13 +167,14 @@ def policy_of(settings: Settings) -> RoundPolicy:
         late=rounds.late,
         max_staleness=rounds.max_staleness,
         max_extensions=rounds.max_extensions,
-        max_examples=rounds.max_examples,
         max_norm=rounds.max_norm,
         max_seconds=settings.run.max_seconds,
         drain_s=rounds.drain_s,
         dispatch=rounds.dispatch,
         adaptive_deadline=rounds.adaptive_deadline,
         deadline_floor_s=rounds.deadline_floor_s,
+        weighing=weighing_of(settings.algorithm, rounds),
+        algorithm=algorithm_of(settings.algorithm),
     )
 
 

@@ -98,6 +98,7 @@ class Telling:
             offset=offset,
             part_bytes=self._facts.part_bytes,
             seed=derive_seed(self._facts.run_seed, effect.task_id),
+            prox_mu=self._state().run.policy.algorithm.prox_mu,
             now=self._now(),
         )
 

@@ -6,33 +6,45 @@ import sys
 from collections.abc import Iterable, Mapping
 
 from coordinator.aggregation.aggregation import Aggregation
-from coordinator.aggregation.algorithm import Algorithm
-from coordinator.aggregation.counted import Counted, UpdatesInMemory
-from coordinator.errors import StoreError
+from coordinator.aggregation.counted import Counted
+from coordinator.algorithm import Algorithm
+from coordinator.handover import Handover
 from coordinator.models import ModelFolder, first_kept
 from coordinator.policy import RoundPolicy
-from coordinator.records import LedgerRow, VersionRow
+from coordinator.records import LedgerRow, Place, VersionRow
 from coordinator.spool import Spool
+from coordinator.spooled import SpooledUpdates, counted_again
 from coordinator.store import Store
-from schemas.buffer import Buffer
+from coordinator.work import Work
 from schemas.digest import digest_of
-from schemas.errors import DecodeError
 from schemas.layout import Layout
-from schemas.messages import decode
 from settings.kept import ALL
-
-ALGORITHM = Algorithm()
 
 
 class Versions:
     """The versions of one run.
 
     Rules: the sum is a cache of the ledger and the spool, and is made again from them in the
-    ledger's order; a version's file is on disk before its row is written.
+    ledger's order; a version's file, and what it hands to the next, are on disk before its row is
+    written.
+
+    Args:
+        run_id: The run.
+        layout: Of its model.
+        store: Where the rows are.
+        spool: Where the updates are.
+        models: Where the files are.
+        handover: What its versions hand on.
     """
 
     def __init__(
-        self, run_id: str, layout: Layout, store: Store, spool: Spool, models: ModelFolder
+        self,
+        run_id: str,
+        layout: Layout,
+        store: Store,
+        spool: Spool,
+        models: ModelFolder,
+        handover: Handover,
     ) -> None:
         self.layout = layout
         self._run_id = run_id
@@ -41,7 +53,11 @@ class Versions:
         self._models = models
         self._model: bytes | bytearray = b""
         self._model_version = -1
-        self._sum = ALGORITHM.begin(layout)
+        self._handover = handover
+        self._algorithm: Algorithm
+        self._sum: Aggregation
+        self._places: list[Place] = []
+        self._is_alone = False
         with store.reading() as work:
             rows = work.versions(run_id)
         self._digests = {row.version: row.digest for row in rows}
@@ -65,23 +81,50 @@ class Versions:
             self._model_version = row.version
         return self._model
 
-    def add(self, payload: Buffer, weight: float) -> None:
-        """Add a counted update to the sum of the open round."""
-        self._sum.add(Counted(payload, "", 0, weight, weight))
+    def add(self, update: Counted, where: Place) -> None:
+        """Add a counted update, which lies in the spool, to the sum of the open round."""
+        self._sum.add(update)
+        self._places.append(where)
 
-    def add_again(self, counted: Iterable[LedgerRow]) -> None:
-        """Make the sum of the open round from the spool."""
-        self._sum = sum_of(counted, self.layout, self._spool)
+    def load(self, version: int, algorithm: Algorithm, counted: Iterable[LedgerRow]) -> None:
+        """Make the sum of the open round from what the store has, and the spool.
+
+        Args:
+            version: The version that the round is for; -1 before the first.
+            algorithm: By which it was opened.
+            counted: The updates that it counts, in the order of their arrival.
+
+        Raises:
+            StoreError: If something of it is not there any more, or damaged.
+        """
+        with self._store.reading() as work:
+            self._handover.load(work.version(self._run_id, version), work)
+        self._begin(algorithm)
+        for update, where in counted_again(counted, self._spool):
+            self.add(update, where)
 
     def make(self, base: VersionRow, why: str, policy: RoundPolicy, now: float) -> VersionRow:
-        """The version after `base`, from the sum; its file is on disk, its row not yet."""
-        version, model = base.version + 1, result_of(self._sum, self.model(base), self.layout)
+        """The version after `base`, from the sum; its files are on disk, its row not yet.
+
+        Args:
+            base: The version that the round was for.
+            why: Why it closed.
+            policy: What it went by at the end: a run that was paused may have taken another.
+            now: The coordinator's time.
+        """
+        if policy.algorithm != self._algorithm:
+            with self._store.reading() as work:
+                counted = work.counted_in_round(self._run_id, base.version)
+            self.load(base.version, policy.algorithm, counted)
+        version = base.version + 1
+        updates = SpooledUpdates(self._spool, self._places, self.layout)
+        made = self._sum.result(self.model(base), updates)
         row = VersionRow(
             run_id=self._run_id,
             version=version,
-            digest=digest_of(model),
-            num_bytes=len(model),
-            file=self._models.write(self._run_id, version, model, self.layout),
+            digest=digest_of(made.model),
+            num_bytes=len(made.model),
+            file=self._models.write(self._run_id, version, made.model, self.layout),
             stream_offset=None,
             counted=self._sum.count,
             weight=self._sum.total_weight,
@@ -90,13 +133,35 @@ class Versions:
             made_at=now,
             metrics={},
         )
-        self._model, self._model_version = model, version
-        return row
+        self._model, self._model_version = made.model, version
+        return self._handover.keep(row, made)
 
-    def begin_round(self, row: VersionRow) -> None:
+    def write(
+        self, work: Work, row: VersionRow, keep_versions: int, spool_keep_rounds: int
+    ) -> None:
+        """Write the row of a version that was just made, and what it hands on.
+
+        Args:
+            work: The transaction.
+            row: The row.
+            keep_versions: Of how many of the last versions the files are kept.
+            spool_keep_rounds: Of how many of the last closed rounds the updates are kept.
+        """
+        work.insert_version(row)
+        # A round can be made again as long as its updates and its base are there.
+        rounds = min(spool_keep_rounds, keep_versions - 1)
+        self._handover.write(work, row.version, row.version - rounds)
+
+    def begin_round(self, row: VersionRow, algorithm: Algorithm) -> None:
         """Note that collecting for a version began: its sum is empty."""
         self._digests[row.version] = row.digest
-        self._sum = ALGORITHM.begin(self.layout)
+        self._handover.hand_on()
+        self._begin(algorithm)
+
+    def _begin(self, algorithm: Algorithm) -> None:
+        self._algorithm = algorithm
+        self._sum = self._handover.begin(algorithm)
+        self._places = []
 
     def note_metrics(self, version: int, metrics: Mapping[str, float]) -> None:
         """Write what an evaluation found."""
@@ -111,6 +176,11 @@ class Versions:
             self._models.forget_before(self._run_id, first_kept(version, keep_versions))
         if spool_keep_rounds < ALL:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
+        # Once so many rounds were closed, the last ones are all of this run.
+        if version >= max(spool_keep_rounds, 1) and not self._is_alone:
+            with self._store.transaction() as work:
+                self._handover.forget_others(work)
+            self._is_alone = True
 
     def _first_kept_segment(self, version: int, rounds: int) -> int:
         """The first spool segment that the last `rounds` closed rounds, or the open one, need.
@@ -126,37 +196,3 @@ class Versions:
                 needed.append(work.oldest_segment(run.run_id, run.version - rounds))
                 rounds -= max(run.version, 0)
         return min((segment for segment in needed if segment is not None), default=sys.maxsize)
-
-
-def sum_of(counted: Iterable[LedgerRow], layout: Layout, spool: Spool) -> Aggregation:
-    """The sum of a round, made again from the spool, one update in memory at a time.
-
-    Args:
-        counted: The round's counted updates, in the order of their arrival.
-        layout: The run's.
-        spool: Where their bytes are.
-
-    Raises:
-        NotKept: If a segment of the spool is gone.
-        StoreError: If the spool does not hold what was received.
-    """
-    aggregation = ALGORITHM.begin(layout)
-    for row in counted:
-        payload = _read_again(row, spool)
-        aggregation.add(Counted(payload, row.worker_id, row.base_version, row.weight, row.weight))
-    return aggregation
-
-
-def result_of(aggregation: Aggregation, base: Buffer, layout: Layout) -> bytearray:
-    """The next version from the one that a round is for."""
-    return aggregation.result(base, UpdatesInMemory([], layout)).model
-
-
-def _read_again(row: LedgerRow, spool: Spool) -> Buffer:
-    try:
-        _, payload = decode(spool.read(row.where))
-    except DecodeError as error:
-        raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
-    if digest_of(payload) != row.payload_digest:
-        raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
-    return payload

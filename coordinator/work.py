@@ -5,7 +5,7 @@ Only this module and `coordinator.accounts` write queries (docs/decisions/0002).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -27,7 +27,15 @@ from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.intake import KIND
-from coordinator.records import LedgerRow, RunRow, StrayRow, TaskRow, VersionRow, WorkerRow
+from coordinator.records import (
+    CachedRow,
+    LedgerRow,
+    RunRow,
+    StrayRow,
+    TaskRow,
+    VersionRow,
+    WorkerRow,
+)
 
 _RowT = TypeVar("_RowT")
 
@@ -111,6 +119,82 @@ class Work:
         table = schema.versions
         query = update(table).where(table.c.run_id == run_id, table.c.version == version)
         self._connection.execute(query.values(**values))
+
+    # cached updates
+
+    def insert_cached(self, rows: Iterable[CachedRow]) -> None:
+        """Add workers' last updates, whose numbers are on disk."""
+        for row in rows:
+            self._insert(schema.cached, row)
+
+    def cached_as_of(self, run_id: str, version: int) -> list[CachedRow]:
+        """The last update of each worker that is in force in the round of a version."""
+        table = schema.cached
+        newest = (
+            select(table.c.worker_id, func.max(table.c.version).label("version"))
+            .where(table.c.run_id == run_id, table.c.version <= version)
+            .group_by(table.c.worker_id)
+            .subquery()
+        )
+        query = (
+            select(table)
+            .join(
+                newest,
+                and_(table.c.worker_id == newest.c.worker_id, table.c.version == newest.c.version),
+            )
+            .where(table.c.run_id == run_id)
+        )
+        return self.rows(CachedRow, query)
+
+    def cached_slots(self, run_id: str) -> list[int]:
+        """The slots of all cached updates of a run, in force or not."""
+        table = schema.cached
+        query = select(table.c.slot).where(table.c.run_id == run_id)
+        return [slot for (slot,) in self._connection.execute(query)]
+
+    def forget_cached(self, run_id: str, above: int, up_to: int) -> list[int]:
+        """Forget cached updates that others replaced, and free their slots.
+
+        Args:
+            run_id: The run.
+            above: The replacements are of later versions than this one,
+            up_to: and of none later than this: rounds from this version on need what is left.
+        """
+        table, newer = schema.cached, schema.cached.alias()
+        query = (
+            select(table.c.worker_id, table.c.version, table.c.slot)
+            .join(newer, and_(newer.c.run_id == run_id, newer.c.worker_id == table.c.worker_id))
+            .where(
+                table.c.run_id == run_id,
+                table.c.version < newer.c.version,
+                newer.c.version > above,
+                newer.c.version <= up_to,
+            )
+            .distinct()
+        )
+        slots = []
+        for worker_id, version, slot in self._connection.execute(query).all():
+            slots.append(slot)
+            self._connection.execute(
+                delete(table).where(
+                    table.c.run_id == run_id,
+                    table.c.worker_id == worker_id,
+                    table.c.version == version,
+                )
+            )
+        return slots
+
+    def forget_cached_of_others(self, run_id: str) -> list[str]:
+        """Forget the cached updates of all runs but one; which runs had any."""
+        table = schema.cached
+        other = table.c.run_id != run_id
+        runs = [
+            name
+            for (name,) in self._connection.execute(select(table.c.run_id).where(other).distinct())
+        ]
+        if runs:
+            self._connection.execute(delete(table).where(other))
+        return runs
 
     # tasks
 

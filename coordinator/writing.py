@@ -80,6 +80,7 @@ class RunWriter:
         self._store = opened.store
         self._spool = opened.spool
         self._models = opened.models
+        self._handover = opened.handover
         self._salt = opened.salt
         self._settings = settings
         self._policy = policy
@@ -127,8 +128,10 @@ class RunWriter:
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
-        self.versions = Versions(row.run_id, self.layout, self._store, self._spool, self._models)
-        self.versions.add_again(stored.counted)
+        self.versions = Versions(
+            row.run_id, self.layout, self._store, self._spool, self._models, self._handover
+        )
+        self.versions.load(row.version, self.state.run.policy.algorithm, stored.counted)
         self._uploads = self._find_uploads(now)
 
     def _find_uploads(self, now: float) -> Uploads:
@@ -320,6 +323,7 @@ class RunWriter:
             layout=self.layout,
             part_bytes=self._settings.rounds.part_bytes,
             max_norm=run.policy.max_norm,
+            needs_local_steps=run.policy.algorithm.needs_local_steps,
             digest_of_version=self.versions.digest_of,
         )
         assert self._store.epoch is not None
@@ -374,13 +378,14 @@ class RunWriter:
             row = self.versions.make(base, self._row().why, run.policy, self._now())
         with self._store.transaction() as work:
             if new:
-                work.insert_version(row)
+                keep = self._settings.coordinator
+                self.versions.write(work, row, keep.keep_versions, keep.spool_keep_rounds)
             batch = Batch(self._desk(), work, self.state)
             self._tell_policy(batch)
             batch.advance(VersionStored(row.version))
         self._reopened = False
         self._committed(batch)
-        self.versions.begin_round(row)
+        self.versions.begin_round(row, self.state.run.policy.algorithm)
         return MadeVersion(row, batch.effects, new)
 
     def prune(self) -> None:

@@ -1,6 +1,6 @@
 """Files that are there after a power cut, behind a seam: the system's disk, or a simulated one."""
 
-from disk.disk import Disk, File, Lock
+from disk.disk import Disk, File, Lock, Pages
 from disk.durable import make_folders, remove_tree, write_durably
 from disk.os_disk import OS_DISK, OsDisk
 
@@ -10,6 +10,7 @@ __all__ = [
     "File",
     "Lock",
     "OsDisk",
+    "Pages",
     "make_folders",
     "remove_tree",
     "write_durably",

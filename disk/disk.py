@@ -50,6 +50,37 @@ class File(Protocol):
         ...
 
 
+class Pages(Protocol):
+    """An open file that is written in place, anywhere and again."""
+
+    def read(self, start: int, length: int) -> memoryview:
+        """Bytes of the file, fewer if it ends before; they may change with the next `write`."""
+        ...
+
+    def write(self, start: int, data: Buffer) -> None:
+        """Write at a place; read from then on, durable after `sync`. A gap before it is zeros.
+
+        Raises:
+            OSError: If the disk has no room; some of it may be written.
+            ValueError: If the file is closed.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make all that was written durable. If it fails, any of it may be lost.
+
+        What was lost is written again, not synced again.
+
+        Raises:
+            ValueError: If the file is closed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; what was not synced may be lost. Safe to call twice."""
+        ...
+
+
 class Lock(Protocol):
     """The right to be the one process of a folder; the system frees it however the process ends."""
 
@@ -67,6 +98,10 @@ class Disk(Protocol):
 
     def append(self, path: Path) -> File:
         """Open a file to write behind what is there; it is made if there is none."""
+        ...
+
+    def pages(self, path: Path) -> Pages:
+        """Open a file to read and write anywhere in it; it is made if there is none."""
         ...
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:

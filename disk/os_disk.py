@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import sqlite3
 import stat
@@ -45,6 +46,51 @@ class OsFile:
             self._file.close()
 
 
+class OsPages:
+    """A file of the system that is written in place.
+
+    It is read through a map of it, which costs no copy, and written by calls: a write through the
+    map to a disk without room would not be refused, but end the process.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._map: mmap.mmap | None = None
+
+    def read(self, start: int, length: int) -> memoryview:
+        """See `Pages.read`."""
+        self._require_open()
+        end = start + length
+        if self._map is None or end > len(self._map):
+            size = os.fstat(self._descriptor).st_size
+            # What was read of the map before still holds it.
+            self._map = mmap.mmap(self._descriptor, size, prot=mmap.PROT_READ) if size else None
+        return memoryview(b"" if self._map is None else self._map)[start:end]
+
+    def write(self, start: int, data: Buffer) -> None:
+        """See `Pages.write`."""
+        self._require_open()
+        rest = memoryview(data).cast("B")
+        while rest:
+            written = os.pwrite(self._descriptor, rest, start)
+            start, rest = start + written, rest[written:]
+
+    def sync(self) -> None:
+        """See `Pages.sync`."""
+        self._require_open()
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """See `Pages.close`."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor, self._map = -1, None
+
+    def _require_open(self) -> None:
+        if self._descriptor < 0:
+            raise ValueError("expected an open file, came a closed file")
+
+
 class OsLock:
     """A lock on a file of the system."""
 
@@ -68,6 +114,10 @@ class OsDisk:
     def append(self, path: Path) -> OsFile:
         """See `Disk.append`."""
         return OsFile(path.open("ab"))
+
+    def pages(self, path: Path) -> OsPages:
+        """See `Disk.pages`."""
+        return OsPages(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
         """See `Disk.read`."""

@@ -92,11 +92,12 @@ class FashionLearner:
         """Train on the worker's part; the loss is the last epoch's mean."""
         config = from_config(FashionConfig, request.config)
         pictures = part_of(request.data, config)
-        sgd = Sgd(config.lr, config.epochs, config.batch_size)
+        sgd = Sgd(config.lr, config.epochs, config.batch_size, request.prox_mu)
         trained = perceptron.train(
             parameters, pictures.images, pictures.labels, sgd, request.seed, request.cancelled
         )
-        return TrainResult(trained.parameters, len(pictures), {"loss": trained.loss})
+        metrics = {"loss": trained.loss}
+        return TrainResult(trained.parameters, len(pictures), metrics, trained.steps)
 
     def evaluate(self, parameters: Parameters, request: EvaluateRequest) -> Mapping[str, float]:
         """Accuracy, loss and each kind's recall: on a worker's part, or on held-out images."""

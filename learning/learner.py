@@ -41,6 +41,8 @@ class TrainRequest:
         device: "cpu", "cuda:0" …, never "auto".
         config: The learner's own settings.
         deadline_s: Seconds left until the task's lease ends, None if unknown.
+        prox_mu: FedProx's mu: what is minimised is the loss plus mu/2 · |w - w0|^2, w0 being the
+            parameters given. 0: the loss alone. `TorchLearner` sees to it.
         cancelled: Returns True once the work is no longer wanted; a long loop asks now and then.
         progress: Takes the fraction done, 0 to 1; tells the agent that training is alive.
     """
@@ -53,6 +55,7 @@ class TrainRequest:
     device: str = "cpu"
     config: Config = field(default_factory=dict)
     deadline_s: float | None = None
+    prox_mu: float = 0.0
     cancelled: Callable[[], bool] = _never
     progress: Callable[[float], None] = _silent
 
@@ -89,11 +92,14 @@ class TrainResult:
             were received.
         num_examples: How many examples were trained on, above 0: the weight in FedAvg.
         metrics: Named numbers for the records.
+        local_steps: Steps of the optimiser, at least 1; FedNova (algorithm.rule "nova") divides by
+            them. 0: unknown. `TorchLearner` counts them.
     """
 
     parameters: Parameters
     num_examples: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    local_steps: float = 0.0
 
 
 @runtime_checkable

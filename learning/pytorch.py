@@ -1,7 +1,7 @@
 """A torch model and the loop one already has, as a learner.
 
 What travels is the model's `state_dict`: parameters and persistent buffers, as numpy arrays on the
-CPU. The only module of fedmq that needs torch to be imported.
+CPU. This module and what it imports alone need torch.
 
 Rules:
 
@@ -12,6 +12,7 @@ Rules:
   model is built again.
 - Arrays given are never written to, and arrays returned never change later: one copy in, one out.
 - Tied weights (one storage, several names) travel once, under their first name.
+- `request.prox_mu` is seen to, and the steps of torch's optimisers are counted (`learning.steps`).
 - Chance is seeded from `request.seed` right before `fit`, whenever the model was built.
 - The number of threads belongs to the process that trains: nothing here sets it.
 """
@@ -40,6 +41,8 @@ except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
     raise MissingExtraError("torch", "torch") from error
+
+from learning.steps import Steps
 
 Array = NDArray[Any]
 Model = TypeVar("Model", bound=nn.Module)
@@ -117,14 +120,16 @@ class TorchLearner:
         with self._task:
             built = self._ready(parameters, request.device)
             seed_everything(request.seed)
+            steps = Steps(built.model, request.prox_mu)
             try:
-                num_examples, metrics = checked_fit(self._fit(built.model, request))
+                with steps:
+                    num_examples, metrics = checked_fit(self._fit(built.model, request))
                 trained = built.arrays(copy=True)
             except BaseException:
                 self._built = None  # half trained, and nobody knows what else
                 raise
             built.drop_gradients()
-            return TrainResult(trained, num_examples, metrics)
+            return TrainResult(trained, num_examples, metrics, steps.local_steps)
 
     def _run_evaluate(
         self, parameters: Parameters, request: EvaluateRequest

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from settings.about import MANY, about
+from settings.about import ABOUT_WORTH, MANY, about
 
-_WORTH = "it decides what a counted update is worth"
-_STEP = "it decides what each version is made of its updates"
+_STEP = "a version is made of all its updates in one way"
 _BELOW_HALF = 0.499
 _BELOW_ONE = 0.999999
 
@@ -24,7 +23,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "How the updates of a round become one step: their weighted mean; FedNova's mean per "
             "local step; the median or trimmed mean of each number; or with the last update of "
             "every worker kept, as CA2FL, MIFA or FedVARP.",
-            frozen=_STEP,
+            frozen="what is kept of the workers' updates belongs to it",
         ),
     ] = "mean"
     trim: Annotated[
@@ -33,7 +32,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "The share of the updates that trimmed-mean cuts at each end.",
             at_least=0.0,
             at_most=_BELOW_HALF,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0.1
     clip_norm: Annotated[
@@ -42,7 +41,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "Updates of a larger L2 norm are shortened to it before they are added. 0: none are.",
             at_least=0.0,
             at_most=1e38,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0.0
     population: Annotated[
@@ -53,7 +52,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             unit="workers",
             at_least=0,
             at_most=1000 * MANY,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0
     normalise: Annotated[
@@ -61,14 +60,14 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         about(
             "What the sum of weighted updates is divided by: their weights, so that a step keeps "
             "its length; or what their examples weigh, so that stale updates make it shorter.",
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = "weight"
     example_weights: Annotated[
         Literal["linear", "equal", "sqrt", "log"],
         about(
             "How the weight of an update grows with its examples n: n, 1, sqrt(n) or ln(1 + n).",
-            frozen=_WORTH,
+            waits=ABOUT_WORTH,
         ),
     ] = "linear"
     staleness: Annotated[
@@ -76,7 +75,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         about(
             "How the weight of an update falls with the versions t it is behind: not at all; by "
             "1 / (1 + t)^a; or by 1 / (1 + a (t - b)) above b.",
-            frozen=_WORTH,
+            waits=ABOUT_WORTH,
         ),
     ] = "polynomial"
     staleness_a: Annotated[
@@ -85,7 +84,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "The a of staleness: how fast the weight falls.",
             at_least=0.0,
             at_most=100.0,
-            frozen=_WORTH,
+            waits=ABOUT_WORTH,
         ),
     ] = 0.5
     staleness_b: Annotated[
@@ -95,14 +94,14 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             unit="versions",
             at_least=0.0,
             at_most=float(MANY),
-            frozen=_WORTH,
+            waits=ABOUT_WORTH,
         ),
     ] = 4.0
     optimizer: Annotated[
         Literal["none", "momentum", "adagrad", "adam", "yogi"],
         about(
             "The server's optimiser, which takes the step of the rule as its gradient.",
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = "none"
     server_lr: Annotated[
@@ -112,7 +111,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "for momentum, 0.1 for adagrad and adam, and 0.01 for yogi.",
             at_least=0.0,
             at_most=1000.0,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0.0
     beta1: Annotated[
@@ -121,7 +120,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "How much of the server's momentum stays from one version to the next.",
             at_least=0.0,
             at_most=_BELOW_ONE,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0.9
     beta2: Annotated[
@@ -130,7 +129,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "How much of the second moment of adam and yogi stays.",
             at_least=0.0,
             at_most=_BELOW_ONE,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 0.99
     tau: Annotated[
@@ -140,7 +139,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "more adaptive they are.",
             at_least=1e-12,
             at_most=1000.0,
-            frozen=_STEP,
+            waits=_STEP,
         ),
     ] = 1e-3
     prox_mu: Annotated[
@@ -149,7 +148,7 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "FedProx: how strongly training is held near the model it began with. 0: not at all.",
             at_least=0.0,
             at_most=1000.0,
-            frozen="it decides what the workers minimise",
+            waits="it decides what the workers minimise",
         ),
     ] = 0.0
 

@@ -77,6 +77,51 @@ class SimulatedFile:
             raise ValueError("expected an open file, came a closed file")
 
 
+class SimulatedPages:
+    """A file that a process writes in place."""
+
+    def __init__(self, node: FileNode, disk: SimulatedDisk, name: str) -> None:
+        self._node = node
+        self._disk = disk
+        self._name = name
+        self._closed = False
+
+    def read(self, start: int, length: int) -> memoryview:
+        """See `Pages.read`."""
+        self._require_open()
+        return memoryview(bytes(self._node.data[start : start + length]))
+
+    def write(self, start: int, data: Buffer) -> None:
+        """See `Pages.write`; of what is written in place even a full disk takes what it had."""
+        self._require_open()
+        mishaps = self._disk.mishaps
+        mishaps.at(f"write {self._name}")
+        taken = memoryview(data).cast("B")
+        if mishaps.full and start + taken.nbytes > len(self._node.data):
+            taken = taken[: mishaps.fits(taken.nbytes)]
+        self._node.write_at(start, taken)
+        self._node.touched_ns = self._disk.platter.tick()
+        if taken.nbytes < memoryview(data).nbytes:
+            mishaps.require_room(self._name)
+
+    def sync(self) -> None:
+        """See `Pages.sync`."""
+        self._require_open()
+        self._disk.mishaps.at(f"sync {self._name}")
+        if self._disk.mishaps.sync_fails(self._name):
+            self._node.lose_unsynced()
+            raise OSError(FAILS, os.strerror(FAILS))
+        self._node.sync()
+
+    def close(self) -> None:
+        """See `Pages.close`."""
+        self._closed = True
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("expected an open file, came a closed file")
+
+
 class SimulatedLock:
     """A lock that a process has."""
 
@@ -109,6 +154,10 @@ class SimulatedDisk:
     def append(self, path: Path) -> SimulatedFile:
         """See `Disk.append`."""
         return SimulatedFile(self._made(path), self, path.name)
+
+    def pages(self, path: Path) -> SimulatedPages:
+        """See `Disk.pages`."""
+        return SimulatedPages(self._made(path), self, path.name)
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
         """See `Disk.read`."""

@@ -27,11 +27,16 @@ from simulation.mishaps import Mishaps
 
 @dataclass(eq=False)
 class FileNode:
-    """A file: what is read of it, what survives, and what a failed sync lost."""
+    """A file: what is read of it, what survives, and what a failed sync lost.
+
+    Attributes:
+        placed: Where it was written in place since the last sync, from and to.
+    """
 
     data: bytearray = field(default_factory=bytearray)
     survives: bytes = b""
     lost: list[tuple[int, int]] = field(default_factory=list)
+    placed: list[tuple[int, int]] = field(default_factory=list)
     touched_ns: int = 0
     locked_by: Mishaps | None = None
 
@@ -42,10 +47,21 @@ class FileNode:
             end = min(end, len(survives))
             survives[start:end] = bytes(max(end - start, 0))
         self.survives = bytes(survives)
+        self.placed = []
+
+    def write_at(self, start: int, data: memoryview) -> None:
+        """Write in place; a gap before it is filled with zeros, and is written as well."""
+        end = start + data.nbytes
+        self.data += bytes(max(start - len(self.data), 0))
+        self.data[start:end] = data
+        self.placed.append((start, end))
+        # What a failed sync lost is written again here.
+        self.lost = [part for before in self.lost for part in _without(before, (start, end))]
 
     def lose_unsynced(self) -> None:
         """The system believes that it is written from now on, and it is not."""
-        self.lost.append((len(self.survives), len(self.data)))
+        self.lost += [(len(self.survives), len(self.data)), *self.placed]
+        self.placed = []
 
     def truncate(self, length: int) -> None:
         """What is written in the place of what was cut is new to the system."""
@@ -67,7 +83,24 @@ class FileNode:
         kept = len(self.data) if rng.random() < 0.5 else rng.randint(0, len(self.data))
         if kept > len(self.survives) and not self.lost and rng.random() < 0.5:
             self.survives = bytes(self.data[:kept])
+        for start, end in self.placed:
+            if rng.random() < 0.5:
+                self._place(start, rng.randint(start, end))
         self.data, self.lost, self.locked_by = bytearray(self.survives), [], None
+        self.placed = []
+
+    def _place(self, start: int, end: int) -> None:
+        """What was written in place there has come to the disk."""
+        survives = bytearray(self.survives)
+        survives += bytes(max(end - len(survives), 0))
+        survives[start:end] = self.data[start:end]
+        self.survives = bytes(survives)
+
+
+def _without(span: tuple[int, int], cut: tuple[int, int]) -> list[tuple[int, int]]:
+    """What is left of a span where another is cut out of it."""
+    parts = (span[0], min(span[1], cut[0])), (max(span[0], cut[1]), span[1])
+    return [(start, end) for start, end in parts if start < end]
 
 
 @dataclass(eq=False)

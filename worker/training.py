@@ -56,6 +56,7 @@ from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
+STEPS_MAX = 1e9  # the coordinator refuses more
 _REASON_CHARS = 300
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _DISK_RETRY_S = 5.0
@@ -152,12 +153,14 @@ class _Result:
         payload: What the update carries; nothing for an evaluation.
         metrics: Of a training as the learner gave them; of an evaluation sums over its examples.
         took_s: How long the learner took.
+        local_steps: Of its optimiser, 0 if it does not say.
     """
 
     payload: bytearray
     num_examples: int
     metrics: dict[str, float]
     took_s: float
+    local_steps: float = 0.0
 
 
 def _work(
@@ -201,13 +204,13 @@ def _train(
     took_s = time.perf_counter() - begun
     if cancelled():
         raise CancelledError("cancelled while it was trained")
-    trained, num_examples, metrics = _checked(result, layout)
+    trained, checked = _checked(result, layout)
     payload = update_between(received, trained, layout)
     if not np.isfinite(update_floats(payload, layout)).all():
         raise BadResultError(
             "the trained parameters are not all finite; is the learning rate high?"
         )
-    return _Result(payload, num_examples, metrics, took_s)
+    return _Result(payload, checked.num_examples, checked.metrics, took_s, checked.local_steps)
 
 
 def _evaluate(
@@ -299,6 +302,7 @@ def _request(
         device=_device(job.device),
         config=dict(job.config),
         deadline_s=job.deadline_s,
+        prox_mu=start.prox_mu,
         cancelled=cancelled,
         progress=moved,
     )
@@ -312,8 +316,17 @@ def _device(setting: str) -> str:
     return "cuda:0" if torch is not None and torch.cuda.is_available() else "cpu"
 
 
-def _checked(result: object, layout: Layout) -> tuple[bytearray, int, dict[str, float]]:
-    """What a learner returned, as flat buffer, number of examples and metrics.
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a learner says of its training."""
+
+    num_examples: int
+    metrics: dict[str, float]
+    local_steps: float
+
+
+def _checked(result: object, layout: Layout) -> tuple[bytearray, _Said]:
+    """What a learner returned: the trained parameters as flat buffer, and what it says of them.
 
     Raises:
         BadResultError: Saying what was expected and what came.
@@ -331,7 +344,21 @@ def _checked(result: object, layout: Layout) -> tuple[bytearray, int, dict[str, 
     count = result.num_examples
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count < 2**53:
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r:.60}")
-    return trained, int(count), _checked_metrics(result.metrics)
+    metrics = _checked_metrics(result.metrics)
+    return trained, _Said(int(count), metrics, _checked_steps(result.local_steps))
+
+
+def _checked_steps(steps: object) -> float:
+    try:
+        number = float(steps)  # type: ignore[arg-type] # it may be anything
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(steps, bool) or not (number == 0 or 1 <= number <= STEPS_MAX):
+        raise BadResultError(
+            f"local_steps: expected a number from 1 to {STEPS_MAX:g}, or 0 for unknown, "
+            f"came {steps!r:.60}"
+        )
+    return number
 
 
 def _checked_metrics(metrics: object) -> dict[str, float]:
@@ -369,6 +396,7 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
         payload_digest="",  # what the payload is, the store fills in
         payload_bytes=0,
         parts=0,
+        local_steps=result.local_steps,
     )
 
 

@@ -13,36 +13,16 @@ correction of bias: the first steps are short. Their state is float32, and lives
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import numpy as np
 
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.blocks import BLOCK, Doubles
+from coordinator.algorithm import Stepping
 from schemas.tensors import Array, Floats
 
-OptimizerName = Literal["none", "momentum", "adagrad", "adam", "yogi"]
-
 MOMENTUM, SECOND = "momentum", "second_moment"
-
-
-@dataclass(frozen=True, slots=True)
-class Stepping:
-    """Which optimiser, and how far it goes.
-
-    Attributes:
-        lr: What the step is multiplied by, above 0.
-        beta1: How much of the momentum stays, 0 to below 1.
-        beta2: How much of the second moment stays, 0 to below 1.
-        tau: How adaptive it is: the smaller the more; above 0.
-    """
-
-    name: OptimizerName = "none"
-    lr: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 1e-3
 
 
 class Optimizer:

@@ -120,8 +120,17 @@ def _policy(policy: dict[str, Any]) -> list[str]:
     )
     return [
         f"It goes by goal {policy['goal']}, quorum {policy['quorum']}, {late}, dispatch "
-        f"{policy['dispatch']}."
+        f"{policy['dispatch']}{_algorithm(policy)}."
     ]
+
+
+def _algorithm(policy: dict[str, Any]) -> str:
+    """The rule and the optimiser, where they are not the plain mean."""
+    algorithm = policy.get("algorithm", {})
+    rule = algorithm.get("rule", "mean")
+    optimizer = algorithm.get("stepping", {}).get("name", "none")
+    said = f", rule {rule}" if rule != "mean" else ""
+    return said + (f", optimizer {optimizer}" if optimizer != "none" else "")
 
 
 def _refusals(verdicts: dict[str, int]) -> int:

@@ -133,10 +133,49 @@ class DiskContract:
     def test_a_file_is_made_in_a_folder_that_is_there(
         self, disk: Disk, folder: Path, file: Path
     ) -> None:
-        for make in (disk.create, disk.append, disk.lock):
+        for make in (disk.create, disk.append, disk.pages, disk.lock):
             assert refusal(partial(make, folder / "none" / "file")) == MISSING
             assert refusal(partial(make, file / "below")) == NO_FOLDER
             assert refusal(partial(make, folder)) == A_FOLDER
+
+    def test_pages_are_read_and_written_anywhere(self, disk: Disk, folder: Path) -> None:
+        pages = disk.pages(folder / "pages")
+        assert bytes(pages.read(0, 4)) == b""
+        pages.write(6, memoryview(b"678"))
+        assert bytes(pages.read(0, 99)) == bytes(6) + b"678"
+        pages.write(0, b"01")
+        pages.write(5, b"56")
+        before = pages.read(0, 3)
+        pages.write(8, b"89" * 5000)
+        assert bytes(before[:2]) == b"01", "what was read of a file that grew"
+        assert bytes(pages.read(4, 6)) == b"\x0056789"
+        assert bytes(pages.read(10_005, 99)) == b"989"
+        assert bytes(pages.read(99_999, 9)) == b""
+        pages.sync()
+        pages.close()
+        assert disk.size(folder / "pages") == 10_008
+
+    def test_pages_that_are_there_are_opened_as_they_are(self, disk: Disk, file: Path) -> None:
+        pages = disk.pages(file)
+        pages.write(3, b"xyz")
+        pages.close()
+        assert disk.read(file) == b"012xyz6789"
+
+    def test_closed_pages_take_nothing_and_may_be_closed_again(
+        self, disk: Disk, file: Path
+    ) -> None:
+        pages = disk.pages(file)
+        pages.close()
+        pages.close()
+        acts: list[Callable[[], object]] = [
+            lambda: pages.read(0, 1),
+            lambda: pages.write(0, b"x"),
+            pages.sync,
+        ]
+        for act in acts:
+            with pytest.raises(ValueError, match="closed file"):
+                act()
+        assert disk.read(file) == b"0123456789"
 
     # Entries.
 

@@ -152,6 +152,7 @@ class Feeder:
             payload_digest=digest_of(payload),
             payload_bytes=len(payload),
             parts=0,
+            local_steps=5.0,
         )
 
     def payload(self, layout: Layout, value: float) -> bytes:

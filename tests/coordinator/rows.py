@@ -104,6 +104,8 @@ def ledger_row(**changes: Any) -> LedgerRow:
         round_version=0,
         staleness=0,
         weight=10.0,
+        full_weight=10.0,
+        local_steps=0.0,
         copies=0,
         received_at=2.0,
         segment=1,

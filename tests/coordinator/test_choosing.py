@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from coordinator.aggregation.algorithm import Algorithm
-from coordinator.aggregation.optimizers import Stepping
+from coordinator.algorithm import Algorithm, Stepping
 from coordinator.choosing import algorithm_of, weighing_of
 from coordinator.weighing import Weighing
 from settings.algorithm import AlgorithmSettings
@@ -26,9 +25,10 @@ def test_every_setting_comes_into_the_algorithm() -> None:
         beta1=0.5,
         beta2=0.6,
         tau=0.7,
+        prox_mu=0.8,
     )
     stepping = Stepping("yogi", 0.01, 0.5, 0.6, 0.7)
-    assert algorithm_of(settings) == Algorithm("ca2fl", True, 0.2, 3.0, 40, stepping)
+    assert algorithm_of(settings) == Algorithm("ca2fl", True, 0.2, 3.0, 40, stepping, 0.8)
 
 
 def test_every_setting_comes_into_the_weighing() -> None:

@@ -45,6 +45,7 @@ EXPECTED = Expected(
     layout=LAYOUT,
     part_bytes=PART_BYTES,
     max_norm=0.0,
+    needs_local_steps=False,
     digest_of_version=dict.fromkeys(range(4), BASE).get,
 )
 

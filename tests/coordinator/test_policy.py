@@ -1,4 +1,4 @@
-"""What a round policy allows, and what an update weighs."""
+"""What a round policy allows, and no more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordinator.algorithm import Algorithm, Stepping
 from coordinator.policy import RoundPolicy
+from coordinator.weighing import Weighing
 from tests.coordinator.bench import policy
 
 
@@ -40,7 +42,14 @@ def test_goal_quorum_and_concurrency_may_all_be_one() -> None:
 
 
 def test_a_policy_survives_the_store() -> None:
-    rules = policy(late="refuse", dispatch="direct", max_norm=2.5, deadline_s=60)
+    rules = policy(
+        late="refuse",
+        dispatch="direct",
+        max_norm=2.5,
+        deadline_s=60,
+        weighing=Weighing("log", 7, "hinge", 10.0, 6.0),
+        algorithm=Algorithm("nova", stepping=Stepping("adam", 0.1)),
+    )
     assert RoundPolicy.from_json(json.loads(json.dumps(rules.as_json()))) == rules
 
 
@@ -86,21 +95,7 @@ def test_what_differs_is_said_in_words() -> None:
         "goal: was 2, now 3",
         "late: was weigh, now refuse",
     ]
+    assert policy().differences(policy(algorithm=Algorithm(stepping=Stepping("yogi")))) == [
+        "algorithm.stepping.name: was none, now yogi"
+    ]
     assert policy().differences(policy()) == []
-
-
-@given(st.integers(1, 2**53), st.integers(0, 1000))
-def test_an_update_weighs_its_examples_less_the_staler_it_is(examples: int, stale: int) -> None:
-    rules = policy()
-    assert rules.weight(examples, 0) == examples
-    assert 0 < rules.weight(examples, stale + 1) < rules.weight(examples, stale)
-
-
-def test_staleness_weighs_as_in_fedbuff() -> None:
-    assert policy().weight(100, 3) == pytest.approx(50.0)
-
-
-def test_no_update_weighs_more_than_the_cap() -> None:
-    assert policy(max_examples=50).weight(1000, 0) == 50.0
-    assert policy(max_examples=50).weight(20, 0) == 20.0
-    assert policy(max_examples=0).weight(1000, 0) == 1000.0

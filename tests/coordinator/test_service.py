@@ -131,3 +131,10 @@ def test_what_stops_it_comes_out_and_nothing_stays_open(world: World) -> None:
     world.begin(restored=True)
     world.round(2.0)
     assert world.weight() == 3.0
+
+
+def test_a_worker_is_told_how_strongly_to_hold_its_training(make_world: MakeWorld) -> None:
+    world = make_world(algorithm__prox_mu=0.25)
+    assert world.begin_task(world.somebody())[1].prox_mu == 0.25
+    world = make_world()
+    assert world.begin_task(world.somebody())[1].prox_mu == 0.0

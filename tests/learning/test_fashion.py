@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,23 @@ def test_training_helps_on_what_no_worker_has(learner: Any, folder: str) -> None
     after = learner.evaluate(result.parameters, EvaluateRequest(1, config=config))
     assert result.num_examples == TRAINING
     assert after["accuracy"] > before["accuracy"] + 0.3
+
+
+def test_steps_are_counted_and_a_strong_pull_keeps_training_near_its_start(
+    learner: Any, folder: str
+) -> None:
+    received = parameters_of(learner)
+    config: dict[str, Any] = {"folder": folder, "epochs": 2, "batch_size": 7}
+
+    def moved(prox_mu: float) -> float:
+        asked = replace(request("3/20", **config), prox_mu=prox_mu)
+        result = learner.train(received, asked)
+        assert result.local_steps == 2 * -(-result.num_examples // 7)
+        return float(
+            sum(np.sum((result.parameters[name] - received[name]) ** 2) for name in received)
+        )
+
+    assert moved(5.0) < 0.5 * moved(0.0)
 
 
 def test_a_worker_is_measured_on_its_own_part(learner: Any, folder: str) -> None:

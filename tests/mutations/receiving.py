@@ -265,8 +265,8 @@ RECEIVING = (
         _SUM,
         "after a restart the sum is empty",
         "coordinator/writing.py",
-        "self.versions.add_again(stored.counted)",
-        "self.versions.add_again([])",
+        "policy.algorithm, stored.counted)",
+        "policy.algorithm, [])",
         "tests/coordinator/test_service_time.py::test_a_paused_run_keeps_its_sum_over_a_restart",
     ),
     Mutation(
@@ -290,7 +290,7 @@ RECEIVING = (
     Mutation(
         _SUM,
         "what comes from the spool is believed",
-        "coordinator/versions.py",
+        "coordinator/spooled.py",
         "    if digest_of(payload) != row.payload_digest:\n        raise StoreError",
         "    if False:\n        raise StoreError",
         "tests/coordinator/test_replay.py::test_a_changed_byte_of_an_update_is_found",
@@ -299,7 +299,7 @@ RECEIVING = (
         _SUM,
         "a counted update is not added",
         "coordinator/batch.py",
-        "            self.effects.append(AddToSum(arrived.payload, verdict.weight))\n",
+        "            self.effects.append(AddToSum(_counted(arrived, verdict), where))\n",
         "",
         "tests/coordinator/test_service.py::test_two_answers_make_the_next_version",
     ),

@@ -12,7 +12,7 @@ FROZEN = {
     "run.seed",
     "run.initial",
     "rounds.part_bytes",
-    *(f"algorithm.{field.key}" for field in fields().values() if field.section == "algorithm"),
+    "algorithm.rule",
 }
 WAITS = {
     "rounds.goal",
@@ -21,6 +21,7 @@ WAITS = {
     "rounds.dispatch",
     "rounds.max_examples",
     "rounds.max_norm",
+    *(name for name in fields() if name.startswith("algorithm.") and name != "algorithm.rule"),
 }
 
 

@@ -143,6 +143,52 @@ def test_what_is_created_anew_over_what_a_failed_sync_lost_is_not_lost(
     assert disk.read(FILE) == b"anew"
 
 
+def test_what_was_written_in_place_survives_by_chance_and_in_part_until_it_is_synced() -> None:
+    def act(disk: SimulatedDisk, synced: bool = False) -> None:
+        write_durably(disk, FILE, b"0123456789")
+        pages = disk.pages(FILE)
+        pages.write(2, b"ab")
+        pages.write(8, b"cdef")
+        if synced:
+            pages.sync()
+
+    found = found_after(act)
+    assert b"0123456789" in found
+    assert len({one[2:4] for one in found if one is not None}) > 1
+    assert all(one is not None and one[:2] + one[4:8] == b"014567" for one in found)
+    assert len({one[8:] for one in found if one is not None}) > 2
+    assert found_after(lambda disk: act(disk, synced=True)) == {b"01ab4567cdef"}
+
+
+def test_what_a_failed_sync_lost_in_place_is_there_once_it_was_written_again_and_synced(
+    disk: SimulatedDisk, platter: Platter
+) -> None:
+    write_durably(disk, FILE, b"0123456789")
+    pages = disk.pages(FILE)
+    pages.write(2, b"abcd")
+    disk.mishaps.syncs_to_fail = 1
+    with pytest.raises(OSError, match="Input/output"):
+        pages.sync()
+    pages.write(3, b"bc")
+    pages.sync()
+    assert bytes(pages.read(0, 10)) == b"01abcd6789", "as the system believes it to be"
+    platter.cut_power(random.Random(0))
+    assert disk.read(FILE) == b"01\0bc\x006789"
+
+
+def test_a_full_disk_takes_what_is_written_in_the_place_of_old_bytes_and_no_more(
+    disk: SimulatedDisk,
+) -> None:
+    write_durably(disk, FILE, b"0123456789")
+    pages = disk.pages(FILE)
+    disk.mishaps.full = True
+    pages.write(2, b"ab")
+    with pytest.raises(OSError, match="No space"):
+        pages.write(8, b"cdef")
+    assert disk.read(FILE).startswith(b"01ab4567")
+    assert (disk.size(FILE) or 0) < 12
+
+
 def test_a_removed_file_may_come_back() -> None:
     def act(disk: SimulatedDisk) -> None:
         write_durably(disk, FILE, b"old")

@@ -106,6 +106,49 @@ def _kind(name: str) -> str:
     return re.sub(r"[0-9a-f]{16,}|\d+", "#", name)
 
 
+def with_a_memory(world: World) -> None:
+    """Three rounds of three workers, two of which come again, one late."""
+    late = world.worker("c")
+    begun = world.begin_task(late)
+    for number, names in enumerate(("ab", "a", "ab")):
+        for value, name in enumerate(names, start=1):
+            world.answer(world.worker(name), value / 3 + number)
+        if number == 1:
+            world.finish_task(late, *begun, 0.7)
+
+
+HANDED_ON: dict[str, dict[str, object]] = {
+    "adam": {"algorithm__optimizer": "adam"},
+    "ca2fl": {"algorithm__rule": "ca2fl", "coordinator__spool_keep_rounds": 0},
+    "mifa and momentum": {"algorithm__rule": "mifa", "algorithm__optimizer": "momentum"},
+    "trimmed mean": {"algorithm__rule": "trimmed-mean", "algorithm__trim": 0.4},
+}
+
+
+@pytest.mark.parametrize("algorithm", HANDED_ON)
+def test_its_power_cut_at_any_step_what_a_version_hands_on_is_as_if_nothing_had_happened(
+    tmp_path: Path, algorithm: str
+) -> None:
+    options: dict[str, Any] = {"rounds__concurrency": 3, **HANDED_ON[algorithm]}
+    undisturbed = Machine(tmp_path, **options)
+    with_a_memory(undisturbed)
+    expected = end_of(undisturbed)
+    assert len(expected.models) == 4
+    ended = 0
+    for place in places(undisturbed.taken):
+        machine = Machine(tmp_path, place, random.Random(place), **options)
+        with_a_memory(machine)
+        ended += machine.mishaps.names is not machine.taken
+        assert end_of(machine) == expected, f"ended before {machine.taken[-1]}, step {place}"
+        machine.kill()
+    assert ended > 40
+    steps = {_kind(name) for name in undisturbed.taken}
+    if algorithm == "ca2fl":
+        assert {"write #.slots", "sync #.slots", "sync folder cached"} <= steps
+    elif algorithm == "adam":
+        assert "write .partial-#.state" in steps
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_its_power_cut_at_any_step_it_counts_the_same_updates_into_the_same_models(
     tmp_path: Path, scenario: str

@@ -127,5 +127,6 @@ class Reporting(Adder):
             "session": os.getsid(0),
             "torch": float("torch" in sys.modules),
             "threads": float(os.environ.get("OMP_NUM_THREADS", 0)),
+            "prox_mu": request.prox_mu,
         }
         return TrainResult({"w": parameters["w"] + 1}, 1, facts)

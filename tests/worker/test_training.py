@@ -104,6 +104,21 @@ def test_the_update_is_trained_minus_received(bench: Bench) -> None:
     assert bench.store.held() is None
 
 
+def test_local_steps_go_with_the_update(bench: Bench) -> None:
+    returning(TrainResult(GOOD, 1, local_steps=12))
+    report = bench.run("Returning")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].local_steps == 12.0
+
+
+def test_the_pull_of_the_start_reaches_the_learner(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, prox_mu=0.25)
+    report = bench.run("Reporting")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].metrics["prox_mu"] == 0.25
+    bench.store.close()
+
+
 def test_the_same_task_is_the_same_update_whoever_trains_it_again(bench: Bench) -> None:
     first = bench.run()
     assert isinstance(first, Finished)
@@ -177,6 +192,10 @@ GOOD = {"w": np.zeros(4, np.float32)}
         (TrainResult(GOOD, 0), "num_examples"),
         (TrainResult(GOOD, True), "num_examples"),
         (TrainResult(GOOD, 1.5), "num_examples"),  # type: ignore[arg-type]
+        (TrainResult(GOOD, 1, local_steps=0.5), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps=1e10), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps=float("nan")), "local_steps"),
+        (TrainResult(GOOD, 1, local_steps="many"), "local_steps"),  # type: ignore[arg-type]
         (TrainResult(GOOD, 1, {"loss": float("nan")}), "metrics"),
         (TrainResult(GOOD, 1, {"loss": "low"}), "metrics"),  # type: ignore[dict-item]
         (TrainResult(GOOD, 1, {3: 1.0}), "metrics"),  # type: ignore[dict-item]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from coordinator.aggregation.aggregation import Made
 from coordinator.aggregation.aggregator import ServerState
-from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
+from coordinator.algorithm import Algorithm
 from schemas.layout import Layout
 from schemas.tensors import layout_of
 
@@ -85,7 +86,7 @@ def make(
 ) -> Made:
     """What a round becomes; from a model of zeros unless there is another."""
     counted = [one.counted() for one in sent]
-    aggregation = algorithm.begin(layout, state, cache)
+    aggregation = begin(algorithm, layout, state, cache)
     for update in counted:
         aggregation.add(update)
     updates = UpdatesInMemory([update.payload for update in counted], layout)

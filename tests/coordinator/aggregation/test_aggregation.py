@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.algorithm import Algorithm, Rule
+from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, ShelfInMemory
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
+from coordinator.algorithm import Algorithm, Rule
 from schemas.layout import Layout
 from schemas.tensors import Array, flatten, layout_of, unflatten, update_between
 from tests.coordinator.aggregation.rounds import LAYOUT, Sent, make, numbers_of, rounds, step
@@ -39,7 +40,7 @@ def round_of(rule: Rule, trained: list[dict[str, Array]]) -> dict[str, Array]:
     """The model that a round of trained models becomes."""
     before = flatten(BASE, MIXED)
     payloads = [bytes(update_between(before, flatten(one, MIXED), MIXED)) for one in trained]
-    aggregation = Algorithm(rule=rule).begin(MIXED, cache=Cache(ShelfInMemory(MIXED.num_floats)))
+    aggregation = begin(Algorithm(rule=rule), MIXED, cache=Cache(ShelfInMemory(MIXED.num_floats)))
     for number, payload in enumerate(payloads):
         aggregation.add(Counted(payload, f"w{number}", 0, 1.0, 1.0, 4.0))
     made = aggregation.result(before, UpdatesInMemory(payloads, MIXED))
@@ -78,14 +79,14 @@ def test_neither_base_nor_updates_are_changed(rule: Rule) -> None:
     base = bytearray(np.arange(5, dtype="<f4").tobytes())
     update = bytearray(np.ones(5, "<f4").tobytes())
     before = bytes(base), bytes(update)
-    aggregation = Algorithm(rule=rule, clip_norm=1.0).begin(LAYOUT, cache=Cache(ShelfInMemory(5)))
+    aggregation = begin(Algorithm(rule=rule, clip_norm=1.0), LAYOUT, cache=Cache(ShelfInMemory(5)))
     aggregation.add(Counted(update, "a", 0, 5.0, 5.0, 3.0))
     aggregation.result(base, UpdatesInMemory([update], LAYOUT))
     assert (bytes(base), bytes(update)) == before
 
 
 def test_a_result_is_made_once() -> None:
-    aggregation = Algorithm().begin(LAYOUT)
+    aggregation = begin(Algorithm(), LAYOUT)
     aggregation.add(Sent((1.0,) * 5).counted())
     aggregation.result(bytes(LAYOUT.num_bytes), UpdatesInMemory([], LAYOUT))
     with pytest.raises(ValueError, match="used up"):
@@ -101,7 +102,7 @@ def test_rules_without_a_memory_hand_nothing_on(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", ["ca2fl", "mifa", "fedvarp"])
 def test_a_rule_that_caches_asks_for_a_cache(rule: Rule) -> None:
     with pytest.raises(ValueError, match=f"expected a cache for the rule {rule}"):
-        Algorithm(rule=rule).begin(LAYOUT)
+        begin(Algorithm(rule=rule), LAYOUT)
 
 
 @given(rounds(), st.floats(0.01, 100))
@@ -127,7 +128,7 @@ def test_updates_that_pass_the_checks_leave_a_half_precision_model_finite() -> N
     layout: Layout = layout_of({"w": np.ones(1, np.float16)})
     payload = np.array([1e5], "<f4").tobytes()
     assert inspect(payload, layout, max_norm=0.0) is None
-    aggregation = Algorithm().begin(layout)
+    aggregation = begin(Algorithm(), layout)
     aggregation.add(Counted(payload, "a", 0, 1.0, 1.0))
     base = flatten({"w": np.ones(1, np.float16)}, layout)
     made = aggregation.result(base, UpdatesInMemory([payload], layout))

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.algorithm import Algorithm
+from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.blocks import BLOCK
 from coordinator.aggregation.counted import Counted
 from coordinator.aggregation.mean import NormalisedMean
+from coordinator.algorithm import Algorithm
 from schemas.tensors import layout_of
 from tests.coordinator.aggregation.rounds import NUMBERS, Sent, make, numbers_of, rounds, step
 
@@ -125,7 +126,7 @@ def test_each_of_many_workers_is_in_the_mean_once() -> None:
 
 
 def test_an_aggregation_knows_how_many_were_added_and_what_they_weigh() -> None:
-    aggregation = MEAN.begin(layout_of({"w": np.zeros(5, np.float32)}))
+    aggregation = begin(MEAN, layout_of({"w": np.zeros(5, np.float32)}))
     for one in (Sent((1,) * 5, examples=30), Sent((1,) * 5, examples=8, decay=2)):
         aggregation.add(one.counted())
     assert (aggregation.count, aggregation.total_weight) == (2, 34.0)
@@ -154,10 +155,10 @@ def peak_of_adding(count: int) -> int:
     layout = layout_of({"w": np.zeros(SIZE, np.float32), "n": np.array(1)}, {"n": "max"})
     payload, base = bytes(layout.update_bytes), bytes(layout.num_bytes)
     update = Counted(payload, "worker", 0, 1.0, 1.0)
-    MEAN.begin(layout).add(update)
+    begin(MEAN, layout).add(update)
     tracemalloc.start()
     try:
-        aggregation = MEAN.begin(layout)
+        aggregation = begin(MEAN, layout)
         for _ in range(count):
             aggregation.add(update)
         aggregation.result(base, itertools.repeat(None))  # type: ignore[arg-type] # not read
