@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from coordinator.policy import RoundPolicy
+from coordinator.rereading import TAKEN
+from settings.describe import reference
 from settings.errors import SettingsError
 from tests.coordinator.steps import Steps
 from tests.coordinator.test_replay import KEPT, outcomes
@@ -296,3 +298,27 @@ def test_an_optimizer_follows_on_another_and_every_version_can_be_made_again(
         world.kill()
         assert outcomes(world) == ["initial", *["the same"] * 6]
     assert models[0] == models[1]
+
+
+# who is drawn
+
+
+def test_who_may_be_drawn_changes_at_once(make_world: MakeWorld, way: str) -> None:
+    world = changed(make_world, way, rounds__dispatch="direct", selection__min_examples=10)
+    world.round(1.0, 1.0)
+    assert world.version == 1, "the first round was the pool's"
+    for name, examples in (("small", 9), ("large", 10)):
+        world.worker(name).say_present(examples=examples)
+    world.step()
+    world.pass_to_wake()
+    assert [row.worker_id for row in world.open_tasks()] == ["large"]
+    reload(world, selection__min_examples=9)
+    world.worker("small").say_present(examples=9)
+    world.step()
+    world.pass_to_wake()
+    assert [row.worker_id for row in world.open_tasks()] == ["large", "small"]
+
+
+def test_the_reference_names_the_sections_that_are_read_again() -> None:
+    for section in TAKEN:
+        assert f"`[{section}]`" in reference()
