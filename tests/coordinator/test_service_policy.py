@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from coordinator.policy import RoundPolicy
+from coordinator.reports import status_of
 from coordinator.rereading import TAKEN
+from fedmq.status import lines_of
 from settings.describe import reference
 from settings.errors import SettingsError
 from tests.coordinator.steps import Steps
@@ -66,6 +68,9 @@ def test_the_open_round_keeps_its_goal_and_the_next_has_the_new_one(
     world.round(1.0)
     assert world.version == 2
     assert [policy_of(world, version).goal for version in (1, 2)] == [2, 3]
+    status = status_of(world.settings())
+    assert (status["goal"], status["policy"]["goal"]) == (3, 3)
+    assert "policy   goal 3, quorum 1, late updates weighed" in "\n".join(lines_of(status))
 
 
 def test_a_goal_below_what_the_open_round_has_counted_waits_as_well(
