@@ -61,10 +61,10 @@ class VersionRow:
 
     Attributes:
         policy: What its round went by, empty for version 0.
-        participation: How evenly workers had taken part when it was made (`coordinator.fairness`).
         state_file: The file of what its successor needs of it, relative to the models' folder; ""
             if its algorithm keeps no state.
         cached: Workers whose last update is cached as of it.
+        participation: How evenly workers had taken part when it was made (`coordinator.fairness`).
     """
 
     run_id: str
@@ -79,10 +79,10 @@ class VersionRow:
     policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
+    participation: Mapping[str, Any] = field(default_factory=dict)
     state_file: str = ""
     state_digest: str = ""
     cached: int = 0
-    participation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

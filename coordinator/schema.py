@@ -87,10 +87,10 @@ versions = Table(
     Column("policy", JSON, nullable=False),
     Column("made_at", Float, nullable=False),
     Column("metrics", JSON, nullable=False),
-    Column("participation", JSON, nullable=False),
     Column("state_file", String, nullable=False),
     Column("state_digest", String, nullable=False),
     Column("cached", Integer, nullable=False),
+    Column("participation", JSON, nullable=False),
 )
 
 cached = Table(
