@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.mutations.confirmed import CONFIRMED
+from tests.mutations.drawing import DRAWN, REMEMBERED
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
@@ -16,9 +17,11 @@ from tests.mutations.working import WORKING
 RULES: tuple[Mutation, ...] = (
     *NAMES,
     *OFFERS,
+    *DRAWN,
     *OWN_QUEUES,
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *REMEMBERED,
     *CONFIRMED,
 )
