@@ -296,3 +296,20 @@ def test_an_optimizer_follows_on_another_and_every_version_can_be_made_again(
         world.kill()
         assert outcomes(world) == ["initial", *["the same"] * 6]
     assert models[0] == models[1]
+
+
+def test_whom_a_run_selects_may_change_while_it_is_under_way(make_world: MakeWorld) -> None:
+    world = make_world(begin=False, selection__min_examples=10, selection__capabilities="gpu")
+    start(world)
+    worker = world.worker("a")
+
+    def may_take() -> bool:
+        token = worker.say_present(examples=10, capabilities=("nfc",))
+        world.step()
+        return worker.standing_of(token).may_take
+
+    assert not may_take()
+    reload(world, selection__capabilities="nfc")
+    assert may_take()
+    reload(world, selection__min_examples=11)
+    assert not may_take()
