@@ -327,3 +327,20 @@ def test_who_may_be_drawn_changes_at_once(make_world: MakeWorld, way: str) -> No
 def test_the_reference_names_the_sections_that_are_read_again() -> None:
     for section in TAKEN:
         assert f"`[{section}]`" in reference()
+
+
+def test_whom_a_run_selects_may_change_while_it_is_under_way(make_world: MakeWorld) -> None:
+    world = make_world(begin=False, selection__min_examples=10, selection__capabilities="gpu")
+    start(world)
+    worker = world.worker("a")
+
+    def may_take() -> bool:
+        token = worker.say_present(examples=10, capabilities=("nfc",))
+        world.step()
+        return worker.standing_of(token).may_take
+
+    assert not may_take()
+    reload(world, selection__capabilities="nfc")
+    assert may_take()
+    reload(world, selection__min_examples=11)
+    assert not may_take()

@@ -102,6 +102,22 @@ def test_started_in_any_order_and_the_broker_last_the_mean_is_that_by_hand(
         np.testing.assert_allclose(final[array], value / sum(names.values()), rtol=0, atol=1e-6)
 
 
+def test_in_direct_dispatch_workers_are_drawn_and_all_take_part(make: Make) -> None:
+    federation = make(LINEAR, rounds=6, goal=2, quorum=2, concurrency=2, dispatch="direct")
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c", "d")]
+    result = federation.ended(federation.coordinator())
+    assert (result["version"], result["updates"]["counted"]) == (6, 12)
+    for worker in workers:
+        federation.ended(worker)
+    took_part = _status(federation)["participation"]
+    assert (took_part["workers"], took_part["updates"]) == (4, 12)
+    assert took_part["jain"] > 0.5, "the less served of two is drawn, so nobody does it all"
+    records = [version["participation"] for version in _status(federation)["versions"][1:]]
+    assert [record["updates"] for record in records] == [2, 4, 6, 8, 10, 12]
+    said = federation.run("status", "--config", str(federation.config)).stdout
+    assert f"fairness Jain index {took_part['jain']:.3f}; workers counted" in said
+
+
 def test_a_torch_learner_of_two_files_with_a_data_loader_trains(make: Make) -> None:
     needs("torch")
     learner = f"{EXAMPLES / 'torch_two_files' / 'learner.py'}:learner"

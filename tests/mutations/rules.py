@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.mutations.confirmed import CONFIRMED
+from tests.mutations.drawing import DRAWING, REMEMBERED
 from tests.mutations.drawn import CHANGING, DRAWN
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
@@ -22,6 +23,8 @@ RULES: tuple[Mutation, ...] = (
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *DRAWING,
+    *REMEMBERED,
     *CHANGING,
     *CONFIRMED,
 )
