@@ -12,6 +12,7 @@ from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.fairness import Participation
+from coordinator.intake import KIND
 from coordinator.records import WorkerRow
 from coordinator.work import Work
 
@@ -116,7 +117,7 @@ class Enrolment:
         """How many tasks of a run each worker was given, or took."""
         table = schema.tasks
         query = select(table.c.worker_id, func.count()).where(
-            table.c.run_id == run_id, table.c.worker_id != ""
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.worker_id != ""
         )
         return self._counts(query.group_by(table.c.worker_id))
 
@@ -124,11 +125,11 @@ class Enrolment:
         """How many updates of each worker were counted in a run."""
         table = schema.ledger
         query = select(table.c.worker_id, func.count()).where(
-            table.c.run_id == run_id, table.c.verdict == "counted"
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.verdict == "counted"
         )
         return self._counts(query.group_by(table.c.worker_id))
 
-    def spent(self, run_id: str, kind: str, version: int) -> dict[str, bool]:
+    def spent(self, run_id: str, version: int) -> dict[str, bool]:
         """Whose try at a version is used up, and whether by an update that was counted.
 
         It is `Work.spent_by`, for all workers.
@@ -144,7 +145,7 @@ class Enrolment:
         query = select(ledger.c.worker_id, func.max(counted)).where(
             ledger.c.run_id == run_id,
             ledger.c.round_version == version,  # what is of this version can meet no other round
-            ledger.c.kind == kind,
+            ledger.c.kind == KIND,
             ledger.c.base_version == version,
             or_(counted, refused),
         )
@@ -160,6 +161,7 @@ class Enrolment:
             .join(workers, workers.c.worker_id == tasks.c.worker_id)
             .where(
                 tasks.c.run_id == run_id,
+                tasks.c.kind == KIND,
                 tasks.c.state == "lapsed",
                 tasks.c.base_version == version,
                 tasks.c.ended_at > workers.c.last_seen,
@@ -170,7 +172,9 @@ class Enrolment:
     def participation(self, run_id: str) -> Participation:
         """How evenly the known workers, and those that were counted, took part in a run."""
         ledger, workers = schema.ledger, schema.workers
-        counted = and_(ledger.c.run_id == run_id, ledger.c.verdict == "counted")
+        counted = and_(
+            ledger.c.run_id == run_id, ledger.c.kind == KIND, ledger.c.verdict == "counted"
+        )
         each = (
             select(func.count().label("updates")).where(counted).group_by(ledger.c.worker_id)
         ).subquery()

@@ -11,8 +11,9 @@ Safety, after every step:
   in an inbox, or known to be taken or ended.
 - In direct dispatch a worker has one task at a time; nobody else's update of it counts, nor one of
   another version than it pins; and one message waits in a worker's own queue, at most.
-- A new version is the one before it plus weight / Σ weights in the slots of exactly the updates
-  that the ledger counts for it.
+- A new version is the one before it plus what the world's algorithm makes of exactly the updates
+  that the ledger counts for it and for those before it: of the mean, weight / Σ weights in the slot
+  of each (`simulation.reference`).
 
 A coordinator whose disk was restored from a backup begins another timeline, in which all of that
 holds, but for what only the lost time knew:
@@ -41,6 +42,7 @@ from coordinator.models import from_safetensors
 from simulation.ledger import Row, has_table, rows_of
 from simulation.oracle import NAME, Oracle
 from simulation.platter import Platter
+from simulation.reference import Name, UnitUpdate, change_of
 
 
 class Broken(AssertionError):
@@ -57,6 +59,7 @@ class Laws:
         workers: The workers' disks, by name.
         state: Where each keeps its state folder.
         names: The federation's.
+        algorithm: By which the coordinator makes versions.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Laws:
         workers: Mapping[str, Platter],
         state: Path,
         names: Names,
+        algorithm: Name = "mean",
     ) -> None:
         self._oracle = oracle
         self._broker = broker
@@ -74,6 +78,7 @@ class Laws:
         self._workers = workers
         self._state = state
         self._own_queues = {name: names.worker_queue(name) for name in workers}
+        self._algorithm: Name = algorithm
         self._rows: dict[str, Row] = {}
         self._last_arrival = 0
         self._counted: set[tuple[str, str, int, str]] = set()
@@ -284,20 +289,26 @@ class Laws:
             self._last_version = version
 
     def _check_version(self, version: int, before: str, after: str) -> None:
-        weights: dict[int, float] = {}
-        for row in self._rows.values():
-            if row.verdict == "counted" and row.round_version == version - 1:
-                training = self._oracle.training_of(row.payload_digest)
-                assert training is not None
-                weights[training.slot] = row.weight
+        counted = [
+            self._as_unit(row)
+            for row in self._rows.values()
+            if row.verdict == "counted" and row.round_version < version
+        ]
         change = self._model(after) - self._model(before)
-        expected = self._oracle.expected(weights) if weights else np.zeros_like(change)
+        expected = change_of(self._algorithm, counted, version - 1, len(change))
         if not np.allclose(change, expected, rtol=0, atol=1e-6):
             wrong = np.flatnonzero(~np.isclose(change, expected, rtol=0, atol=1e-6))
             raise Broken(
                 f"version {version}: slots {wrong[:8]} changed by {change[wrong[:8]]}, expected "
                 f"{expected[wrong[:8]]}"
             )
+
+    def _as_unit(self, row: Row) -> UnitUpdate:
+        training = self._oracle.training_of(row.payload_digest)
+        assert training is not None
+        return UnitUpdate(
+            row.round_version, row.base_version, row.worker_id, training.slot, row.weight
+        )
 
     def _model(self, file: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         data = bytes(self._coordinator.file(self._state / "models" / file).data)

@@ -115,7 +115,7 @@ def assert_as_stored(world: World) -> None:
         assert ours[: kept.registry.end].tolist() == theirs[: kept.registry.end].tolist(), name
     assert kept.registry == stored.registry
     assert (kept._open, kept._busy) == (stored._open, stored._busy)
-    assert (kept._refused, kept._awaited) == (stored._refused, stored._awaited)
+    assert (kept._spent, kept._awaited) == (stored._spent, stored._awaited)
 
 
 NAMES = "abcd"
