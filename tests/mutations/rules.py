@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from tests.mutations.confirmed import CONFIRMED
+from tests.mutations.handing import HANDING
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
@@ -20,5 +21,6 @@ RULES: tuple[Mutation, ...] = (
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *HANDING,
     *CONFIRMED,
 )
