@@ -7,8 +7,10 @@ Safety, after every step:
 - Nothing finished is lost: an update that a training process committed is in its outbox, in the
   broker, or has its verdict. But for one whose payload the disk has changed: its worker may give it
   up, mark and all. If the task is trained again, what comes of that is finished like any other.
-- No task is lost: one that the broker confirmed and nobody answered is in the broker, in an inbox,
-  or known to be taken or ended.
+- No task of the pool is lost: one that the broker confirmed and nobody answered is in the broker,
+  in an inbox, or known to be taken or ended.
+- In direct dispatch a worker has one task at a time; nobody else's update of it counts, nor one of
+  another version than it pins; and one message waits in a worker's own queue, at most.
 - A new version is the one before it plus what the world's algorithm makes of exactly the updates
   that the ledger counts for it and for those before it: of the mean, weight / Σ weights in the slot
   of each (`simulation.reference`).
@@ -30,10 +32,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from broker.memory import MemoryBroker
+from broker.topology import Names
 from coordinator.models import from_safetensors
 from simulation.ledger import Row, has_table, rows_of
 from simulation.oracle import NAME, Oracle
@@ -54,6 +58,7 @@ class Laws:
         coordinator: The coordinator's disk.
         workers: The workers' disks, by name.
         state: Where each keeps its state folder.
+        names: The federation's.
         algorithm: By which the coordinator makes versions.
     """
 
@@ -64,6 +69,7 @@ class Laws:
         coordinator: Platter,
         workers: Mapping[str, Platter],
         state: Path,
+        names: Names,
         algorithm: Name = "mean",
     ) -> None:
         self._oracle = oracle
@@ -71,6 +77,7 @@ class Laws:
         self._coordinator = coordinator
         self._workers = workers
         self._state = state
+        self._own_queues = {name: names.worker_queue(name) for name in workers}
         self._algorithm: Name = algorithm
         self._rows: dict[str, Row] = {}
         self._last_arrival = 0
@@ -149,6 +156,7 @@ class Laws:
         self._see_finished()
         self._check_no_update_is_lost()
         self._check_no_task_is_lost()
+        self._check_own_queues()
         self._check_versions()
 
     def check_history(self) -> None:
@@ -190,6 +198,9 @@ class Laws:
         facts = (training.worker_id, training.task_id, training.base_version)
         if facts != (row.worker_id, row.task_id, row.base_version):
             raise Broken(f"counted as {row}, trained as {training}")
+        asked = self._tasks("worker_id, base_version", f"direct AND task_id = '{row.task_id}'")
+        if asked and asked != [(row.worker_id, row.base_version)]:
+            raise Broken(f"counted as {row}, asked of {asked}")
 
     def _see_finished(self) -> None:
         for name, platter in self._workers.items():
@@ -221,17 +232,28 @@ class Laws:
             self._given_up.add(update_id)
 
     def _offers(self, which: str) -> set[str]:
-        """The tasks that nobody has taken, as far as the coordinator knows."""
+        """The tasks of the pool that nobody has taken, as far as the coordinator knows."""
+        found = self._tasks("task_id", f"state = 'offered' AND NOT direct AND {which}")
+        return {task_id for (task_id,) in found}
+
+    def _tasks(self, columns: str, which: str) -> list[tuple[Any, ...]]:
         database = self._coordinator.database(self._state / "coordinator.db")
         if database is None or not has_table(database, "tasks"):
-            return set()
-        query = f"SELECT task_id FROM tasks WHERE state = 'offered' AND {which}"
-        return {task_id for (task_id,) in database.execute(query)}
+            return []
+        return database.execute(f"SELECT {columns} FROM tasks WHERE {which}").fetchall()
 
     def _check_no_task_is_lost(self) -> None:
         for task_id in self._offers("published") - self._lost_offers:
             if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
                 raise Broken(f"task {task_id} is lost")
+
+    def _check_own_queues(self) -> None:
+        open_now = self._tasks("worker_id", "direct AND state IN ('offered', 'taken')")
+        if len(set(open_now)) < len(open_now):
+            raise Broken(f"a worker has two tasks at a time: {sorted(open_now)}")
+        for name, queue in self._own_queues.items():
+            if self._broker.ready(queue) > queue.max_length:
+                raise Broken(f"{self._broker.ready(queue)} tasks wait in the queue of {name}")
 
     def _in_an_inbox(self, task_id: str) -> bool:
         for platter in self._workers.values():

@@ -90,6 +90,7 @@ class World:
             self.coordinator.platter,
             {worker.name: worker.platter for worker in self.workers},
             STATE,
+            self._names,
             self.plan.algorithm,
         )
         self.scene = Scene(

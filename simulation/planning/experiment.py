@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from coordinator.algorithm import Algorithm
-from coordinator.choosing import algorithm_of
 from coordinator.policy import RoundPolicy
 from coordinator.startup import policy_of
 from settings import Settings
@@ -55,7 +53,6 @@ class Setup:
 
     label: str
     policy: RoundPolicy
-    algorithm: Algorithm = field(default_factory=Algorithm)
     choice: Choice = field(default_factory=Choice)
 
     @classmethod
@@ -68,7 +65,7 @@ class Setup:
             cool_down_s=selection.cool_down_s,
             seen_within_s=selection.seen_within_s,
         )
-        return cls(label, policy_of(settings), algorithm_of(settings.algorithm), choice)
+        return cls(label, policy_of(settings), choice)
 
 
 class Experiment:
@@ -99,9 +96,7 @@ class Experiment:
         self._look = look
         self._every = limits.evaluate_every or -(-UPDATES_PER_EVALUATION // setup.policy.goal)
         self._reached = False
-        self.fleet = Fleet(
-            setup.policy, crowd, training, seed, self._made, setup.algorithm, setup.choice
-        )
+        self.fleet = Fleet(setup.policy, crowd, training, seed, self._made, setup.choice)
 
     def run(self) -> Report:
         """Run it to its end."""

@@ -22,7 +22,6 @@ from typing import assert_never
 
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted
-from coordinator.algorithm import Algorithm
 from coordinator.events import (
     Action,
     ChangePolicy,
@@ -40,6 +39,7 @@ from coordinator.events import (
     OpenRound,
     PauseRun,
     RecordVerdict,
+    Refused,
     TaskDeclined,
     TaskFacts,
     TaskTaken,
@@ -74,7 +74,6 @@ class Fleet:
         training: What they train.
         seed: Of the experiment.
         on_version: Called when a version was made.
-        algorithm: How updates become a version; None: their weighted mean.
         choice: Which workers are chosen.
 
     Attributes:
@@ -89,14 +88,13 @@ class Fleet:
         training: Training,
         seed: int,
         on_version: Callable[[Fleet], None] = lambda fleet: None,
-        algorithm: Algorithm | None = None,
         choice: Choice | None = None,
     ) -> None:
         self.now = 0.0
         self.crowd = crowd
         self.roster = Roster(crowd.workers)
         self.tally = Tally()
-        self.models = Models(training.layout, training.initial(), algorithm)
+        self.models = Models(training.layout, training.initial(), policy.algorithm)
         self.state: State = Closed(Run("simulated", 1, policy, salt=str(seed)))
         self._training = training
         self._on_version = on_version
@@ -283,7 +281,8 @@ class Fleet:
             duration_s=self.now - flight.since,
         )
         run = self.state.run
-        if judge(event, run.version, run.policy).counted:  # else nobody would look at it
+        costs_nothing = self._training.layout is None
+        if costs_nothing or judge(event, run.version, run.policy).counted:
             event = self._trained(flight, event)
         self._advance(event)
 
@@ -295,13 +294,21 @@ class Fleet:
 
     def _trained(self, flight: Flight, event: UpdateArrived) -> UpdateArrived:
         """Train now what an update says, and check it as a coordinator does."""
-        errand = Errand(flight.worker, flight.number, flight.version, event.num_examples)
+        prox_mu = self.state.run.policy.algorithm.prox_mu
+        errand = Errand(flight.worker, flight.number, flight.version, event.num_examples, prox_mu)
         trained = self._landed = self._training.train(errand, self.models[flight.version])
-        layout, max_norm = self._training.layout, self.state.run.policy.max_norm
-        fault = inspect(trained.payload, layout, max_norm) if layout is not None else None
+        fault = self._fault_of(trained)
         if fault is None and trained.num_examples == event.num_examples:
             return event
         return replace(event, num_examples=trained.num_examples, fault=fault)
+
+    def _fault_of(self, trained: Trained) -> Refused | None:
+        layout, policy = self._training.layout, self.state.run.policy
+        if layout is None:
+            return None
+        if policy.algorithm.needs_local_steps and trained.local_steps < 1:
+            return Refused("malformed", "its learner does not say its local steps")
+        return inspect(trained.payload, layout, policy.max_norm)
 
     # what the machine says
 

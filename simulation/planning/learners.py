@@ -117,12 +117,13 @@ class LearnerTraining:
             seed=seed,
             data=self._data_of(errand.worker),
             config=self._config,
+            prox_mu=errand.prox_mu,
         )
         seed_everything(seed)
         try:
             result = self._learner.train(unflatten(bytearray(base), self._layout), request)
             payload, num_examples = self._payload(base, result)
-            steps = float(getattr(result, "local_steps", 0.0))
+            steps = float(result.local_steps)
         except Exception as error:
             raise CannotTrain(f"{name} cannot train: {_named(error)}") from error
         return Trained(payload, num_examples, steps, dict(result.metrics))

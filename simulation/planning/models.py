@@ -24,12 +24,10 @@ class Models:
         version: The newest.
     """
 
-    def __init__(
-        self, layout: Layout | None, initial: Buffer, algorithm: Algorithm | None = None
-    ) -> None:
+    def __init__(self, layout: Layout | None, initial: Buffer, algorithm: Algorithm) -> None:
         self.version = 0
         self._layout = layout
-        self._algorithm = algorithm or Algorithm()
+        self._algorithm = algorithm
         self._kept: dict[int, Buffer] = {0: initial}
         self._holders: dict[int, int] = {}
         self._state: ServerState = {}

@@ -18,17 +18,24 @@ class Errand:
         number: The number of the worker's task, from 0.
         version: Of the model that it begins with.
         examples: How many the worker has, as far as the simulation knows.
+        prox_mu: How strongly it is held near that model, 0 for not at all.
     """
 
     worker: int
     number: int
     version: int
     examples: int
+    prox_mu: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of it: the payload of an update, as it would travel."""
+    """What came of it.
+
+    Attributes:
+        payload: Of the update, as it would travel.
+        local_steps: Steps of the optimiser, 0 if unknown.
+    """
 
     payload: Buffer
     num_examples: int

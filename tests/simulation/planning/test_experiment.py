@@ -170,15 +170,16 @@ def test_a_setup_is_what_the_settings_say() -> None:
     )
     setup = Setup.of("mine", settings)
     assert (setup.label, setup.policy.goal, setup.policy.dispatch) == ("mine", 7, "direct")
-    assert (setup.algorithm.rule, setup.algorithm.stepping.name) == ("ca2fl", "adam")
+    algorithm = setup.policy.algorithm
+    assert (algorithm.rule, algorithm.stepping.name) == ("ca2fl", "adam")
     assert (setup.choice.by, setup.choice.cool_down_s) == ("loss", 180.0)
 
 
-@pytest.mark.parametrize("rule", ["mean", "ca2fl"])
+@pytest.mark.parametrize("rule", ["mean", "ca2fl", "nova"])
 def test_each_algorithm_learns(rule: Rule) -> None:
     training = LearnerTraining(Softmax(), 100, 1)
     crowd = Crowd(SETS["fedbuff"], 100, 1, examples=training.examples())
-    setup = Setup(rule, POLICY, Algorithm(rule=rule))
+    setup = Setup(rule, replace(POLICY, algorithm=Algorithm(rule=rule)))
     report = Experiment(setup, crowd, training, 1, Limits(2000.0)).run()
     assert report.accuracy is not None
     assert report.accuracy > 0.75

@@ -249,6 +249,19 @@ def test_an_update_with_a_fault_is_refused() -> None:
     assert fleet.tally.verdicts == {"non-finite": 50}
 
 
+def test_an_update_that_the_rule_cannot_use_is_refused() -> None:
+    policy = replace(FEDBUFF, algorithm=Algorithm(rule="nova"))
+    fleet = go(Fleet(policy, Crowd(SETS["fedbuff"], 1000, 1), Recorder([]), 1), 50)
+    assert fleet.tally.verdicts == {"malformed": 50}
+
+
+def test_workers_are_told_how_strongly_they_are_held() -> None:
+    recorder = Recorder([])
+    policy = replace(FEDBUFF, algorithm=Algorithm(prox_mu=0.25))
+    go(Fleet(policy, Crowd(SETS["fedbuff"], 1000, 1), recorder, 1), 20)
+    assert {errand.prox_mu for errand, _ in recorder.given} == {0.25}
+
+
 # direct dispatch
 
 
@@ -345,9 +358,9 @@ def test_a_rule_that_keeps_updates_finds_those_of_the_rounds_before() -> None:
             return Trained(np.full(3, errand.worker, "<f4").tobytes(), 5)
 
     recorder = Constant([])
-    policy = replace(FEDBUFF, goal=2, concurrency=2)
     algorithm = Algorithm(rule="mifa", population=4)
-    fleet = Fleet(policy, Crowd(SETS["ideal"], 4, 1), recorder, 1, algorithm=algorithm)
+    policy = replace(FEDBUFF, goal=2, concurrency=2, algorithm=algorithm)
+    fleet = Fleet(policy, Crowd(SETS["ideal"], 4, 1), recorder, 1)
     fleet.run(math.inf, lambda fleet: fleet.models.version == 2)
     workers = [errand.worker for errand, _ in recorder.given]
     assert len(set(workers)) == 4
@@ -358,9 +371,7 @@ def test_a_rule_that_keeps_updates_finds_those_of_the_rounds_before() -> None:
 
 @pytest.mark.parametrize("rule", ["median", "ca2fl", "trimmed-mean"])
 def test_rules_that_read_the_updates_again_can(rule: Rule) -> None:
-    policy = replace(FEDBUFF, goal=4, concurrency=4)
-    fleet = Fleet(
-        policy, Crowd(SETS["ideal"], 4, 1), Recorder([]), 1, algorithm=Algorithm(rule=rule)
-    )
+    policy = replace(FEDBUFF, goal=4, concurrency=4, algorithm=Algorithm(rule=rule))
+    fleet = Fleet(policy, Crowd(SETS["ideal"], 4, 1), Recorder([]), 1)
     fleet.run(math.inf, lambda fleet: fleet.models.version == 2)
     assert np.frombuffer(fleet.models.newest, "<f4")[0] == pytest.approx(2.0, rel=1e-3)

@@ -31,7 +31,17 @@ def test_an_update_is_what_the_learner_learns_from_the_base() -> None:
     expected = Softmax().train(zeros, request).parameters["w"]
     floats = update_floats(trained.payload, training.layout)
     np.testing.assert_array_equal(floats, expected.ravel())
-    assert trained.num_examples == 23
+    assert (trained.num_examples, trained.local_steps) == (23, 2.0)
+
+
+def test_the_learner_is_told_how_strongly_it_is_held() -> None:
+    class Held(Softmax):
+        def train(self, parameters: Parameters, request: TrainRequest) -> TrainResult:
+            return TrainResult({"w": parameters["w"] + np.float32(request.prox_mu)}, 1)
+
+    training = LearnerTraining(Held(), 3, 1)
+    payload = training.train(Errand(0, 0, 0, 60, prox_mu=0.5), training.initial()).payload
+    assert (update_floats(payload, training.layout) == 0.5).all()
 
 
 def test_training_leaves_the_base_as_it_is() -> None:
