@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,30 @@ def test_a_killed_coordinator_goes_on_with_the_same_round(make: Make, tmp_path: 
     assert "had ended" in out
 
 
+def test_a_coordinator_that_is_killed_again_and_again_forgets_nothing_it_remembered(
+    make: Make,
+) -> None:
+    federation = make(LINEAR, rounds=20, goal=2, quorum=2)
+    remembers = {
+        "FEDMQ_ALGORITHM_RULE": "ca2fl",
+        "FEDMQ_ALGORITHM_OPTIMIZER": "adam",
+        "FEDMQ_COORDINATOR_SPOOL_KEEP_ROUNDS": "all",
+    }
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c")]
+    for version in (2, 5, 8):
+        coordinator = federation.coordinator(environ=remembers)
+        wait_until(partial(_has_made, federation, version), "more versions")
+        coordinator.kill()
+        coordinator.wait()
+    assert federation.ended(federation.coordinator(environ=remembers))["version"] == 20
+    for worker in workers:
+        federation.ended(worker)
+    done = federation.run("replay", "--config", str(federation.config), "--json")
+    assert done.returncode == 0, done.stdout
+    found = [row["outcome"] for row in json.loads(done.stdout)["versions"]]
+    assert found == ["initial", *20 * ["the same"]]
+
+
 def test_a_worker_for_once_leaves_when_nothing_is_due(make: Make) -> None:
     federation = make(LINEAR, rounds=1, goal=2)
     federation.coordinator()
@@ -220,6 +245,12 @@ def test_a_wrong_password_is_one_line_and_not_shown(
 def _status(federation: Federation) -> dict[str, Any]:
     done = federation.run("status", "--config", str(federation.config), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _has_made(federation: Federation, version: int) -> bool:
+    """Looked at on disk: a command would take so long that a run might end meanwhile."""
+    models = federation.folder / "coordinator" / "models"
+    return any(int(path.stem) >= version for path in models.glob("*/0*.safetensors"))
 
 
 def _memory_kib(pid: int) -> int:
