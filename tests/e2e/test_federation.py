@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,30 @@ def test_a_direct_task_waits_for_its_worker_in_the_workers_own_queue(
     assert (result["version"], result["updates"]) == (2, {"counted": 2})
 
 
+def test_a_coordinator_that_is_killed_again_and_again_forgets_nothing_it_remembered(
+    make: Make,
+) -> None:
+    federation = make(LINEAR, rounds=20, goal=2, quorum=2)
+    remembers = {
+        "FEDMQ_ALGORITHM_RULE": "ca2fl",
+        "FEDMQ_ALGORITHM_OPTIMIZER": "adam",
+        "FEDMQ_COORDINATOR_SPOOL_KEEP_ROUNDS": "all",
+    }
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c")]
+    for version in (2, 5, 8):
+        coordinator = federation.coordinator(environ=remembers)
+        wait_until(partial(_has_made, federation, version), "more versions")
+        coordinator.kill()
+        coordinator.wait()
+    assert federation.ended(federation.coordinator(environ=remembers))["version"] == 20
+    for worker in workers:
+        federation.ended(worker)
+    done = federation.run("replay", "--config", str(federation.config), "--json")
+    assert done.returncode == 0, done.stdout
+    found = [row["outcome"] for row in json.loads(done.stdout)["versions"]]
+    assert found == ["initial", *20 * ["the same"]]
+
+
 def test_a_worker_for_once_leaves_when_nothing_is_due(make: Make) -> None:
     federation = make(LINEAR, rounds=1, goal=2)
     federation.coordinator()
@@ -280,6 +305,12 @@ def _waiting(url: str, queue: str) -> int:
 def _status(federation: Federation) -> dict[str, Any]:
     done = federation.run("status", "--config", str(federation.config), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _has_made(federation: Federation, version: int) -> bool:
+    """Looked at on disk: a command would take so long that a run might end meanwhile."""
+    models = federation.folder / "coordinator" / "models"
+    return any(int(path.stem) >= version for path in models.glob("*/0*.safetensors"))
 
 
 def _memory_kib(pid: int) -> int:

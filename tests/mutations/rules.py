@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.mutations.confirmed import CONFIRMED
 from tests.mutations.drawing import DRAWING, REMEMBERED
 from tests.mutations.drawn import CHANGING, DRAWN
+from tests.mutations.handing import HANDING
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
@@ -26,5 +27,6 @@ RULES: tuple[Mutation, ...] = (
     *DRAWING,
     *REMEMBERED,
     *CHANGING,
+    *HANDING,
     *CONFIRMED,
 )
