@@ -215,6 +215,13 @@ class Accounts:
         query = query.order_by(table.c.taken_at.desc(), table.c.number.desc()).limit(limit)
         return self.work.rows(TaskRow, query)[::-1]
 
+    def taken_by(self, run_id: str, worker_id: str) -> int:
+        """How many tasks of a run a worker took, or was given."""
+        table = schema.tasks
+        query = select(func.count()).where(table.c.run_id == run_id, table.c.worker_id == worker_id)
+        count: int = self.work.connection.execute(query).scalar_one()
+        return count
+
     def task_ends_of_worker(self, worker_id: str) -> list[tuple[str, str, int]]:
         """State, reason and number of the tasks that a worker took."""
         return self._ends(schema.tasks.c.worker_id == worker_id)

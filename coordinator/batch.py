@@ -55,12 +55,13 @@ from coordinator.intake import (
     sender_fault,
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.roster import MODEL_GONE, Roster
 from coordinator.round import judge_evaluation
 from coordinator.rows import write
 from coordinator.run import advance
-from coordinator.selection import NOBODY, Selector
+from coordinator.selection import Selector
 from coordinator.spool import Spool
-from coordinator.states import Closed, State
+from coordinator.states import Closed, Collecting, State
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from coordinator.uploads import Uploads
 from coordinator.work import Work
@@ -81,7 +82,6 @@ from schemas.messages import (
 
 POISON_ATTEMPTS = 3
 MISSING_MAX = 4096  # numbers of missing parts in one answer
-MODEL_GONE = "model gone"
 _SHARDS = 1
 
 
@@ -91,8 +91,9 @@ class Desk:
 
     Attributes:
         uploads: Those that are not complete.
-        senders_are_users: A message must come from the broker's user of its worker's name.
+        roster: The workers.
         selector: Draws workers in direct dispatch.
+        senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
     expected: Expected
@@ -100,8 +101,9 @@ class Desk:
     epoch: int
     now: float
     uploads: Uploads
+    roster: Roster
+    selector: Selector
     senders_are_users: bool = False
-    selector: Selector = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ class Batch:
         effect = write(action, self._work, self.state.run, self._desk.now, asking)
         if effect is not None:
             self.effects.append(effect)
+        self._desk.roster.note(self._work, action, self._desk.now)
 
     def _draw(self) -> None:
         """Draw workers, once all else is written: who may be drawn depends on it."""
@@ -250,6 +253,7 @@ class Batch:
         if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
         self._record(arrived, verdict)
+        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
         self._draw()
 
     def _judge_evaluation(self, arrived: _Arrived, task: TaskRow) -> None:
@@ -260,6 +264,7 @@ class Batch:
         if task.state in ("offered", "taken", "lapsed") and task.is_of(update.worker_id):
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
         self._record(arrived, judgement.record(update.update_id, version))
+        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)
 
     def _arrival(
         self, update: Update, task: TaskRow | None, kind: str, fault: Refused | None
@@ -456,7 +461,7 @@ class Batch:
     def _taken(self, taken: Taken, asking: AnswerTo | None) -> None:
         run = self.state.run
         self._refuse_newer(taken.incarnation)
-        self._work.see_worker(taken.worker_id, False, self._desk.now)
+        self._desk.roster.see(self._work, taken.worker_id, False, self._desk.now)
         if (taken.run_id, taken.incarnation) != (run.run_id, run.incarnation):
             if asking is not None:
                 reason = "it belongs to another run"
@@ -472,6 +477,7 @@ class Batch:
         run = self.state.run
         self._refuse_newer(declined.incarnation)
         if (declined.run_id, declined.incarnation) == (run.run_id, run.incarnation):
+            self._desk.roster.hear(self._work, declined.worker_id, self._desk.now)
             who, what = declined.worker_id, declined.task_id[:8]
             self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
             self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
@@ -486,12 +492,14 @@ class Batch:
             self._work.update_task(task.task_id, state="declined", reason=declined.reason)
 
     def _present(self, presence: Presence, asking: AnswerTo | None) -> None:
-        self._work.see_worker(presence.worker_id, presence.leaving, self._desk.now, asking)
+        now, roster = self._desk.now, self._desk.roster
+        roster.present(self._work, presence, now, asking)
         run, worker_id = self.state.run, presence.worker_id
         self._refuse_ahead(presence)
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
+        hold = roster.held(presence, now)
         if not presence.leaving:
-            self.advance(WorkerSeen(worker_id, spent is not None))
+            self.advance(WorkerSeen(worker_id, bool(spent or hold)))
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
@@ -506,7 +514,16 @@ class Batch:
                 room -= len(missing[update_id])
         self._put_again(presence)
         bar = spent or self._awaited(presence)
-        answer = AnswerPresence(asking, presence, bar, verdicts, missing, tuple(unknown))
+        answer = AnswerPresence(
+            asking,
+            presence,
+            bar,
+            verdicts,
+            missing,
+            tuple(unknown),
+            hold,
+            roster.away_s(presence, now) if isinstance(self.state, Collecting) else 0.0,
+        )
         self.effects.append(answer)
 
     def _put_again(self, presence: Presence) -> None:

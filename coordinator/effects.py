@@ -83,6 +83,8 @@ class AnswerPresence:
 
     Attributes:
         bar: What it did for the current version and may keep it from taking a task.
+        hold: What keeps it from taking one whatever it did.
+        away_s: Pace steering, see `Standing`.
     """
 
     to: AnswerTo | None
@@ -91,6 +93,8 @@ class AnswerPresence:
     verdicts: dict[str, str]
     missing: dict[str, tuple[int, ...]]
     unknown: tuple[str, ...]
+    hold: Bar | None = None
+    away_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

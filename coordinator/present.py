@@ -5,6 +5,7 @@ Best effort by design: an answer that does not arrive is asked for again by the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo
@@ -46,11 +47,11 @@ class PresentWorkers:
         for worker in self._workers.values():
             worker.to = None
 
-    def waiting(self) -> list[tuple[AnswerTo, Presence]]:
-        """Those to tell that they may take a task; they are not told twice."""
+    def waiting(self, held: Callable[[Presence], bool]) -> list[tuple[AnswerTo, Presence]]:
+        """Those to tell that they may take a task, but who is held; they are not told twice."""
         told = []
         for worker in self._workers.values():
-            if worker.waiting and worker.to is not None:
+            if worker.waiting and worker.to is not None and not held(worker.presence):
                 worker.waiting = False
                 told.append((worker.to, worker.presence))
         return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from coordinator.events import TaskFacts
@@ -64,6 +64,7 @@ class VersionRow:
         state_file: The file of what its successor needs of it, relative to the models' folder; ""
             if its algorithm keeps no state.
         cached: Workers whose last update is cached as of it.
+        participation: How evenly workers had taken part when it was made (`coordinator.fairness`).
     """
 
     run_id: str
@@ -78,6 +79,7 @@ class VersionRow:
     policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
+    participation: Mapping[str, Any] = field(default_factory=dict)
     state_file: str = ""
     state_digest: str = ""
     cached: int = 0
@@ -227,12 +229,34 @@ class WorkerRow:
     """A worker that was seen; the fields are those of table `workers`.
 
     Attributes:
+        number: Its row in the registry.
         address: Where its last question was to be answered, with `correlation_id`; "" if nowhere.
+        examples: As it declares, like `capabilities` (names with spaces between them), `battery`
+            and `metered`, see `coordinator.eligibility.Traits`.
+        clock_offset: By how many minutes its clock is ahead of UTC's, -1 for unknown.
+        hours: When it may connect, "HH:MM-HH:MM", "" for at any time.
+        duration_s: Mean time that its tasks took, from the offer or from taking, 0 for unknown.
+        train_s: Mean time that it trained, 0 for unknown.
+        loss: That its last update reported, None for none.
+        rest_until: Until then it is given no task.
+        unheard: Leases in a row that ended without a word from it.
     """
 
     worker_id: str
+    number: int
     first_seen: float
     last_seen: float
     leaving: bool
     address: str
     correlation_id: str
+    examples: int
+    capabilities: str
+    battery: float
+    metered: bool
+    clock_offset: int
+    hours: str
+    duration_s: float
+    train_s: float
+    loss: float | None
+    rest_until: float
+    unheard: int

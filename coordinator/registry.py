@@ -1,4 +1,4 @@
-"""What is known of every worker, as arrays: a row for each, 60 bytes.
+"""What is known of every worker, as arrays: a row for each, 64 bytes.
 
 Rules: a row is a number, and whose it is others know (`coordinator.roster`, or a simulation, whose
 workers are numbers); every change costs the same in a population of ten and of a million; the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ _COLUMNS: dict[str, tuple[type[np.generic], Any]] = {
     "counted": (np.uint32, 0),
     "tried": (np.int32, -1),
     "duration_s": (np.float32, 0.0),
+    "train_s": (np.float32, 0.0),
     "loss": (np.float32, math.nan),
     "battery": (np.float32, -1.0),
     "offset": (np.int16, -1),
@@ -68,6 +69,7 @@ class Registry:
         counted: How many of its updates were counted in this run.
         tried: The newest version that a further task for would be of no use, -1 for none.
         duration_s: Mean time from offer, or from taking in the pool, to the update; 0 for unknown.
+        train_s: Mean time that it trained, 0 for unknown.
         loss: Of its last update, NaN for unknown.
         battery: 0 to 1, negative for unknown.
         offset: Minutes that its clock is ahead of UTC, -1 for unknown.
@@ -86,6 +88,7 @@ class Registry:
     counted: np.ndarray[tuple[int], np.dtype[np.uint32]]
     tried: np.ndarray[tuple[int], np.dtype[np.int32]]
     duration_s: np.ndarray[tuple[int], np.dtype[np.float32]]
+    train_s: np.ndarray[tuple[int], np.dtype[np.float32]]
     loss: np.ndarray[tuple[int], np.dtype[np.float32]]
     battery: np.ndarray[tuple[int], np.dtype[np.float32]]
     offset: np.ndarray[tuple[int], np.dtype[np.int16]]
@@ -111,6 +114,49 @@ class Registry:
     def __len__(self) -> int:
         """How many workers there are."""
         return self._end - len(self._free)
+
+    @classmethod
+    def restore(
+        cls, capabilities: Sequence[str], numbers: Rows, columns: Mapping[str, Any]
+    ) -> Registry:
+        """The registry that had these rows.
+
+        Args:
+            capabilities: As above.
+            numbers: The rows that are somebody's.
+            columns: Arrays of what they hold, by the names of the attributes; `flags` without those
+                that follow from other columns. What is not given is unknown.
+        """
+        made = cls(capabilities, int(numbers.max()) + 1 if numbers.size else 0)
+        made.flags[:] = GONE
+        made.flags[numbers] = 0
+        for name, values in columns.items():
+            getattr(made, name)[numbers] = values
+        made.flags[numbers[made.unheard[numbers] >= UNHEARD_MAX]] |= SILENT
+        made.any_hours = bool((made.opens >= 0).any())
+        made._free = np.flatnonzero(made.flags & GONE).tolist()  # in order, and so a heap
+        counts, workers = np.unique(made.counted[numbers], return_counts=True)
+        made.participation = Participation.of(
+            dict(zip(counts.tolist(), workers.tolist(), strict=True))
+        )
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two registries hold the same of every worker."""
+        return isinstance(other, Registry) and (
+            self._end == other._end
+            and self.participation == other.participation
+            and all(
+                np.array_equal(
+                    getattr(self, name)[: self._end],
+                    getattr(other, name)[: self._end],
+                    equal_nan=np.issubdtype(kind, np.floating),
+                )
+                for name, (kind, _) in _COLUMNS.items()
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def end(self) -> int:
@@ -160,8 +206,14 @@ class Registry:
 
     # what they say
 
-    def see(self, row: int, now: float, leaving: bool = False) -> None:
+    def hear(self, row: int, now: float) -> None:
         """Something came from a worker."""
+        self.last_seen[row] = now
+        self.unheard[row] = 0
+        self.flags[row] &= ~SILENT & 0xFF
+
+    def see(self, row: int, now: float, leaving: bool = False) -> None:
+        """A worker said that it is there, or that it leaves."""
         self.last_seen[row] = now
         self.unheard[row] = 0
         flags = int(self.flags[row]) & ~(SILENT | LEAVING)
@@ -170,8 +222,7 @@ class Registry:
     def declare(self, row: int, traits: Traits) -> None:
         """What a worker says of itself."""
         self.examples[row] = min(traits.examples, 2**32 - 1)
-        bits = [self._bit[name] for name in traits.capabilities if name in self._bit]
-        self.capabilities[row] = sum(bits)
+        self.capabilities[row] = self.bits_of(traits.capabilities)
         self.battery[row] = traits.battery
         self.offset[row] = traits.offset
         self.opens[row], self.closes[row] = traits.hours or (-1, -1)
@@ -199,22 +250,40 @@ class Registry:
         self.flags[row] |= BUSY
         self.drawn[row] += 1
 
-    def end_task(self, row: int, rest_until: float) -> None:
-        """A worker's task has ended, in whatever way; it has a rest."""
+    def hold(self, row: int) -> None:
+        """A worker has a task, which is among `drawn` already."""
+        self.flags[row] |= BUSY
+
+    def end_task(self, row: int, rest_until: float = 0.0) -> None:
+        """A worker's task has ended, in whatever way but by its lease; it may have a rest."""
         self.flags[row] &= ~BUSY & 0xFF
         if rest_until > self.rest_until[row]:
             self.rest_until[row] = rest_until
 
-    def lapse_task(self, row: int, offered_at: float) -> None:
-        """The lease of a worker's task ended, and with it the task."""
+    def rest(self, row: int, until: float) -> None:
+        """A worker is given no task until then; a rest is never made shorter."""
+        if until > self.rest_until[row]:
+            self.rest_until[row] = until
+
+    def shorten_rests(self, until: float) -> None:
+        """No rest lasts longer."""
+        np.minimum(self.rest_until, until, out=self.rest_until)
+
+    def lapse_task(self, row: int, since: float) -> int:
+        """The lease of a task that a worker had since then ended, and with it the task.
+
+        Returns:
+            The leases in a row that ended unheard.
+        """
         self.flags[row] &= ~BUSY & 0xFF
-        if self.last_seen[row] >= offered_at:
+        if self.last_seen[row] >= since:
             self.unheard[row] = 0
-            return
+            return 0
         unheard = min(int(self.unheard[row]) + 1, UNHEARD_MAX)
         self.unheard[row] = unheard
         if unheard == UNHEARD_MAX:
             self.flags[row] |= SILENT
+        return unheard
 
     def spend(self, row: int, version: int) -> None:
         """A worker needs no further task for this version: its update of it has its verdict."""
@@ -231,20 +300,65 @@ class Registry:
         self.counted[row] = before + 1
         self.participation.raise_from(before)
 
-    def measure(self, row: int, duration_s: float, loss: float | None) -> None:
-        """How long a worker took, in seconds, and the loss that it reports, if it does."""
-        mean = float(self.duration_s[row])
-        self.duration_s[row] = mean + (duration_s - mean) / MEAN_OVER if mean else duration_s
+    def measure(
+        self, row: int, duration_s: float, train_s: float = 0.0, loss: float | None = None
+    ) -> None:
+        """How long a worker's task took.
+
+        Args:
+            row: The worker.
+            duration_s: From the offer to the update, or in the pool from taking it.
+            train_s: The training alone, 0 if it does not say.
+            loss: Of its data, if it reports one.
+        """
+        self.duration_s[row] = _moved(float(self.duration_s[row]), duration_s)
+        if train_s:
+            self.train_s[row] = _moved(float(self.train_s[row]), train_s)
         if loss is not None:
             self.loss[row] = loss
 
+    def progress(self, row: int) -> dict[str, float | None]:
+        """What of a row changes with its updates, by the names of the store's columns."""
+        loss = float(self.loss[row])
+        return {
+            "last_seen": float(self.last_seen[row]),
+            "unheard": int(self.unheard[row]),
+            "duration_s": float(self.duration_s[row]),
+            "train_s": float(self.train_s[row]),
+            "loss": None if math.isnan(loss) else loss,
+            "rest_until": float(self.rest_until[row]),
+        }
+
+    # all of them
+
+    def seen_since(self, since: float, staying: bool = False) -> int:
+        """How many workers were heard of since then; `staying`: and did not say that they leave."""
+        end = self._end
+        seen: Mask = self.last_seen[:end] >= since
+        seen &= (self.flags[:end] & (GONE | LEAVING if staying else GONE)) == 0
+        return int(np.count_nonzero(seen))
+
+    def longest_unseen(self, count: int) -> list[int]:
+        """So many workers that were not seen for longest, without those that have a task."""
+        if count <= 0:
+            return []
+        rows = np.flatnonzero((self.flags[: self._end] & (GONE | BUSY)) == 0)
+        if count < rows.size:
+            rows = rows[np.argpartition(self.last_seen[rows], count)[:count]]
+        longest: list[int] = rows.tolist()
+        return longest
+
     # who may be given a task
+
+    def bits_of(self, capabilities: Iterable[str]) -> int:
+        """The bits of different names, as far as they are kept."""
+        return sum(self._bit.get(name, 0) for name in capabilities)
 
     def required_bits(self, required: Required) -> int | None:
         """Required capabilities as bits; None if one is not kept here, so that nobody has it."""
         if any(name not in self._bit for name in required.capabilities):
             return None
-        return sum({self._bit[name] for name in required.capabilities})
+        return self.bits_of(set(required.capabilities))
 
     def free(self, row: int, version: int, now: float, seen_since: float) -> bool:
         """Whether a worker may be given a task for a version, whatever is required of it."""
@@ -295,6 +409,11 @@ class Registry:
         if required is not None:
             inside &= known & _within(minutes, *required)
         return inside
+
+
+def _moved(mean: float, value: float) -> float:
+    """A mean that forgets, with one more value; the first is the mean."""
+    return mean + (value - mean) / MEAN_OVER if mean else value
 
 
 def _within(minutes: Any, opens: Any, closes: Any) -> Any:

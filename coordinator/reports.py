@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.accounts import Accounts
+from coordinator.enrolment import Enrolment
 from coordinator.errors import RunError
 from coordinator.models import first_kept
 from coordinator.records import RunRow, VersionRow
@@ -99,7 +100,8 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
         "strays": work.count_strays(),
         "strays_accepted": accounts.accepted_strays(),
         "declined": accounts.declined(row.run_id),
-        "workers": [worker.worker_id for worker in work.workers()],
+        "workers": Enrolment(work).ids(),
+        "participation": Enrolment(work).participation(row.run_id).record(),
         "metrics": dict(last.metrics) if last else {},
         "evaluated": last.version if last else None,
         "versions": [
@@ -110,6 +112,7 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
                 "why": v.why,
                 "made_at": v.made_at,
                 "metrics": dict(v.metrics),
+                "participation": dict(v.participation),
             }
             for v in versions
         ],

@@ -11,7 +11,7 @@
 | strays | bytes that could not take an update id, by their digest | before they are acked |
 | dropped | how many rows of other tables gave way to newer ones | in the same transaction |
 | parked | a message the broker gave up on: how often it was tried | before it is decoded |
-| workers | a worker that was seen | with what it said |
+| workers | a worker that was seen, and how its last tasks went | with what it said or did |
 
 Times are UTC seconds of the coordinator's clock. `shard`, `epoch` and `incarnation` are for several
 processes (one today), so that rows written now can be read then.
@@ -90,6 +90,7 @@ versions = Table(
     Column("state_file", String, nullable=False),
     Column("state_digest", String, nullable=False),
     Column("cached", Integer, nullable=False),
+    Column("participation", JSON, nullable=False),
 )
 
 cached = Table(
@@ -207,9 +208,21 @@ workers = Table(
     "workers",
     metadata,
     Column("worker_id", String, primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
     Column("first_seen", Float, nullable=False),
     Column("last_seen", Float, nullable=False),
     Column("leaving", Boolean, nullable=False),
     Column("address", String, nullable=False),
     Column("correlation_id", String, nullable=False),
+    Column("examples", Integer, nullable=False),
+    Column("capabilities", String, nullable=False),
+    Column("battery", Float, nullable=False),
+    Column("metered", Boolean, nullable=False),
+    Column("clock_offset", Integer, nullable=False),
+    Column("hours", String, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("train_s", Float, nullable=False),
+    Column("loss", Float),
+    Column("rest_until", Float, nullable=False),
+    Column("unheard", Integer, nullable=False),
 )

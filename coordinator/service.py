@@ -48,7 +48,7 @@ from coordinator.records import VersionRow
 from coordinator.rereading import reread
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
 from coordinator.states import Collecting, Ended, Paused, wake_at
-from coordinator.telling import Facts, Telling
+from coordinator.telling import REMINDED_S, WAITING_MAX, Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
 
@@ -153,6 +153,7 @@ class CoordinatorService:
             lambda: self._run.state,
             self._run.version_row,
             lambda: self._connection.offset,
+            self._run.holds,
         )
         self._effects = Effects(
             self._transport, self._names, self._spool, self._run, self._connection, self._telling
@@ -335,7 +336,7 @@ class CoordinatorService:
                 self._connection.handle(event)
                 if not self._reminded:
                     self._reminded = True
-                    self._telling.remind(self._run.workers())
+                    self._telling.remind(self._run.waiting(REMINDED_S, WAITING_MAX))
                 self._progress()
             case _:
                 self._connection.handle(event)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coordinator.accounts import Accounts
 from coordinator.choosing import algorithm_of, weighing_of
+from coordinator.enrolment import Enrolment
 from coordinator.errors import InUse, RunError
 from coordinator.evaluation import Initial, initial_of
 from coordinator.handover import Handover
@@ -130,7 +131,7 @@ def open_state(
     models = ModelFolder(folder.models, disk)
     with store.reading() as work:
         row = find_run(work, settings, new_run)
-        _warn_of_few_workers(settings.rounds.goal, len(work.workers()))
+        _warn_of_few_workers(settings.rounds.goal, Enrolment(work).count())
     if restored:
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")

@@ -135,13 +135,16 @@ def wake_at(state: State) -> float | None:
             assert_never(state)
 
 
-def may_take(state: State, run_id: str, last_version: int, bar: Bar | None) -> bool:
+def may_take(
+    state: State, run_id: str, last_version: int, bar: Bar | None, hold: Bar | None = None
+) -> bool:
     """Whether a worker that last trained on `last_version` of `run_id` may take a task.
 
-    `bar` is what it did for the current version, see `coordinator.tries`.
+    `bar` is what it did for the current version, and `hold` what holds it whatever it did; see
+    `coordinator.tries`.
     """
     fresh = run_id != state.run.run_id or last_version < state.run.version
-    return barred(phase_of(state), bar, fresh) is None
+    return barred(phase_of(state), bar, fresh, hold) is None
 
 
 def phase_of(state: State) -> Phase:

@@ -16,7 +16,7 @@ from coordinator.records import VersionRow, WorkerRow
 from coordinator.states import Draining, Ended, State
 from coordinator.tries import Bar
 from learning.seeding import derive_seed
-from schemas.messages import Message, encode
+from schemas.messages import Message, Presence, encode
 
 OFFLINE_SHOWN = 20
 REMINDED_S = 3600.0  # who was silent for longer asks by itself, or is gone
@@ -40,6 +40,7 @@ class Telling:
         state: The run's state, asked for when it is needed.
         version: The row of a version that was made.
         offset: Where the current one lies on the stream, None while that is not known.
+        held: Whether something holds a worker from taking a task, whatever it did.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Telling:
         state: Callable[[], State],
         version: Callable[[int], VersionRow],
         offset: Callable[[], int | None],
+        held: Callable[[Presence], bool],
     ) -> None:
         self._transport = transport
         self._facts = facts
@@ -57,6 +59,7 @@ class Telling:
         self._state = state
         self._version = version
         self._offset = offset
+        self._held = held
         self._present = PresentWorkers()
         self._waiting: dict[tuple[str, str], AnswerStart] = {}
 
@@ -126,9 +129,7 @@ class Telling:
         Where their questions were to be answered still holds if they have not lost their
         connection. They are asked one after another, so that not all come at once.
         """
-        since = self._now() - REMINDED_S
-        waiting = [row for row in workers if row.address and row.last_seen >= since]
-        for place, row in enumerate(waiting[:WAITING_MAX]):
+        for place, row in enumerate(workers):
             to = AnswerTo(row.address, row.correlation_id)
             reminder = answers.ask_again(self._state(), place / REMINDED_PER_S, self._now())
             self._answer(to, reminder)
@@ -137,7 +138,8 @@ class Telling:
         """Tell those who wait that they may take a task; when the run is over, everyone."""
         state = self._state()
         over = isinstance(state, Draining | Ended)
-        for to, presence in self._present.everyone() if over else self._present.waiting():
+        told = self._present.everyone() if over else self._present.waiting(self._held)
+        for to, presence in told:
             asked = AnswerPresence(to, presence, Bar("as before"), {}, {}, ())
             self._answer(to, answers.standing(asked, state, self._now()))
 

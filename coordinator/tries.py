@@ -4,10 +4,12 @@
     its update of this version has its verdict ────▶ counted, refused
     a task of this version is under a lease ───────▶ in hand
     it says that it has sent an update of one ─────▶ on its way
+    it is in its cool-down ────────────────────────▶ resting
+    it does not have what the run requires ────────▶ lacking
 
 Rules (docs/decisions/0006 and 0019): a worker has one try at each model version; who was refused
 for what its data are has another when the round is extended, or the run was paused for long; what
-it does for an older version holds it from nothing.
+it does for an older version holds it from nothing but a rest.
 """
 
 from __future__ import annotations
@@ -16,12 +18,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from coordinator.eligibility import Required, Traits, shortfall
 from coordinator.records import LedgerRow
 
 Phase = Literal["collecting", "paused", "closed", "draining", "ended"]
 """The states of a run, by the names that the store gives them."""
 
-Why = Literal["over", "making", "counted", "refused", "in hand", "on its way", "as before"]
+Why = Literal[
+    "over",
+    "making",
+    "counted",
+    "refused",
+    "in hand",
+    "on its way",
+    "as before",
+    "resting",
+    "lacking",
+    "silent",
+    "lapsed",
+    "unseen",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +45,17 @@ class Bar:
     """What keeps a worker from taking a task.
 
     Attributes:
-        why: "as before": it was told so, and only another version changes that.
-        about: The update, or for "in hand" the task; "" if it is neither.
+        why: "as before": it was told so, and only another version changes that. The last three keep
+            it from being drawn, in direct dispatch.
+        about: The update, or for "in hand" the task; for "lacking" and "unseen" in words; else "".
         verdict: Of the update, if it has one.
+        wait_s: Seconds until the bar goes by itself, 0 if it does not or nobody knows.
     """
 
     why: Why
     about: str = ""
     verdict: str = ""
+    wait_s: float = 0.0
 
 
 def bar_of_update(spent: LedgerRow | None) -> Bar | None:
@@ -66,7 +85,24 @@ def bar_of_tasks(
     return None
 
 
-def barred(phase: Phase, bar: Bar | None, fresh: bool = False) -> Bar | None:
+def held(traits: Traits, rest_until: float, required: Required, now: float) -> Bar | None:
+    """The bar that a worker's rest makes, or what it lacks.
+
+    Args:
+        traits: What it declares.
+        rest_until: End of its cool-down.
+        required: Of a worker, by the run.
+        now: The coordinator's time.
+    """
+    if rest_until > now:
+        return Bar("resting", wait_s=rest_until - now)
+    lacks = shortfall(traits, required, now)
+    return None if lacks is None else Bar("lacking", lacks.why, wait_s=lacks.until_s)
+
+
+def barred(
+    phase: Phase, bar: Bar | None, fresh: bool = False, hold: Bar | None = None
+) -> Bar | None:
     """Why a worker may not take a task, None if it may.
 
     Args:
@@ -74,10 +110,11 @@ def barred(phase: Phase, bar: Bar | None, fresh: bool = False) -> Bar | None:
         bar: What it did for the current version.
         fresh: It knows of no try of its own at the current version, whatever the store knows: it is
             told more exactly when it has taken a task.
+        hold: What holds it whatever it did, see `held`.
     """
     match phase:
         case "collecting" | "paused":
-            return None if fresh else bar
+            return hold if fresh or bar is None else bar
         case "closed":
             return Bar("making")
         case "draining" | "ended":

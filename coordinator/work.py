@@ -1,6 +1,7 @@
 """What can be read and written in one transaction of the coordinator's store.
 
-Only this module and `coordinator.accounts` write queries (docs/decisions/0002).
+Only this module, `coordinator.enrolment` and `coordinator.accounts` write queries
+(docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -23,19 +24,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.intake import KIND
-from coordinator.records import (
-    CachedRow,
-    LedgerRow,
-    RunRow,
-    StrayRow,
-    TaskRow,
-    VersionRow,
-    WorkerRow,
-)
+from coordinator.records import CachedRow, LedgerRow, RunRow, StrayRow, TaskRow, VersionRow
 
 _RowT = TypeVar("_RowT")
 
@@ -440,7 +432,7 @@ class Work:
         counted = self._verdicts_of_strays(gone)
         self._connection.execute(delete(table).where(gone))
         for verdict, rows in counted.items():
-            self._drop("stray", verdict, rows)
+            self.drop("stray", verdict, rows)
 
     def count_strays(self) -> dict[str, int]:
         """How many refused messages that took no update id there are, by verdict.
@@ -463,7 +455,8 @@ class Work:
         count: int = self._connection.execute(select(func.count(name))).scalar_one()
         return select(name).order_by(age, name).limit(count - keep) if count > keep else None
 
-    def _drop(self, kind: str, about: str, rows: int) -> None:
+    def drop(self, kind: str, about: str, rows: int) -> None:
+        """Note that rows gave way to newer ones, see `dropped`."""
         first = insert(schema.dropped).values(kind=kind, about=about, rows=rows)
         table = schema.dropped
         query = first.on_conflict_do_update(
@@ -503,32 +496,6 @@ class Work:
         table = schema.parked
         query = update(table).where(table.c.digest == digest)
         self._connection.execute(query.values(attempts=table.c.attempts - 1))
-
-    # workers
-
-    def see_worker(
-        self, worker_id: str, leaving: bool, now: float, question: AnswerTo | None = None
-    ) -> None:
-        """Note that a worker was there, and where it waits for the answer to its last question."""
-        said: dict[str, Any] = {"last_seen": now, "leaving": leaving}
-        if question is not None:
-            said |= {"address": question.address, "correlation_id": question.correlation_id}
-        unknown = {"first_seen": now, "address": "", "correlation_id": ""}
-        first = insert(schema.workers).values(worker_id=worker_id, **{**unknown, **said})
-        query = first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
-        self._connection.execute(query)
-
-    def trim_workers(self, keep: int) -> None:
-        """Let the workers go that were not seen for longest, all but so many."""
-        table = schema.workers
-        oldest = self._oldest(table.c.worker_id, table.c.last_seen, keep)
-        if oldest is not None:
-            gone = delete(table).where(table.c.worker_id.in_(oldest))
-            self._drop("worker", "", self._connection.execute(gone).rowcount)
-
-    def workers(self) -> list[WorkerRow]:
-        """All workers that were ever seen."""
-        return self.rows(WorkerRow, select(schema.workers).order_by(schema.workers.c.worker_id))
 
     def _insert(self, table: Table, row: Any) -> None:
         self._connection.execute(table.insert().values(_values(row)))

@@ -10,7 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +19,7 @@ from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
 from coordinator.batch import Batch, Desk
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
+from coordinator.enrolment import Enrolment
 from coordinator.errors import CoordinatorError, Fenced, Restored
 from coordinator.events import PolicyChanged, TimePassed, VersionStored
 from coordinator.intake import CODEC, Expected, newest_believed
@@ -26,8 +27,9 @@ from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
 from coordinator.restoring import Stored, end_of, restore_state
+from coordinator.roster import Roster, Selection
 from coordinator.saying import Sayings
-from coordinator.selection import NOBODY, Selector
+from coordinator.selection import Selector
 from coordinator.startup import OpenedState
 from coordinator.states import Closed, State
 from coordinator.tasks import OpenTask
@@ -36,7 +38,7 @@ from coordinator.versions import Versions
 from coordinator.work import Work
 from schemas.digest import digest_of
 from schemas.layout import Layout
-from schemas.messages import Task, encode
+from schemas.messages import Presence, Task, encode
 from settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ _log = logging.getLogger(__name__)
 Arrival = tuple[Source, Delivered]
 
 STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can make
-WORKERS_KEPT = 100_000
+WORKERS_KEPT = 1_000_000  # rows, each of them also 64 bytes and its name in memory
 TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
 TASK_LEAST_S = 3600.0
 LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be for ever
@@ -70,7 +72,8 @@ class RunWriter:
 
     Attributes:
         state: Of the last commit.
-        selector: Draws workers in direct dispatch.
+        selector: Draws workers in direct dispatch; None: the roster does.
+        roster: The workers.
         verdicts: Verdict to count, over the whole run.
     """
 
@@ -85,7 +88,9 @@ class RunWriter:
         self._settings = settings
         self._policy = policy
         self._now = now
-        self.selector: Selector = NOBODY
+        self.selector: Selector | None = None
+        self.roster: Roster
+        self._selection: Selection
         self._attempts: dict[str, int] = {}
         self._reopened = False
         self._sayings = Sayings()
@@ -103,6 +108,10 @@ class RunWriter:
         """Go by other settings: the machine is told of the policy in the next transaction."""
         self._settings, self._policy = settings, policy
         self._told = False
+        if _selection_of(settings) != self._selection:
+            row = self._row()
+            with self._store.reading() as work:
+                self.roster = self._load_roster(work, row)
 
     @property
     def run_id(self) -> str:
@@ -123,6 +132,7 @@ class RunWriter:
         with self._store.reading() as work:
             stored = Stored.read(work, row)
             self.verdicts = work.count_by_verdict(row.run_id)
+            self.roster = self._load_roster(work, row)
         now = self._now()
         self.state = restore_state(stored, self._policy, now, self._salt)
         self._ran_s = self._noted_ran_s = row.ran_s
@@ -133,6 +143,10 @@ class RunWriter:
         )
         self.versions.load(row.version, self.state.run.policy.algorithm, stored.counted)
         self._uploads = self._find_uploads(now)
+
+    def _load_roster(self, work: Work, row: RunRow) -> Roster:
+        self._selection = _selection_of(self._settings)
+        return Roster.load(work, row, work.incarnation(), self._selection, self._now())
 
     def _find_uploads(self, now: float) -> Uploads:
         """The uploads on disk; a clock that was ahead when they came makes none of them older."""
@@ -161,10 +175,14 @@ class RunWriter:
         """The current version, None before the first."""
         return self.versions.row(self.state.run.version)
 
-    def workers(self) -> list[WorkerRow]:
-        """All workers that were ever seen."""
+    def waiting(self, within_s: float, limit: int) -> list[WorkerRow]:
+        """Workers that asked something lately, and may still wait for the answer."""
         with self._store.reading() as work:
-            return work.workers()
+            return Enrolment(work).waiting(self._now() - within_s, limit)
+
+    def holds(self, presence: Presence) -> bool:
+        """Whether something holds a worker from taking a task, whatever it did."""
+        return self.roster.held(presence, self._now()) is not None
 
     def current_row(self) -> VersionRow:
         """The current version; there is one since the first task was offered."""
@@ -272,6 +290,12 @@ class RunWriter:
             ends_at = end_of(self._ran_until_now(), self._policy, self._now())
             batch.advance(PolicyChanged(self._policy, ends_at))
 
+    def _say_what_waits(self) -> None:
+        run = self.state.run
+        if run.next_policy is not None:
+            changes = "; ".join(run.policy.differences(run.next_policy))
+            _log.warning("with version %d the round policy changes: %s", run.version + 1, changes)
+
     def _ran_until_now(self) -> float:
         return self._ran_s + self._now() - self._ran_at
 
@@ -289,7 +313,7 @@ class RunWriter:
         self._since_look += taken
         if self._since_look >= LOOK_EACH:
             self._since_look = 0
-            work.trim_workers(WORKERS_KEPT)
+            self.roster.make_room(work, WORKERS_KEPT)
 
     def _take(self, batch: Batch, source: Source, delivery: Delivered) -> None:
         match source:
@@ -301,7 +325,10 @@ class RunWriter:
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
     def _committed(self, batch: Batch) -> None:
-        self.state, self._told = batch.state, True
+        self.state = batch.state
+        if not self._told:
+            self._told = True
+            self._say_what_waits()
         for verdict, count in batch.verdicts.items():
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
         self._say(batch.lines)
@@ -333,8 +360,9 @@ class RunWriter:
             self._store.epoch,
             now,
             self._uploads,
+            self.roster,
+            self.selector or self.roster,
             self._settings.coordinator.senders == "users",
-            self.selector,
         )
 
     # what may have ended a process before
@@ -375,7 +403,8 @@ class RunWriter:
         if row is None:
             base = self.current_row()
             self._store.require_epoch()  # the file is written outside of the transaction
-            row = self.versions.make(base, self._row().why, run.policy, self._now())
+            made = self.versions.make(base, self._row().why, run.policy, self._now())
+            row = replace(made, participation=self.roster.participation.record())
         with self._store.transaction() as work:
             if new:
                 keep = self._settings.coordinator
@@ -393,3 +422,7 @@ class RunWriter:
         keep = self._settings.coordinator
         version = self.state.run.version
         self.versions.prune(version, keep.keep_versions, keep.spool_keep_rounds)
+
+
+def _selection_of(settings: Settings) -> Selection:
+    return Selection(settings.selection, settings.run.seed, settings.worker.presence_s)

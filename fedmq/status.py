@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.display import updates_of
+from coordinator.fairness import in_words
 from coordinator.reports import status_of
 from coordinator.wording import listed
 from settings import load
@@ -51,6 +52,7 @@ def lines_of(status: dict[str, Any]) -> list[str]:
         f"version  {status['version']} of {status['rounds']}",
         *_round_of(status),
         f"workers  {len(status['workers'])} seen",
+        f"fairness {in_words(status['participation'])}",
         updates_of(status["updates"]),
     ]
     if status["copies"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from coordinator.accounts import Accounts
+from settings.selection import SelectionSettings
 
 Reading = Literal["round", "update", "task", "worker"]
 """What the word that was asked about is taken for."""
@@ -40,11 +41,13 @@ class Scene:
 
     Attributes:
         now: The time, in UTC seconds.
+        selection: Whom the coordinator selects, as it is set now.
         refused_queue: The name of the broker's queue of refused messages.
         parts_here: How many parts of an update's newest upload are in the spool.
     """
 
     accounts: Accounts
     now: float
+    selection: SelectionSettings
     refused_queue: str
     parts_here: Callable[[str], int]

@@ -76,7 +76,13 @@ def explain(
         with store.reading() as work:
             accounts = Accounts(work)
             queue = Names(settings.federation.name).refused_queue.name
-            scene = Scene(accounts, now, queue, lambda update_id: _parts_here(spool, update_id))
+            scene = Scene(
+                accounts,
+                now,
+                settings.selection,
+                queue,
+                lambda update_id: _parts_here(spool, update_id),
+            )
             return _explain(scene, asked, accounts.run(run), reading)
     finally:
         store.close()

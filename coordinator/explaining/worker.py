@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, assert_never, cast
+from typing import Any
 
 from coordinator.accounts import Wanted
 from coordinator.explaining.answer import SHORT, Explanation, Scene
+from coordinator.explaining.standing import may_be_drawn, may_take
 from coordinator.explaining.task import end_in_words
 from coordinator.explaining.task import facts_of as task_facts
-from coordinator.intake import KIND
 from coordinator.listing import facts_of
-from coordinator.records import LedgerRow, RunRow, TaskRow
-from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred
+from coordinator.records import LedgerRow, TaskRow, WorkerRow
 from coordinator.wording import listed, moment, span
 from settings.errors import one_line
 
@@ -29,10 +28,13 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     ends = accounts.task_ends_of_worker(worker_id)
     tasks = accounts.tasks_of_worker(worker_id, LAST_TASKS)
     strays = accounts.strays(replace(wanted, refused=True), None, 1)
-    bar, why = may_take_now(scene, worker_id)
+    direct = accounts.run().policy["dispatch"] == "direct"
+    bar, why = (may_be_drawn if direct else may_take)(scene, worker_id)
     seen = accounts.worker(worker_id)
+    may = "be given a task" if direct else "take a task"
     words = [
         _seen(scene, worker_id),
+        *([] if seen is None else _habits(seen)),
         f"Its updates: {listed(verdicts)}.",
         *(_update(row) for row in updates),
         f"Tasks it took: {sum(count for *_, count in ends)}.",
@@ -40,13 +42,17 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
         *(_task(scene, task) for task in tasks if task.state in ("taken", "lapsed")),
         *["Messages in its name took no update id: `fedmq updates --worker " + worker_id + "`."]
         * bool(strays),
-        f"It {'may' if bar is None else 'may not'} take a task now: {why}.",
+        f"It {'may' if bar is None else 'may not'} {may} now: {why}.",
     ]
     facts: dict[str, Any] = {
         "worker": worker_id,
         "first_seen": None if seen is None else seen.first_seen,
         "last_seen": None if seen is None else seen.last_seen,
         "leaving": None if seen is None else seen.leaving,
+        "declares": None if seen is None else _declares(seen),
+        "duration_s": None if seen is None else seen.duration_s or None,
+        "train_s": None if seen is None else seen.train_s or None,
+        "loss": None if seen is None else seen.loss,
         "updates": verdicts,
         "last_updates": [facts_of(row) for row in updates],
         "tasks": [
@@ -61,62 +67,6 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     return Explanation("worker", worker_id, words, facts)
 
 
-def may_take_now(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
-    """What keeps a worker from taking a task, None if nothing does; and the same in words.
-
-    It is what the coordinator answers a worker that has not lost its folder.
-    """
-    run, work = scene.accounts.run(), scene.accounts.work
-    spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
-    awaited = work.awaited(run.run_id, run.version, worker_id)
-    late = run.policy["late"]
-    # Whether it has sent the update of a task whose lease has ended only the worker can say.
-    bar = barred(cast(Phase, run.state), spent or bar_of_tasks(awaited, lambda _: "", late))
-    if bar is not None:
-        return bar, _bar_in_words(bar, run)
-    lapsed = [task_id for task_id, _ in awaited] if late == "weigh" else []
-    return None, _chance(scene, run, lapsed)
-
-
-def _bar_in_words(bar: Bar, run: RunRow) -> str:
-    its_update = f"its update of version {run.version}"
-    match bar.why:
-        case "over":
-            return f"run {run.run_id[:8]} is over ({run.why})"
-        case "making":
-            return "the next model version is being made"
-        case "counted":
-            return f"{its_update} is counted; the next round is another chance"
-        case "refused":
-            return (
-                f"{its_update} was refused ({bar.verdict}), which another try would hardly change; "
-                "it may try again when the round is extended, when the run has been paused for "
-                "long, or in the next round"
-            )
-        case "in hand":
-            return f"it has task {bar.about[:SHORT]} in hand"
-        case "on its way":
-            return f"its update {bar.about[:SHORT]} is on its way"
-        case "as before":
-            return "it was told so before"
-        case _:
-            assert_never(bar.why)
-
-
-def _chance(scene: Scene, run: RunRow, lapsed: list[str]) -> str:
-    """What a worker that may take a task can expect."""
-    paused = "the run is paused until enough workers are seen, and " * (run.state == "paused")
-    held = f"{paused}nothing that it did for version {run.version} holds it"
-    untaken = scene.accounts.untaken(run.run_id)
-    tasks = f", and {untaken} wait to be taken" if untaken else "; but all tasks are taken"
-    unless = [
-        f" (unless it says that it has sent its update of task {task_id[:SHORT]}, whose lease has "
-        "ended)"
-        for task_id in lapsed[:1]
-    ]
-    return "".join([held, tasks, *unless])
-
-
 def _seen(scene: Scene, worker_id: str) -> str:
     seen = scene.accounts.worker(worker_id)
     if seen is None:
@@ -126,6 +76,28 @@ def _seen(scene: Scene, worker_id: str) -> str:
         f"Worker {worker_id} was first seen {moment(seen.first_seen)} and last "
         f"{moment(seen.last_seen)}, {span(scene.now - seen.last_seen)} ago{gone}."
     )
+
+
+def _habits(seen: WorkerRow) -> list[str]:
+    """What it declared, and how long its tasks take."""
+    says = [f"{name} {value}" for name, value in _declares(seen).items() if value]
+    takes = f"Its tasks take about {span(seen.duration_s)}" if seen.duration_s else ""
+    trains = f", {span(seen.train_s)} of that training" if takes and seen.train_s else ""
+    return [
+        *[f"It says: {', '.join(says)}."] * bool(says),
+        *[f"{takes}{trains}."] * bool(takes),
+    ]
+
+
+def _declares(seen: WorkerRow) -> dict[str, Any]:
+    """What it declared, None where it did not say."""
+    return {
+        "examples": seen.examples or None,
+        "capabilities": seen.capabilities.split(),
+        "battery": None if seen.battery < 0 else seen.battery,
+        "metered": seen.metered,
+        "hours": seen.hours or None,
+    }
 
 
 def _update(row: LedgerRow) -> str:

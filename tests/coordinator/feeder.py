@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -90,10 +91,18 @@ class Feeder:
         incarnation: int = 0,
         leaving: bool = False,
         busy: bool = False,
+        **declared: Any,
     ) -> int:
         """Say that the worker is there; the token that its answers carry."""
         presence = Presence(
-            self.worker_id, run_id, last_version, incarnation, busy, leaving, open_updates
+            self.worker_id,
+            run_id,
+            last_version,
+            incarnation,
+            busy,
+            leaving,
+            open_updates,
+            **declared,
         )
         return self.ask("presence", presence)
 

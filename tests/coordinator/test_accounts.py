@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.accounts import Accounts, Wanted, each_stray, each_update
+from coordinator.enrolment import Enrolment
 from coordinator.errors import RunError
 from coordinator.store import Store
 from tests.coordinator.rows import RUN_ID, ledger_row, run_row, task_row
@@ -98,7 +99,7 @@ def test_a_rounds_tasks_are_those_taken_in_it_and_those_never_taken(accounts: Ac
 
 
 def test_a_worker_is_known_by_anything_it_did(accounts: Accounts) -> None:
-    accounts.work.see_worker("seen", False, 1.0)
+    Enrolment(accounts.work).see("seen", False, 1.0)
     accounts.work.insert_ledger_row(ledger_row(worker_id="sent"))
     accounts.work.insert_task(task_row(worker_id="took"))
     accounts.work.insert_task(task_row(task_id="c" * 32, number=1))

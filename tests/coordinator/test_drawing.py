@@ -111,7 +111,7 @@ def test_two_candidates_even_out_what_one_leaves_to_chance() -> None:
 def test_by_loss_the_highest_is_taken_and_the_unknown_before_it() -> None:
     registry = Registry(workers=3)
     for row, loss in ((0, 0.5), (1, 2.0)):
-        registry.measure(row, 1.0, loss)
+        registry.measure(row, 1.0, loss=loss)
     assert draw(registry, 3, Terms(0, NOW), chance(0), 3, "loss") == [2, 1, 0]
 
 
@@ -119,7 +119,7 @@ def test_by_loss_every_worker_still_has_its_chance() -> None:
     """With d of n candidates the one of the lowest loss is never best; others are, now and then."""
     registry = Registry(workers=10)
     for row in range(10):
-        registry.measure(row, 1.0, float(row))
+        registry.measure(row, 1.0, loss=float(row))
     drawn: Counter[int] = Counter()
     for number in range(4500):
         drawn.update(draw(registry, 1, Terms(0, NOW), chance(number), 2, "loss"))

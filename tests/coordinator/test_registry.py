@@ -62,7 +62,7 @@ def test_a_row_that_is_used_again_knows_nothing_of_who_had_it() -> None:
     registry.begin_task(row)
     registry.see(row, 50.0, leaving=True)
     registry.count(row)
-    registry.measure(row, 3.0, 0.5)
+    registry.measure(row, 3.0, loss=0.5)
     registry.spend(row, 7)
     registry.end_task(row, 1e9)
     registry.forget(row)
@@ -101,10 +101,10 @@ def test_after_two_unheard_leases_a_worker_must_be_seen_again() -> None:
     registry = Registry(workers=1)
     registry.see(0, 10.0)
     registry.begin_task(0)
-    registry.lapse_task(0, offered_at=20.0)
+    registry.lapse_task(0, since=20.0)
     assert free(registry, 0)
     registry.begin_task(0)
-    registry.lapse_task(0, offered_at=40.0)
+    registry.lapse_task(0, since=40.0)
     assert not free(registry, 0)
     registry.see(0, 90.0)
     assert free(registry, 0)
@@ -118,7 +118,7 @@ def test_a_lease_of_a_worker_that_was_heard_of_meanwhile_is_not_unheard() -> Non
         registry.lapse_task(0, offered_at)
     assert free(registry, 0)
     registry.begin_task(0)
-    registry.lapse_task(0, offered_at=80.0)
+    registry.lapse_task(0, since=80.0)
     assert free(registry, 0), "only the last lease was unheard"
 
 
@@ -147,13 +147,16 @@ def test_who_must_be_seen_lately_must_not_be_leaving_either() -> None:
 
 def test_the_mean_of_the_durations_follows_what_was_seen_last() -> None:
     registry = Registry(workers=1)
-    registry.measure(0, 10.0, None)
+    registry.measure(0, 10.0)
     assert registry.duration_s[0] == 10.0
     assert math.isnan(registry.loss[0])
     for _ in range(50):
-        registry.measure(0, 20.0, 0.25)
+        registry.measure(0, 20.0, 15.0, 0.25)
     assert registry.duration_s[0] == pytest.approx(20.0, rel=1e-3)
+    assert registry.train_s[0] == pytest.approx(15.0)
     assert registry.loss[0] == 0.25
+    registry.measure(0, 20.0)
+    assert (registry.train_s[0], registry.loss[0]) == (15.0, 0.25), "it did not say"
 
 
 @given(st.lists(st.integers(0, 4), max_size=60), st.sets(st.integers(0, 4)))

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from coordinator import copies, writing
+from coordinator.enrolment import Enrolment
 from schemas.digest import digest_of
 from schemas.messages import Presence, encode
 from tests.coordinator.world import MakeWorld
@@ -106,7 +107,7 @@ def test_rows_of_workers_are_bounded(
         feeder.ask_bytes("presence", encode(Presence(f"p{number}", "", -1, 0, False, False, ())))
         world.now += 1
         world.step()
-    rows = world.read(lambda work: work.workers())
+    rows = world.read(lambda work: Enrolment(work).ids())
     assert 10 <= len(rows) < 15
-    assert {row.worker_id for row in rows} >= {f"p{number}" for number in range(50, 60)}
+    assert {*rows} >= {f"p{number}" for number in range(50, 60)}
     assert world.read(lambda work: work.dropped("worker")) == {"": 60 - len(rows)}

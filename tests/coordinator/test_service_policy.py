@@ -7,6 +7,7 @@ import pytest
 from coordinator.policy import RoundPolicy
 from settings.errors import SettingsError
 from tests.coordinator.steps import Steps
+from tests.coordinator.test_replay import KEPT, outcomes
 from tests.coordinator.test_service_time import until
 from tests.coordinator.world import MakeWorld, World
 
@@ -73,6 +74,13 @@ def test_a_goal_below_what_the_open_round_has_counted_waits_as_well(
     world.round(1.0)
     world.round(1.0)
     assert world.version == 2
+
+
+def test_what_waits_for_the_next_version_is_said(
+    make_world: MakeWorld, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed(make_world, way, rounds__goal=3)
+    assert "with version 1 the round policy changes: goal: was 2, now 3" in caplog.text
 
 
 def test_the_first_version_is_made_by_no_policy(make_world: MakeWorld) -> None:
@@ -242,3 +250,49 @@ def test_settings_are_read_again_while_the_disk_refuses(
     world.round(1.0, 1.0)
     world.round(1.0)
     assert world.version == 2
+
+
+# another algorithm
+
+
+def test_another_algorithm_makes_the_next_version_but_one(make_world: MakeWorld, way: str) -> None:
+    world = changed(make_world, way, before=1, algorithm__server_lr=0.5)
+    world.round(3.0)
+    assert world.weight(1) == 1.0 + 2.0
+    world.round(1.0, 3.0)
+    assert world.weight(2) == 3.0 + 1.0
+
+
+def pairs(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each with the one after it."""
+    return list(zip(names, (*names[1:], names[0]), strict=True))
+
+
+OPTIMIZERS = ("none", "momentum", "adagrad", "adam", "yogi")
+
+
+@pytest.mark.parametrize(("first", "then"), pairs(OPTIMIZERS))
+def test_an_optimizer_follows_on_another_and_every_version_can_be_made_again(
+    make_world: MakeWorld, first: str, then: str
+) -> None:
+    models = []
+    for restarts in (False, True):
+        world = make_world(
+            begin=False,
+            run__rounds=9,
+            algorithm__optimizer=first,
+            **KEPT,
+        )
+        start(world)
+        for value in (first, then, first):
+            reload(world, algorithm__optimizer=value)
+            for _ in range(2):
+                world.round(1.0)
+                if restarts:
+                    world.kill()
+                    start(world)
+                world.round(2.0)
+        models.append([world.model(version) for version in range(7)])
+        world.kill()
+        assert outcomes(world) == ["initial", *["the same"] * 6]
+    assert models[0] == models[1]

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from coordinator.accounts import Accounts
+from coordinator.enrolment import Enrolment
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import Place
 from coordinator.store import Store
@@ -89,7 +90,7 @@ def write_everything_and_crash(work: Work) -> None:
     work.insert_ledger_row(ledger_row())
     work.insert_version(version_row())
     work.record_stray("d" * 64, "malformed", "short", {}, 3, 1.0)
-    work.see_worker("w", False, 1.0)
+    Enrolment(work).see("w", False, 1.0)
     work.attempt_parked("e" * 64)
     work.set_incarnation(9)
     raise Crash
@@ -123,7 +124,7 @@ def test_a_crash_inside_a_transaction_leaves_nothing_of_it(store: Store) -> None
         assert work.ledger_row("b" * 32) is None
         assert work.versions(RUN_ID) == []
         assert work.count_strays() == {}
-        assert work.workers() == []
+        assert Enrolment(work).ids() == []
         assert work.incarnation() == 1_000_000
 
 
@@ -375,11 +376,12 @@ def test_attempts_at_a_parked_message_are_counted(store: Store) -> None:
 
 def test_a_worker_is_known_from_when_it_was_first_seen(store: Store) -> None:
     with store.transaction() as work:
-        work.see_worker("b", False, 1.0)
-        work.see_worker("a", False, 2.0)
-        work.see_worker("b", True, 3.0)
-        first, second = work.workers()
-    assert (first.worker_id, second.worker_id) == ("a", "b")
+        Enrolment(work).see("b", False, 1.0)
+        Enrolment(work).see("a", False, 2.0)
+        Enrolment(work).see("b", True, 3.0)
+        assert Enrolment(work).ids() == ["a", "b"]
+        second = Accounts(work).worker("b")
+    assert second is not None
     assert (second.first_seen, second.last_seen, second.leaving) == (1.0, 3.0, True)
 
 

@@ -1,0 +1,190 @@
+"""The rows of the workers: what can be read and written of them in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Row, and_, delete, exists, func, or_, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from broker.transport import AnswerTo
+from coordinator import schema
+from coordinator.events import TRY_AGAIN
+from coordinator.fairness import Participation
+from coordinator.intake import KIND
+from coordinator.records import WorkerRow
+from coordinator.work import Work
+
+PAGE_ROWS = 10_000
+
+UNKNOWN: dict[str, Any] = {
+    "address": "",
+    "correlation_id": "",
+    "examples": 0,
+    "capabilities": "",
+    "battery": -1.0,
+    "metered": False,
+    "clock_offset": -1,
+    "hours": "",
+    "duration_s": 0.0,
+    "train_s": 0.0,
+    "loss": None,
+    "rest_until": 0.0,
+    "unheard": 0,
+}
+"""What is known of a worker before it has said or done anything."""
+
+
+class Enrolment:
+    """The workers of a store, within one transaction."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._connection = work.connection
+
+    def see(
+        self,
+        worker_id: str,
+        leaving: bool,
+        now: float,
+        question: AnswerTo | None = None,
+        number: int | None = None,
+        **declared: Any,
+    ) -> None:
+        """Note that a worker was there, and where it waits for the answer to its last question.
+
+        Args:
+            worker_id: The worker.
+            leaving: It said that it goes.
+            now: The coordinator's time.
+            question: Of its own, None to leave what is there.
+            number: Its row in the registry, if it is new; None for one above all others.
+            declared: Further columns, as it says.
+        """
+        said: dict[str, Any] = {"last_seen": now, "leaving": leaving, "unheard": 0, **declared}
+        if question is not None:
+            said |= {"address": question.address, "correlation_id": question.correlation_id}
+        table = schema.workers
+        above = select(func.coalesce(func.max(table.c.number) + 1, 0)).scalar_subquery()
+        new = {"first_seen": now, "number": above if number is None else number, **UNKNOWN, **said}
+        first = insert(table).values(worker_id=worker_id, **new)
+        self._connection.execute(
+            first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
+        )
+
+    def change(self, worker_id: str, **values: Any) -> None:
+        """Change fields of a worker, if it is known."""
+        table = schema.workers
+        query = update(table).where(table.c.worker_id == worker_id).values(**values)
+        self._connection.execute(query)
+
+    def forget(self, worker_ids: Sequence[str]) -> None:
+        """Let workers go; how many were forgotten is still counted."""
+        table = schema.workers
+        for start in range(0, len(worker_ids), PAGE_ROWS):
+            some = worker_ids[start : start + PAGE_ROWS]
+            gone = delete(table).where(table.c.worker_id.in_(some))
+            self._work.drop("worker", "", self._connection.execute(gone).rowcount)
+
+    def count(self) -> int:
+        """How many workers are known."""
+        count: int = self._connection.execute(
+            select(func.count(schema.workers.c.number))
+        ).scalar_one()
+        return count
+
+    def ids(self) -> list[str]:
+        """All workers, by name."""
+        column = schema.workers.c.worker_id
+        return list(self._connection.execute(select(column).order_by(column)).scalars())
+
+    def waiting(self, since: float, limit: int) -> list[WorkerRow]:
+        """Workers that asked something and were seen since a time, in the order of their names."""
+        table = schema.workers
+        query = select(table).where(table.c.address != "", table.c.last_seen >= since)
+        return self._work.rows(WorkerRow, query.order_by(table.c.worker_id).limit(limit))
+
+    def pages(self) -> Iterator[Sequence[Row[Any]]]:
+        """All workers in the order of their numbers, in pages of some thousands."""
+        query = select(schema.workers).order_by(schema.workers.c.number)
+        with self._connection.execute(query) as result:
+            yield from result.partitions(PAGE_ROWS)
+
+    # what follows from other tables
+
+    def drawn(self, run_id: str) -> dict[str, int]:
+        """How many tasks of a run each worker was given, or took."""
+        table = schema.tasks
+        query = select(table.c.worker_id, func.count()).where(
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.worker_id != ""
+        )
+        return self._counts(query.group_by(table.c.worker_id))
+
+    def counted(self, run_id: str) -> dict[str, int]:
+        """How many updates of each worker were counted in a run."""
+        table = schema.ledger
+        query = select(table.c.worker_id, func.count()).where(
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.verdict == "counted"
+        )
+        return self._counts(query.group_by(table.c.worker_id))
+
+    def spent(self, run_id: str, version: int) -> dict[str, bool]:
+        """Whose try at a version is used up, and whether by an update that was counted.
+
+        It is `Work.spent_by`, for all workers.
+        """
+        ledger, runs = schema.ledger, schema.runs
+        counted = ledger.c.verdict.in_(("counted", "repeated"))
+        refused = and_(
+            ledger.c.verdict.not_in(TRY_AGAIN),
+            ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
+            ledger.c.arrival
+            > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
+        )
+        query = select(ledger.c.worker_id, func.max(counted)).where(
+            ledger.c.run_id == run_id,
+            ledger.c.round_version == version,  # what is of this version can meet no other round
+            ledger.c.kind == KIND,
+            ledger.c.base_version == version,
+            or_(counted, refused),
+        )
+        rows = self._connection.execute(query.group_by(ledger.c.worker_id))
+        return {row[0]: bool(row[1]) for row in rows}
+
+    def unseen_since_lapse(self, run_id: str, version: int) -> list[str]:
+        """Workers whose task for a version lapsed, and from whom nothing came since."""
+        tasks, workers = schema.tasks, schema.workers
+        query = (
+            select(tasks.c.worker_id)
+            .distinct()
+            .join(workers, workers.c.worker_id == tasks.c.worker_id)
+            .where(
+                tasks.c.run_id == run_id,
+                tasks.c.kind == KIND,
+                tasks.c.state == "lapsed",
+                tasks.c.base_version == version,
+                tasks.c.ended_at > workers.c.last_seen,
+            )
+        )
+        return list(self._connection.execute(query).scalars())
+
+    def participation(self, run_id: str) -> Participation:
+        """How evenly the known workers, and those that were counted, took part in a run."""
+        ledger, workers = schema.ledger, schema.workers
+        counted = and_(
+            ledger.c.run_id == run_id, ledger.c.kind == KIND, ledger.c.verdict == "counted"
+        )
+        each = (
+            select(func.count().label("updates")).where(counted).group_by(ledger.c.worker_id)
+        ).subquery()
+        query = select(each.c.updates, func.count()).group_by(each.c.updates)
+        by_count = {row[0]: row[1] for row in self._connection.execute(query)}
+        never = select(func.count(workers.c.number)).where(
+            ~exists().where(counted, ledger.c.worker_id == workers.c.worker_id)
+        )
+        by_count[0] = self._connection.execute(never).scalar_one()
+        return Participation.of(by_count)
+
+    def _counts(self, query: Any) -> dict[str, int]:
+        return {row[0]: row[1] for row in self._connection.execute(query)}
