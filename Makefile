@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate chaos mutations check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate experiments chaos mutations check lint types contracts wheel bench format clean
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with all that is needed (a second time is instant)
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: there is no $(PYTHON); install Python 3.11 or newer" \
@@ -22,6 +22,9 @@ test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for s
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
 	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
 		$(if $(EVIDENCE),--evidence $(EVIDENCE))
+
+experiments: setup ## compare algorithms on many kinds of devices, in virtual time (SEEDS=3)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.experiments $(if $(SEEDS),--seeds $(SEEDS))
 
 chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \

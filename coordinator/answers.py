@@ -76,24 +76,24 @@ def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
     come_back = COME_BACK_S[1]
     if isinstance(state, Collecting):
         come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
-    source = source_of(run, presence.worker_id)
-    # In its own queue a worker finds what is meant for it and nothing else.
-    bar = None if source == "own" else effect.bar
     if effect.hold is not None and effect.hold.wait_s:
         come_back = max(effect.hold.wait_s, COME_BACK_S[0])
+    source, asked = source_of(run, presence.worker_id), presence.worker_id in run.tasks.asked
+    # In its own queue a worker finds what is meant for it and nothing else.
+    bar, hold = (None, None) if source == "own" else (effect.bar, effect.hold)
     return Standing(
         run_id=run.run_id,
         state=_run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, bar, effect.hold),
+        may_take=may_take(state, presence.run_id, presence.last_version, bar, hold),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,
         unknown=effect.unknown,
         time_s=now,
         queue=source,
-        away_s=effect.away_s,
+        away_s=0.0 if asked else effect.away_s,
     )
 
 

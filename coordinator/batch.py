@@ -264,6 +264,7 @@ class Batch:
         if task.state in ("offered", "taken", "lapsed") and task.is_of(update.worker_id):
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
         self._record(arrived, judgement.record(update.update_id, version))
+        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)
 
     def _arrival(
         self, update: Update, task: TaskRow | None, kind: str, fault: Refused | None

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, type_coerce, update
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.types import NullType
 
 from broker.transport import AnswerTo
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.fairness import Participation
+from coordinator.intake import KIND
 from coordinator.records import WorkerRow
 from coordinator.work import Work
 
 PAGE_ROWS = 10_000
+_AS_IT_IS = NullType()
 
 UNKNOWN: dict[str, Any] = {
     "address": "",
@@ -104,11 +107,17 @@ class Enrolment:
         query = select(table).where(table.c.address != "", table.c.last_seen >= since)
         return self._work.rows(WorkerRow, query.order_by(table.c.worker_id).limit(limit))
 
-    def pages(self) -> Iterator[Sequence[Row[Any]]]:
-        """All workers in the order of their numbers, in pages of some thousands."""
-        query = select(schema.workers).order_by(schema.workers.c.number)
-        with self._connection.execute(query) as result:
-            yield from result.partitions(PAGE_ROWS)
+    def pages(self, *columns: str) -> Iterator[list[Sequence[Any]]]:
+        """These columns of all workers, in the order of their numbers.
+
+        Yields:
+            The columns of some thousands of workers each, as the database has them.
+        """
+        table = schema.workers
+        raw = (type_coerce(table.c[name], _AS_IT_IS) for name in columns)  # conversions take long
+        with self._connection.execute(select(*raw).order_by(table.c.number)) as result:
+            for page in result.partitions(PAGE_ROWS):
+                yield list(zip(*page, strict=True))
 
     # what follows from other tables
 
@@ -116,7 +125,7 @@ class Enrolment:
         """How many tasks of a run each worker was given, or took."""
         table = schema.tasks
         query = select(table.c.worker_id, func.count()).where(
-            table.c.run_id == run_id, table.c.worker_id != ""
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.worker_id != ""
         )
         return self._counts(query.group_by(table.c.worker_id))
 
@@ -124,11 +133,11 @@ class Enrolment:
         """How many updates of each worker were counted in a run."""
         table = schema.ledger
         query = select(table.c.worker_id, func.count()).where(
-            table.c.run_id == run_id, table.c.verdict == "counted"
+            table.c.run_id == run_id, table.c.kind == KIND, table.c.verdict == "counted"
         )
         return self._counts(query.group_by(table.c.worker_id))
 
-    def spent(self, run_id: str, kind: str, version: int) -> dict[str, bool]:
+    def spent(self, run_id: str, version: int) -> dict[str, bool]:
         """Whose try at a version is used up, and whether by an update that was counted.
 
         It is `Work.spent_by`, for all workers.
@@ -144,7 +153,7 @@ class Enrolment:
         query = select(ledger.c.worker_id, func.max(counted)).where(
             ledger.c.run_id == run_id,
             ledger.c.round_version == version,  # what is of this version can meet no other round
-            ledger.c.kind == kind,
+            ledger.c.kind == KIND,
             ledger.c.base_version == version,
             or_(counted, refused),
         )
@@ -160,6 +169,7 @@ class Enrolment:
             .join(workers, workers.c.worker_id == tasks.c.worker_id)
             .where(
                 tasks.c.run_id == run_id,
+                tasks.c.kind == KIND,
                 tasks.c.state == "lapsed",
                 tasks.c.base_version == version,
                 tasks.c.ended_at > workers.c.last_seen,
@@ -170,7 +180,9 @@ class Enrolment:
     def participation(self, run_id: str) -> Participation:
         """How evenly the known workers, and those that were counted, took part in a run."""
         ledger, workers = schema.ledger, schema.workers
-        counted = and_(ledger.c.run_id == run_id, ledger.c.verdict == "counted")
+        counted = and_(
+            ledger.c.run_id == run_id, ledger.c.kind == KIND, ledger.c.verdict == "counted"
+        )
         each = (
             select(func.count().label("updates")).where(counted).group_by(ledger.c.worker_id)
         ).subquery()

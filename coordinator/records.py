@@ -79,10 +79,10 @@ class VersionRow:
     policy: Mapping[str, Any]
     made_at: float
     metrics: Mapping[str, float]
+    participation: Mapping[str, Any] = field(default_factory=dict)
     state_file: str = ""
     state_digest: str = ""
     cached: int = 0
-    participation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class Roster:
         self._open: dict[str, _Open] = {}
         self._busy: Counter[int] = Counter()
         self._version = run.version
-        self._refused: set[int] = set()  # whose try at this version ended in a refusal
+        self._spent: dict[int, bool] = {}  # whose try at this version is used up: it counted
         self._awaited: set[int] = set()  # whose task for it lapsed, and who was not seen since
         self._crowd = Crowd(0, 0)
         self._crowd_until = -math.inf
@@ -123,10 +123,10 @@ class Roster:
 
     def _load_tasks(self, work: Work, enrolment: Enrolment, now: float) -> None:
         for task in work.open_tasks(self._run_id):
-            row = self._rows.get(task.worker_id)
+            row = self._rows.get(task.worker_id) if task.kind == KIND else None
             if row is not None and task.base_version is not None:
                 self._hold(task.task_id, _Open(row, task.had_at or now, task.base_version))
-        for worker_id, counted in enrolment.spent(self._run_id, KIND, self._version).items():
+        for worker_id, counted in enrolment.spent(self._run_id, self._version).items():
             if worker_id in self._rows:
                 self._spend(self._rows[worker_id], counted)
         for worker_id in enrolment.unseen_since_lapse(self._run_id, self._version):
@@ -168,7 +168,8 @@ class Roster:
     def _heard(self, row: int) -> None:
         if row in self._awaited:
             self._awaited.discard(row)
-            self.registry.let_try_again(row)
+            if row not in self._spent:
+                self.registry.let_try_again(row)
 
     def present(
         self, work: Work, presence: Presence, now: float, question: AnswerTo | None
@@ -242,7 +243,7 @@ class Roster:
                 self._let_try_again()
             case OpenRound():
                 self._version = action.version
-                self._refused.clear()
+                self._spent.clear()
                 self._awaited.clear()
             case _:
                 pass
@@ -292,9 +293,8 @@ class Roster:
 
     def _await(self, row: int) -> None:
         """An update of the current version may still come: until it is seen, it gets no other."""
-        if self.registry.tried[row] < self._version:
-            self._awaited.add(row)
-            self.registry.spend(row, self._version)
+        self._awaited.add(row)
+        self.registry.spend(row, self._version)
 
     def _rest(self, work: Work, row: int, until: float) -> None:
         if until > self.registry.rest_until[row]:
@@ -338,18 +338,15 @@ class Roster:
 
     def _spend(self, row: int, counted: bool) -> None:
         """A worker's try at the current version is used up."""
-        self._awaited.discard(row)
+        self._spent[row] = counted or self._spent.get(row, False)
         self.registry.spend(row, self._version)
-        if counted:
-            self._refused.discard(row)
-        else:
-            self._refused.add(row)
 
     def _let_try_again(self) -> None:
         """Workers whose update of the current version was refused may be given another task."""
-        for row in self._refused:
-            self.registry.let_try_again(row)
-        self._refused.clear()
+        for row in [row for row, counted in self._spent.items() if not counted]:
+            del self._spent[row]
+            if row not in self._awaited:
+                self.registry.let_try_again(row)
 
     # room
 
@@ -361,6 +358,6 @@ class Roster:
         for worker_id in gone:
             row = self._rows.pop(worker_id)
             self._ids[row] = ""
-            self._refused.discard(row)
+            self._spent.pop(row, None)
             self._awaited.discard(row)
             self.registry.forget(row)

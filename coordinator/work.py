@@ -27,14 +27,7 @@ from sqlalchemy.dialects.sqlite import insert
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.intake import KIND
-from coordinator.records import (
-    CachedRow,
-    LedgerRow,
-    RunRow,
-    StrayRow,
-    TaskRow,
-    VersionRow,
-)
+from coordinator.records import CachedRow, LedgerRow, RunRow, StrayRow, TaskRow, VersionRow
 
 _RowT = TypeVar("_RowT")
 

@@ -290,6 +290,12 @@ class RunWriter:
             ends_at = end_of(self._ran_until_now(), self._policy, self._now())
             batch.advance(PolicyChanged(self._policy, ends_at))
 
+    def _say_what_waits(self) -> None:
+        run = self.state.run
+        if run.next_policy is not None:
+            changes = "; ".join(run.policy.differences(run.next_policy))
+            _log.warning("with version %d the round policy changes: %s", run.version + 1, changes)
+
     def _ran_until_now(self) -> float:
         return self._ran_s + self._now() - self._ran_at
 
@@ -319,7 +325,10 @@ class RunWriter:
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
     def _committed(self, batch: Batch) -> None:
-        self.state, self._told = batch.state, True
+        self.state = batch.state
+        if not self._told:
+            self._told = True
+            self._say_what_waits()
         for verdict, count in batch.verdicts.items():
             self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
         self._say(batch.lines)

@@ -50,6 +50,12 @@ def _worker() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., 
     return cli.add_arguments, cli.run, cli.DESCRIPTION
 
 
+def _simulate() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import simulate
+
+    return simulate.add_arguments, simulate.run, simulate.DESCRIPTION
+
+
 def _status() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
     from fedmq import status
 
@@ -90,6 +96,7 @@ COMMANDS = {
     "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
     "coordinator": _Command("run the coordinator of a federation", _coordinator),
     "worker": _Command("run a worker: it trains on data that stay here", _worker),
+    "simulate": _Command("plan: what a round policy would do with devices like yours", _simulate),
     "status": _Command("how the coordinator's run stands", _status),
     "updates": _Command("every update that came, and what became of it", _updates),
     "explain": _Command("why an update, a task, a worker or a round was not counted", _explain),
@@ -157,6 +164,11 @@ def _user_errors(name: str) -> tuple[type[Exception], ...]:
         return (WorkerError, BrokerError)
     from coordinator.errors import CoordinatorError
 
+    if name == "simulate":
+        from learning.errors import LearnerError
+        from simulation.planning.errors import PlanningError
+
+        return (CoordinatorError, LearnerError, PlanningError)
     return (CoordinatorError, BrokerError)
 
 

@@ -30,7 +30,7 @@ from learning import perceptron
 from learning.config import from_config, parse_part, require_above_zero, require_whole
 from learning.errors import LearnerSettingError
 from learning.idx import read_idx
-from learning.learner import EvaluateRequest, Parameters, TrainRequest, TrainResult
+from learning.learner import Config, EvaluateRequest, Parameters, TrainRequest, TrainResult
 from learning.partition import Indices, dirichlet
 from learning.perceptron import Floats, Labels, Sgd
 
@@ -108,6 +108,10 @@ class FashionLearner:
         pictures = part_of(request.data, config)
         measured = perceptron.measure(parameters, pictures.images, pictures.labels)
         return {**measured, "num_examples": float(len(pictures))}
+
+    def count_examples(self, data: str, config: Config) -> int:
+        """How many pictures a worker with this data setting has; for `fedmq simulate`."""
+        return len(part_of(data, from_config(FashionConfig, config)))
 
 
 def learner() -> FashionLearner:

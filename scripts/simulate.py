@@ -28,8 +28,9 @@ _EVIDENCE = """\
 {seeds} federations of 2 to 4 workers, the services themselves in virtual time, were broken
 at random ([decision 0017](../decisions/0017-the-simulated-world-runs-the-services.md)).
 After each step it was looked whether a verdict had changed, an update or a task was lost, a
-worker had counted twice, or a model version held anything but the weighted mean of what the ledger
-counts. After all was healed, each had to come to its end with a verdict for every finished update.
+worker had counted twice, or a model version held anything but what its algorithm (the mean,
+momentum or CA2FL) makes of what the ledger counts. After all was healed, each had to come to its
+end with a verdict for every finished update.
 
 Python {python} on {machine}, {cores} cores, {seconds:.0f} s.
 

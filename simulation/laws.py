@@ -7,10 +7,13 @@ Safety, after every step:
 - Nothing finished is lost: an update that a training process committed is in its outbox, in the
   broker, or has its verdict. But for one whose payload the disk has changed: its worker may give it
   up, mark and all. If the task is trained again, what comes of that is finished like any other.
-- No task is lost: one that the broker confirmed and nobody answered is in the broker, in an inbox,
-  or known to be taken or ended.
-- A new version is the one before it plus weight / Σ weights in the slots of exactly the updates
-  that the ledger counts for it.
+- No task of the pool is lost: one that the broker confirmed and nobody answered is in the broker,
+  in an inbox, or known to be taken or ended.
+- In direct dispatch a worker has one task at a time; nobody else's update of it counts, nor one of
+  another version than it pins; and one message waits in a worker's own queue, at most.
+- A new version is the one before it plus what the world's algorithm makes of exactly the updates
+  that the ledger counts for it and for those before it: of the mean, weight / Σ weights in the slot
+  of each (`simulation.reference`).
 
 A coordinator whose disk was restored from a backup begins another timeline, in which all of that
 holds, but for what only the lost time knew:
@@ -29,14 +32,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from broker.memory import MemoryBroker
+from broker.topology import Names
 from coordinator.models import from_safetensors
 from simulation.ledger import Row, has_table, rows_of
 from simulation.oracle import NAME, Oracle
 from simulation.platter import Platter
+from simulation.reference import Name, UnitUpdate, change_of
 
 
 class Broken(AssertionError):
@@ -52,6 +58,8 @@ class Laws:
         coordinator: The coordinator's disk.
         workers: The workers' disks, by name.
         state: Where each keeps its state folder.
+        names: The federation's.
+        algorithm: By which the coordinator makes versions.
     """
 
     def __init__(
@@ -61,12 +69,16 @@ class Laws:
         coordinator: Platter,
         workers: Mapping[str, Platter],
         state: Path,
+        names: Names,
+        algorithm: Name = "mean",
     ) -> None:
         self._oracle = oracle
         self._broker = broker
         self._coordinator = coordinator
         self._workers = workers
         self._state = state
+        self._own_queues = {name: names.worker_queue(name) for name in workers}
+        self._algorithm: Name = algorithm
         self._rows: dict[str, Row] = {}
         self._last_arrival = 0
         self._counted: set[tuple[str, str, int, str]] = set()
@@ -144,6 +156,7 @@ class Laws:
         self._see_finished()
         self._check_no_update_is_lost()
         self._check_no_task_is_lost()
+        self._check_own_queues()
         self._check_versions()
 
     def check_history(self) -> None:
@@ -185,6 +198,9 @@ class Laws:
         facts = (training.worker_id, training.task_id, training.base_version)
         if facts != (row.worker_id, row.task_id, row.base_version):
             raise Broken(f"counted as {row}, trained as {training}")
+        asked = self._tasks("worker_id, base_version", f"direct AND task_id = '{row.task_id}'")
+        if asked and asked != [(row.worker_id, row.base_version)]:
+            raise Broken(f"counted as {row}, asked of {asked}")
 
     def _see_finished(self) -> None:
         for name, platter in self._workers.items():
@@ -216,17 +232,28 @@ class Laws:
             self._given_up.add(update_id)
 
     def _offers(self, which: str) -> set[str]:
-        """The tasks that nobody has taken, as far as the coordinator knows."""
+        """The tasks of the pool that nobody has taken, as far as the coordinator knows."""
+        found = self._tasks("task_id", f"state = 'offered' AND NOT direct AND {which}")
+        return {task_id for (task_id,) in found}
+
+    def _tasks(self, columns: str, which: str) -> list[tuple[Any, ...]]:
         database = self._coordinator.database(self._state / "coordinator.db")
         if database is None or not has_table(database, "tasks"):
-            return set()
-        query = f"SELECT task_id FROM tasks WHERE state = 'offered' AND {which}"
-        return {task_id for (task_id,) in database.execute(query)}
+            return []
+        return database.execute(f"SELECT {columns} FROM tasks WHERE {which}").fetchall()
 
     def _check_no_task_is_lost(self) -> None:
         for task_id in self._offers("published") - self._lost_offers:
             if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
                 raise Broken(f"task {task_id} is lost")
+
+    def _check_own_queues(self) -> None:
+        open_now = self._tasks("worker_id", "direct AND state IN ('offered', 'taken')")
+        if len(set(open_now)) < len(open_now):
+            raise Broken(f"a worker has two tasks at a time: {sorted(open_now)}")
+        for name, queue in self._own_queues.items():
+            if self._broker.ready(queue) > queue.max_length:
+                raise Broken(f"{self._broker.ready(queue)} tasks wait in the queue of {name}")
 
     def _in_an_inbox(self, task_id: str) -> bool:
         for platter in self._workers.values():
@@ -262,20 +289,26 @@ class Laws:
             self._last_version = version
 
     def _check_version(self, version: int, before: str, after: str) -> None:
-        weights: dict[int, float] = {}
-        for row in self._rows.values():
-            if row.verdict == "counted" and row.round_version == version - 1:
-                training = self._oracle.training_of(row.payload_digest)
-                assert training is not None
-                weights[training.slot] = row.weight
+        counted = [
+            self._as_unit(row)
+            for row in self._rows.values()
+            if row.verdict == "counted" and row.round_version < version
+        ]
         change = self._model(after) - self._model(before)
-        expected = self._oracle.expected(weights) if weights else np.zeros_like(change)
+        expected = change_of(self._algorithm, counted, version - 1, len(change))
         if not np.allclose(change, expected, rtol=0, atol=1e-6):
             wrong = np.flatnonzero(~np.isclose(change, expected, rtol=0, atol=1e-6))
             raise Broken(
                 f"version {version}: slots {wrong[:8]} changed by {change[wrong[:8]]}, expected "
                 f"{expected[wrong[:8]]}"
             )
+
+    def _as_unit(self, row: Row) -> UnitUpdate:
+        training = self._oracle.training_of(row.payload_digest)
+        assert training is not None
+        return UnitUpdate(
+            row.round_version, row.base_version, row.worker_id, training.slot, row.weight
+        )
 
     def _model(self, file: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
         data = bytes(self._coordinator.file(self._state / "models" / file).data)

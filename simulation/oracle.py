@@ -1,8 +1,9 @@
 """The unit-vector oracle: every training has a slot of its own in the model.
 
 Training *i* returns what it was given plus the unit vector eᵢ. So the difference of two model
-versions says by itself which trainings were counted, and with what weight: each counted slot holds
-weight / Σ weights, every other slot nothing. A training that was counted twice, or that a copy was
+versions says by itself which trainings were counted, and with what weight: where the mean is taken
+each counted slot holds weight / Σ weights, every other slot nothing (of other algorithms,
+`simulation.reference` says what). A training that was counted twice, or that a copy was
 made of, could not hide.
 """
 
@@ -81,11 +82,3 @@ class Oracle:
         """The training that made a payload, None if none did."""
         slot = self._slot_of_payload.get(payload_digest)
         return None if slot is None else self.trainings[slot]
-
-    def expected(self, weights: Mapping[int, float]) -> NDArray[np.float32]:
-        """What a version adds to the one before it, if slots were counted with these weights."""
-        change = np.zeros(self._slots, np.float32)
-        total = sum(weights.values())
-        for slot, weight in weights.items():
-            change[slot] = weight / total
-        return change

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from simulation.reference import Name
 from worker.options import Forever, Once, UntilRunEnds
 from worker.options import Plan as WorkerPlan
 
+ALGORITHMS: tuple[Name, ...] = ("mean", "mean", "momentum", "ca2fl")
 SLOTS = 256
 SLOTS_IN_PARTS = 140_000  # one upload at a time has room on the coordinator's disk
 
@@ -18,6 +20,7 @@ class Plan:
 
     Attributes:
         workers: What each of them works by.
+        algorithm: By which versions are made.
         slots: Of the model; each takes 4 bytes.
         in_parts: Whether an update takes more than one message.
         faults_s: How long faults happen, in seconds.
@@ -32,10 +35,17 @@ class Plan:
     training_s: float
     faults_s: float
     fault_every_s: float
+    algorithm: Name = "mean"
+
+    @property
+    def direct(self) -> bool:
+        """Whether the coordinator draws its workers."""
+        return self.settings.get("rounds.dispatch") == "direct"
 
     @classmethod
     def draw(cls, rng: random.Random) -> Plan:
         """A small federation of any kind."""
+        algorithm = _aside(rng).choice(ALGORITHMS)
         workers = rng.randint(2, 4)
         goal = rng.randint(1, min(workers, 3))
         in_parts = rng.random() < 0.25
@@ -58,6 +68,8 @@ class Plan:
             "coordinator.uploads_age": "1m",
             "coordinator.spool_keep_rounds": rng.randint(0, 2),
         }
+        if rng.random() < 0.5:
+            settings["rounds.dispatch"] = "direct"
         return cls(
             workers=tuple(_of_worker(rng, latency_s) for _ in range(workers)),
             settings=settings,
@@ -67,7 +79,15 @@ class Plan:
             training_s=rng.choice((2.0, 10.0, 40.0)),
             faults_s=rng.uniform(120.0, 600.0),
             fault_every_s=rng.choice((4.0, 10.0, 20.0)),
+            algorithm=algorithm,
         )
+
+
+def _aside(rng: random.Random) -> random.Random:
+    """Chances that take nothing from those of the generator: all else is drawn as without them."""
+    aside = random.Random()
+    aside.setstate(rng.getstate())
+    return aside
 
 
 def _of_worker(rng: random.Random, latency_s: float) -> WorkerPlan:

@@ -25,6 +25,7 @@ from simulation.laws import Broken, Laws
 from simulation.oracle import Oracle
 from simulation.plan import Plan
 from simulation.process import Process, Site
+from simulation.reference import SETTINGS
 from simulation.uploads import UploadWatch
 from simulation.worker_process import WorkerProcess
 from worker.config import WorkerConfig
@@ -89,6 +90,8 @@ class World:
             self.coordinator.platter,
             {worker.name: worker.platter for worker in self.workers},
             STATE,
+            self._names,
+            self.plan.algorithm,
         )
         self.scene = Scene(
             names=self._names,
@@ -117,7 +120,8 @@ class World:
             "coordinator.state_dir": str(STATE),
             "run.evaluate": False,
         }
-        return load(None, {}, {**fixed, **self.plan.settings})
+        chosen = {**self.plan.settings, **SETTINGS[self.plan.algorithm]}
+        return load(None, {}, {**fixed, **chosen})
 
     def _config(self, name: str, plan: WorkerPlan) -> WorkerConfig:
         options = Options(

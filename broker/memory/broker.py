@@ -47,7 +47,7 @@ class MemoryBroker:
     """A broker for the transports of one process.
 
     Services use a `MemoryTransport`; a simulator uses `drop`, `down`, `up`, `hold_confirms`,
-    `refuse`, `holds` and `expire` besides.
+    `refuse`, `knows`, `holds` and `expire` besides.
 
     Args:
         clock: Seconds, from any start, never going back.
@@ -124,6 +124,11 @@ class MemoryBroker:
         """How many messages wait in a queue, or are in a stream; 0 if there is none."""
         with self._lock:
             return self.store.count(queue.name)
+
+    def knows(self, queue: Queue) -> bool:
+        """Whether a queue of that name is there."""
+        with self._lock:
+            return self.store.has(queue.name)
 
     def holds(self, message_id: str) -> bool:
         """Whether a message of that id is in any queue, or delivered and not settled."""

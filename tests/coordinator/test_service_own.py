@@ -232,9 +232,8 @@ def test_a_task_that_was_stored_and_not_published_is_published_by_the_next_proce
     world.steps.kill_at_name("before provide")
     world.pass_time(0.5)
     assert world.steps.killed
-    (row,) = world.open_tasks()
-    assert row.worker_id == "a"
-    assert fetch(world, world.worker("a"))[0].task_id == row.task_id
+    task_id = row_of(world, "a").task_id
+    assert fetch(world, world.worker("a"))[0].task_id == task_id
 
 
 def test_a_direct_task_is_trained_on_the_version_that_it_pins(make_world: MakeWorld) -> None:

@@ -63,7 +63,8 @@ def test_training_helps_on_what_no_worker_has(learner: Any, folder: str) -> None
     before = learner.evaluate(parameters_of(learner), EvaluateRequest(0, config=config))
     result = learner.train(parameters_of(learner), request("", **config))
     after = learner.evaluate(result.parameters, EvaluateRequest(1, config=config))
-    assert result.num_examples == TRAINING
+    assert result.num_examples == TRAINING == learner.count_examples("", config)
+    assert result.local_steps == 20 * TRAINING / 20
     assert after["accuracy"] > before["accuracy"] + 0.3
 
 
@@ -123,3 +124,13 @@ def test_a_part_that_cannot_be_is_refused(folder: str, data: str) -> None:
 def test_where_the_files_are_missing_it_says_how_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(LearnerSettingError, match="apt-get install dataset-fashion-mnist"):
         part_of("1/2", FashionConfig(str(tmp_path / "nowhere")))
+
+
+def test_fedprox_holds_training_near_its_start(learner: Any, folder: str) -> None:
+    start = parameters_of(learner)
+    moved = []
+    for mu in (0.0, 10.0):
+        asked = replace(request("", folder=folder), prox_mu=mu)
+        trained = learner.train(start, asked).parameters
+        moved.append(sum(float(np.square(trained[n] - start[n]).sum()) for n in start))
+    assert moved[1] < moved[0] / 2

@@ -170,7 +170,7 @@ OFFERS = (
         _GATE,
         "everyone may take a task at any time",
         "coordinator/states.py",
-        "return barred(phase_of(state), bar, fresh) is None",
+        "return barred(phase_of(state), bar, fresh, hold) is None",
         "return True",
         "tests/coordinator/test_run.py"
         "::test_a_worker_may_take_a_task_if_it_has_not_trained_on_the_current_version",

@@ -7,10 +7,14 @@ from collections import Counter
 
 import pytest
 
+from coordinator.handover import Handover
+from coordinator.records import VersionRow
+from coordinator.work import Work
 from scripts.simulate import Sum
 from simulation.explore import Finding, try_seed
 from simulation.faults import KINDS
 from simulation.laws import Broken
+from simulation.reference import SETTINGS, Name
 from simulation.world import World
 
 SEEDS = 48
@@ -49,6 +53,21 @@ def test_the_same_seed_gives_the_same_history() -> None:
         world.run()
         histories.append((list(world.history), list(world.laws.rows), world.steps))
     assert histories[0] == histories[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [name for name in SETTINGS if name != "mean"])
+def test_a_law_is_broken_where_a_restart_loses_what_a_version_handed_on(
+    monkeypatch: pytest.MonkeyPatch, algorithm: Name
+) -> None:
+    load = Handover.load
+
+    def lose(self: Handover, row: VersionRow | None, work: Work) -> None:
+        load(self, None, work)
+
+    monkeypatch.setattr(Handover, "load", lose)
+    seeds = (seed for seed in range(SEEDS) if World(seed).plan.algorithm == algorithm)
+    assert any("slots" in try_seed(seed).broken for seed in seeds)
 
 
 @pytest.mark.slow

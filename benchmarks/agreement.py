@@ -1,0 +1,159 @@
+"""Does a simulated federation do what a real one does? The same settings, both ways.
+
+    python benchmarks/agreement.py [--workers 24] [--tasks 16] [--goal 4] [--task-s 2] [--for-s 90]
+
+Really: a coordinator and workers (threads of this process, trainings in processes that sleep) over
+RabbitMQ, everything durable and confirmed. Simulated: `simulation.planning` with devices whose
+tasks last as long. Updates a second and mean staleness are compared after five times as many
+updates as there are tasks in flight.
+
+Without --url a private RabbitMQ node is started from an installed rabbitmq-server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE.parent))  # the private node is among the tests
+
+from rounds import _broker  # noqa: E402
+
+from broker.connect import open_transport  # noqa: E402
+from coordinator.accounts import Wanted, each_update  # noqa: E402
+from coordinator.service import CoordinatorService  # noqa: E402
+from coordinator.startup import policy_of  # noqa: E402
+from coordinator.store import Store  # noqa: E402
+from settings import Settings, load  # noqa: E402
+from simulation.planning.crowd import Crowd  # noqa: E402
+from simulation.planning.devices import SETS  # noqa: E402
+from simulation.planning.fleet import Fleet  # noqa: E402
+from simulation.planning.report import WARM_UP, report_of  # noqa: E402
+from simulation.planning.training import Synthetic  # noqa: E402
+from worker.config import worker_config  # noqa: E402
+from worker.service import WorkerService  # noqa: E402
+from worker.trainer import ProcessTrainer  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is compared: updates a second, mean staleness, its 95 % quantile, versions a second."""
+
+    updates_per_s: float
+    staleness: float
+    p95: float
+    versions_per_s: float
+
+
+def settings_of(arguments: argparse.Namespace, url: str, folder: str) -> Settings:
+    """Of the federation, for both ways."""
+    return load(
+        None,
+        {},
+        {
+            "federation.name": "agreement",
+            "broker.url": url,
+            "learner.path": str(HERE / "learners" / "sleepy.py"),
+            "run.rounds": 10_000_000,
+            "run.evaluate": False,
+            "run.max_seconds": arguments.for_s,
+            "rounds.goal": arguments.goal,
+            "rounds.concurrency": arguments.tasks,
+            "rounds.max_staleness": 1000,
+            "rounds.lease": "10m",
+            "rounds.drain": "1ms",
+            "coordinator.keep_versions": "all",
+            "coordinator.state_dir": f"{folder}/coordinator",
+            "worker.state_dir": f"{folder}/workers",
+        },
+    )
+
+
+def real(settings: Settings, workers: int, tasks: int) -> Seen:
+    """Run it over RabbitMQ."""
+    url = settings.broker.url
+    coordinator = CoordinatorService(
+        settings, lambda post: open_transport(url, post, "coordinator")
+    )
+    trainer = ProcessTrainer(tasks)
+    crowd = []
+    for number in range(workers):
+        config = worker_config(settings, f"w{number}")
+        config = replace(config, folder=config.folder / f"w{number}")
+        crowd.append(WorkerService(config, lambda post: open_transport(url, post, "w"), trainer))
+    for worker in crowd:
+        worker.start()
+    coordinator.run()
+    for worker in crowd:
+        worker.kill()
+    trainer.close()
+    coordinator.close()
+    store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
+    try:
+        rows = list(each_update(store, Wanted(verdict="counted")))
+    finally:
+        store.close()
+    rows = rows[WARM_UP * tasks :]
+    seconds = rows[-1].received_at - rows[0].received_at
+    staleness = np.array([row.staleness for row in rows])
+    return Seen(
+        (len(rows) - 1) / seconds,
+        float(staleness.mean()),
+        float(np.percentile(staleness, 95)),
+        (rows[-1].round_version - rows[0].round_version) / seconds,
+    )
+
+
+def simulated(settings: Settings, workers: int, task_s: float, updates: int) -> Seen:
+    """Run it in virtual time."""
+    policy = replace(policy_of(settings), max_seconds=0.0)
+    crowd = Crowd(SETS["fedbuff"].lasting(task_s), workers, 1)
+    fleet = Fleet(policy, crowd, Synthetic(), 1)
+    fleet.run(math.inf, lambda fleet: fleet.tally.arrived >= updates)
+    report = report_of(fleet, "simulated", 1, None, "time")
+    return Seen(
+        report.updates_per_s, report.staleness.mean, report.staleness.p95, 1 / report.round_s.mean
+    )
+
+
+def main() -> None:
+    """Compare, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--workers", type=int, default=24)
+    parser.add_argument("--tasks", type=int, default=16)
+    parser.add_argument("--goal", type=int, default=4)
+    parser.add_argument("--task-s", type=float, default=2.0)
+    parser.add_argument("--for-s", type=float, default=90.0)
+    parser.add_argument("--url", default="")
+    arguments = parser.parse_args()
+    os.environ["BENCH_TASK_S"] = str(arguments.task_s)
+    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    print(
+        f"{arguments.workers} workers, {arguments.tasks} tasks in flight, goal {arguments.goal}, "
+        f"half-normal tasks of {arguments.task_s} s, {arguments.for_s} s; load {os.getloadavg()[0]}"
+    )
+    with tempfile.TemporaryDirectory() as folder, _broker(arguments.url) as url:
+        settings = settings_of(arguments, url, folder)
+        began = time.monotonic()
+        seen = real(settings, arguments.workers, arguments.tasks)
+        took_s = time.monotonic() - began
+    ideal = simulated(settings, arguments.workers, arguments.task_s, 20_000)
+    for name in ("updates_per_s", "staleness", "p95", "versions_per_s"):
+        ours, theirs = getattr(ideal, name), getattr(seen, name)
+        print(f"{name:<15} real {theirs:8.3f}  simulated {ours:8.3f}  {ours / theirs - 1:+.1%}")
+    print(f"the real one took {took_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

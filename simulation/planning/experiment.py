@@ -1,0 +1,150 @@
+"""One federation simulated until it is good enough, or its time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from coordinator.policy import RoundPolicy
+from coordinator.startup import policy_of
+from settings import Settings
+from simulation.planning.crowd import Crowd
+from simulation.planning.drawer import Choice
+from simulation.planning.errors import CannotPlan
+from simulation.planning.fleet import Fleet
+from simulation.planning.report import Ended, Report, report_of
+from simulation.planning.tally import Measured
+from simulation.planning.training import Training
+
+UPDATES_PER_EVALUATION = 10
+"""A version made of fewer is not evaluated each time."""
+
+ANSWERS_LOOKED_AT = 1000
+LEASE_OF_ANSWERS = 0.95
+LEASE_FACTOR = 2.0
+
+Look = Callable[[Fleet], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an experiment ends.
+
+    Attributes:
+        until: Virtual seconds.
+        target: The accuracy to reach, None for none.
+        evaluate_every: Versions from one evaluation to the next; 0: about ten updates.
+    """
+
+    until: float
+    target: float | None = None
+    evaluate_every: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a coordinator does, as its settings say.
+
+    Attributes:
+        label: Names it in tables.
+    """
+
+    label: str
+    policy: RoundPolicy
+    choice: Choice = field(default_factory=Choice)
+
+    @classmethod
+    def of(cls, label: str, settings: Settings) -> Setup:
+        """Made of settings by what makes a coordinator's."""
+        selection = settings.selection
+        choice = Choice(
+            candidates=selection.candidates,
+            by=selection.by,
+            cool_down_s=selection.cool_down_s,
+            seen_within_s=selection.seen_within_s,
+        )
+        return cls(label, policy_of(settings), choice)
+
+
+class Experiment:
+    """One setup, one crowd, one seed.
+
+    Args:
+        setup: What the coordinator does.
+        crowd: The workers.
+        training: What they train.
+        seed: Of the experiment.
+        limits: When it ends.
+        look: Called after each version, for whoever watches.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        crowd: Crowd,
+        training: Training,
+        seed: int,
+        limits: Limits,
+        look: Look = lambda fleet: None,
+    ) -> None:
+        self._label = setup.label
+        self._training = training
+        self._seed = seed
+        self._limits = limits
+        self._look = look
+        self._every = limits.evaluate_every or -(-UPDATES_PER_EVALUATION // setup.policy.goal)
+        self._reached = False
+        self.fleet = Fleet(setup.policy, crowd, training, seed, self._made, setup.choice)
+
+    def run(self) -> Report:
+        """Run it to its end."""
+        self.fleet.run(self._limits.until, lambda fleet: self._reached)
+        self._evaluate()  # the last version, if that was not done yet
+        return self.report(self._why())
+
+    def _why(self) -> Ended:
+        if self._reached:
+            return "target"
+        return "rounds" if self.fleet.over else "time"
+
+    def report(self, ended: Ended = "stopped") -> Report:
+        """What it came to up to now."""
+        return report_of(self.fleet, self._label, self._seed, self._limits.target, ended)
+
+    def _made(self, fleet: Fleet) -> None:
+        if fleet.models.version % self._every == 0:
+            self._evaluate()
+        self._look(fleet)
+
+    def _evaluate(self) -> None:
+        fleet, tally = self.fleet, self.fleet.tally
+        version, at = fleet.models.version, tally.version_at[-1]
+        if tally.measured and tally.measured[-1].version == version:
+            return
+        metrics = self._training.evaluate(version, fleet.models.newest)
+        if not metrics:
+            return
+        tally.measured.append(Measured(at, version, tally.counted, metrics))
+        target = self._limits.target
+        self._reached = target is not None and metrics.get("accuracy", 0.0) >= target
+
+
+def patience_s(crowd: Crowd) -> float:
+    """A lease, and a deadline, that devices like these need: twice what 95 % of answers take.
+
+    Raises:
+        CannotPlan: If too few of them ever answer.
+    """
+    availability, took = crowd.availability, []
+    for worker in range(min(crowd.workers, ANSWERS_LOOKED_AT)):
+        begun = availability.there_from(worker, 0.0)
+        if not np.isfinite(begun):
+            continue
+        trip = crowd.trip(worker, 0, begun)
+        if trip.outcome == "arrives":
+            took.append(trip.ends_at - begun)
+    if not took:
+        raise CannotPlan("none of these workers would ever answer")
+    return float(np.ceil(LEASE_FACTOR * np.quantile(took, LEASE_OF_ANSWERS)))
