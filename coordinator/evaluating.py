@@ -14,11 +14,13 @@ What the answers say is in `coordinator.scores`, what follows from it in `coordi
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from immutables import Map
 
+from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.events import (
     DenyTask,
     EndTask,
@@ -55,6 +57,7 @@ class Plan:
         deadline_s: Seconds after which it closes with what has come.
         rounds: The last version, which is evaluated in any case.
         max_examples: The most examples that an answer can weigh, 0 for no cap.
+        cohort: Who evaluates.
     """
 
     every: int = 0
@@ -62,6 +65,7 @@ class Plan:
     deadline_s: float = 600.0
     rounds: int = 1
     max_examples: int = 0
+    cohort: Cohort = NO_COHORT
 
     @property
     def asked(self) -> int:
@@ -84,7 +88,7 @@ class Open:
     Attributes:
         answered: How many were counted.
         tasks: Open tasks, each with the worker that was asked.
-        asked: All workers that were.
+        asked: All workers that were, each with its task.
         draw_at: When workers are drawn for what the last draw left open; None if it left nothing.
     """
 
@@ -92,8 +96,13 @@ class Open:
     deadline_at: float
     answered: int = 0
     tasks: Map[str, str] = NO_TASKS
-    asked: frozenset[str] = frozenset()
+    asked: Map[str, str] = NO_TASKS
     draw_at: float | None = None
+
+    def task_of(self, worker_id: str) -> str:
+        """The open task of a worker, "" if it has none."""
+        task_id = self.asked.get(worker_id, "")
+        return task_id if task_id in self.tasks else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,18 @@ class Evaluations:
         """Whether answers may still come, or a version is due."""
         return self.open is not None or self.due >= 0
 
+    def evaluates(self, worker_id: str) -> bool:
+        """Whether a worker is one of those that evaluate and never train."""
+        return worker_id in self.plan.cohort
+
+    def task_of(self, worker_id: str) -> str:
+        """The open task of a worker, "" if it has none."""
+        return "" if self.open is None else self.open.task_of(worker_id)
+
+    def worker_of(self, task_id: str) -> str:
+        """Who was asked by an open task, "" if it is not open."""
+        return "" if self.open is None else self.open.tasks.get(task_id, "")
+
     def task_id(self, number: int) -> str:
         """The id of a task: never used twice, and never that of a task to train."""
         return identify("task", KIND, self.run_id, self.incarnation, self.salt, number)
@@ -130,9 +151,10 @@ class Evaluations:
 
 @dataclass(frozen=True, slots=True)
 class RunOver:
-    """The run makes no more versions; the last is to be evaluated, and who was asked may answer.
+    """The run makes no more versions; who was asked may still answer.
 
     Attributes:
+        version: The last one, which is to be evaluated; -1 if that is not wanted.
         until: When it is over for whoever was not asked.
     """
 
@@ -170,7 +192,7 @@ class DrawEvaluators:
 
     count: int
     version: int
-    but: frozenset[str]
+    but: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +231,9 @@ def advance(state: Evaluations, event: Event, now: float) -> Step:
     """The next state, and what to do in the same transaction."""
     match event:
         case VersionStored():
-            due = event.version if state.plan.due(event.version) else state.due
-            return _opened(replace(state, due=due), [], now)
+            # A run that goes on after its end stores its last version once more.
+            new = event.version > state.newest and state.plan.due(event.version)
+            return _opened(replace(state, due=event.version if new else state.due), [], now)
         case UpdateArrived():
             return _answer(state, event, now)
         case TaskTaken():
@@ -292,7 +315,7 @@ def _ask(state: Evaluations, worker_ids: tuple[str, ...], now: float) -> Step:
         opened = replace(
             opened,
             tasks=opened.tasks.set(task_id, worker_id),
-            asked=opened.asked | {worker_id},
+            asked=opened.asked.set(worker_id, task_id),
         )
         number += 1
     draw_at = now + DRAW_AGAIN_S if _missing(state.plan, opened) > 0 else None

@@ -34,7 +34,7 @@ TRY_AGAIN: frozenset[Verdict] = frozenset(
 TaskEnd = Literal["answered", "declined", "lapsed", "ended"]
 """How a task leaves the open ones. A lapsed task (its lease ended) may still be answered."""
 
-CloseReason = Literal["goal", "deadline", "time"]
+CloseReason = Literal["goal", "deadline", "time", "rolled back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,13 @@ class TaskTaken:
     Attributes:
         counted_before: An update of this worker was counted for the version that it would train on:
             the one that the task pins, or the current one.
+        barred: Why this worker is to have no task at all, "" if it may.
     """
 
     task_id: str
     worker_id: str
     counted_before: bool
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,18 @@ class VersionStored:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundDropped:
+    """The next version is not made of the open round: it has an earlier one's parameters again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """The run has made its last version, though more were planned."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Look at the clock."""
 
@@ -157,6 +171,8 @@ Event = (
     | WorkersDrawn
     | PolicyChanged
     | VersionStored
+    | RoundDropped
+    | RunStopped
     | TimePassed
 )
 

@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from immutables import Map
 
 from coordinator.evaluating import (
     Action,
@@ -79,7 +80,7 @@ def test_a_due_version_is_opened_and_workers_are_drawn_for_it() -> None:
     bench = Bench()
     assert bench.tell(VersionStored(0)) == [
         OpenEvaluation(0, 100.0),
-        DrawEvaluators(3, 0, frozenset()),
+        DrawEvaluators(3, 0, Map()),
     ]
     assert wake_at(bench.state) == 10.0  # they may be too few
 
@@ -121,7 +122,7 @@ def test_too_few_are_drawn_again_soon_after_one_is_seen() -> None:
     assert bench.tell(WorkerSeen("b")) == []
     assert wake_at(bench.state) == 1.2
     bench.now = 1.2
-    assert bench.tell(TimePassed()) == [DrawEvaluators(2, 0, frozenset({"a"}))]
+    assert bench.tell(TimePassed()) == [DrawEvaluators(2, 0, bench.opened.asked)]
 
 
 def test_a_worker_that_takes_its_task_is_told_the_version() -> None:
@@ -229,7 +230,7 @@ def test_who_declines_is_replaced_at_once_by_another() -> None:
     first, *_ = bench.open(0, "a", "b", "c")
     assert bench.tell(TaskDeclined(first.task_id, "a", "battery")) == [
         EndTask(first.task_id, "declined", "battery", "a"),
-        DrawEvaluators(1, 0, frozenset("abc")),
+        DrawEvaluators(1, 0, bench.opened.asked),
     ]
 
 
@@ -306,3 +307,30 @@ def test_task_ids_are_never_used_twice() -> None:
     bench.tell(TimePassed())
     ids |= {each.task_id for each in bench.open(1, "a", "b", "c")}
     assert len(ids) == 6
+
+
+def test_the_open_task_of_a_worker_is_known_until_it_is_done() -> None:
+    bench = Bench()
+    first, *_ = bench.open(0, "a", "b", "c")
+    assert bench.opened.task_of("a") == first.task_id
+    bench.answer(first)
+    assert bench.opened.task_of("a") == ""
+    assert "a" in bench.opened.asked
+
+
+def test_a_run_that_stops_early_needs_its_last_version_not_evaluated() -> None:
+    bench = Bench()
+    bench.open(4, "a")
+    bench.tell(RunOver(-1, 30.0))
+    assert bench.opened.version == 4
+    bench.now = 100.0
+    bench.tell(TimePassed())
+    assert not bench.state.awaits
+
+
+def test_a_version_that_is_stored_once_more_is_not_evaluated_once_more() -> None:
+    bench = Bench()
+    bench.open(4, "a")
+    bench.now = 100.0
+    bench.tell(TimePassed())
+    assert bench.tell(VersionStored(4)) == []
