@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _version(text: str) -> int | Which:
-    if text in ("newest", "best"):
+    if text in ("", "newest", "best"):  # "" is the default
         return cast(Which, text)
     try:
         return int(text)
