@@ -13,7 +13,7 @@ _RELOADED = "§4 after a write that failed everything is loaded again from the s
 _REGISTRY = "tests/coordinator/test_registry.py::"
 _ROSTER = "tests/coordinator/test_roster.py::"
 
-DRAWN = (
+DRAWING = (
     Mutation(
         _ONE,
         "a worker that has a task is drawn for another",
