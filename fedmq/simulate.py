@@ -69,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{option}", default="", metavar="VALUE,...", help=f"{meaning}; several are tried"
         )
     parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE,...",
+        help="any other setting, such as algorithm.rule=mean,ca2fl; may be given again",
+    )
+    parser.add_argument(
         "--learner", metavar="SPEC", help="trains the updates (default: learner.path of --config)"
     )
     parser.add_argument(

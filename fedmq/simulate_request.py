@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,7 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         for option, (name, _) in SWEPT.items()
         if (text := getattr(arguments, option.replace("-", "_")))
     }
+    lists |= _others(arguments.set, lists)
     for name in ("rounds.goal", "rounds.concurrency"):
         for text in lists.get(name, ()):
             _whole(f"--{name.partition('.')[2]}", text, 1, 10**6)
@@ -139,6 +140,18 @@ def _patience_set(
         return frozenset(PATIENCE)
     given = (name for name in PATIENCE if name in lists or fields()[name].variable in environ)
     return frozenset(given)
+
+
+def _others(given: Sequence[str], lists: Mapping[str, object]) -> dict[str, list[str]]:
+    """Values of settings that have no option of their own, from texts such as "run.rounds=5,9"."""
+    others: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, values = text.partition("=")
+        if not equals or name in lists or name in others:
+            expected = 'a setting and its values, each setting once: "algorithm.rule=mean,ca2fl"'
+            raise SettingsError("--set", expected, show(text))
+        others[name] = _listed(f"--set {name}", values)
+    return others
 
 
 def _listed(option: str, text: str) -> list[str]:

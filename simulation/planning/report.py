@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinator.fairness import Participation
 from coordinator.policy import RoundPolicy
 from simulation.planning.fleet import Fleet
 from simulation.planning.tally import NOT_COUNTED, Measured
@@ -182,10 +183,9 @@ def report_of(fleet: Fleet, label: str, seed: int, target: float | None, ended: 
 
 
 def jain_of(counts: NDArray[Any]) -> float:
-    """Jain's index of fairness, (sum x)^2 / (n · sum x^2): 1/n to 1; 1 while there is nothing."""
-    numbers = counts.astype(np.float64)
-    squares = float(np.dot(numbers, numbers))
-    return float(numbers.sum()) ** 2 / (numbers.size * squares) if squares else 1.0
+    """Jain's index of the workers' counted updates, see `coordinator.fairness`."""
+    values, workers = np.unique(counts, return_counts=True)
+    return Participation.of(dict(zip(values.tolist(), workers.tolist(), strict=True))).jain
 
 
 def bars_of(numbers: NDArray[Any]) -> list[Bar]:

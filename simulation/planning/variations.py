@@ -49,7 +49,7 @@ def variations_of(
         for values in product(*lists.values()):
             chosen = dict(zip(lists, values, strict=True))
             swept = [
-                f"{name.partition('.')[2]}={value}"
+                f"{name.removeprefix('rounds.')}={value}"
                 for name, value in chosen.items()
                 if len(lists[name]) > 1
             ]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,22 @@ def test_started_in_any_order_and_the_broker_last_the_mean_is_that_by_hand(
         np.testing.assert_allclose(final[array], value / sum(names.values()), rtol=0, atol=1e-6)
 
 
+def test_in_direct_dispatch_workers_are_drawn_and_all_take_part(make: Make) -> None:
+    federation = make(LINEAR, rounds=6, goal=2, quorum=2, concurrency=2, dispatch="direct")
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c", "d")]
+    result = federation.ended(federation.coordinator())
+    assert (result["version"], result["updates"]["counted"]) == (6, 12)
+    for worker in workers:
+        federation.ended(worker)
+    took_part = _status(federation)["participation"]
+    assert (took_part["workers"], took_part["updates"]) == (4, 12)
+    assert took_part["jain"] > 0.5, "the less served of two is drawn, so nobody does it all"
+    records = [version["participation"] for version in _status(federation)["versions"][1:]]
+    assert [record["updates"] for record in records] == [2, 4, 6, 8, 10, 12]
+    said = federation.run("status", "--config", str(federation.config)).stdout
+    assert f"fairness Jain index {took_part['jain']:.3f}; workers counted" in said
+
+
 def test_a_torch_learner_of_two_files_with_a_data_loader_trains(make: Make) -> None:
     needs("torch")
     learner = f"{EXAMPLES / 'torch_two_files' / 'learner.py'}:learner"
@@ -198,6 +215,30 @@ def test_a_direct_task_waits_for_its_worker_in_the_workers_own_queue(
     assert (result["version"], result["updates"]) == (2, {"counted": 2})
 
 
+def test_a_coordinator_that_is_killed_again_and_again_forgets_nothing_it_remembered(
+    make: Make,
+) -> None:
+    federation = make(LINEAR, rounds=20, goal=2, quorum=2)
+    remembers = {
+        "FEDMQ_ALGORITHM_RULE": "ca2fl",
+        "FEDMQ_ALGORITHM_OPTIMIZER": "adam",
+        "FEDMQ_COORDINATOR_SPOOL_KEEP_ROUNDS": "all",
+    }
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c")]
+    for version in (2, 5, 8):
+        coordinator = federation.coordinator(environ=remembers)
+        wait_until(partial(_has_made, federation, version), "more versions")
+        coordinator.kill()
+        coordinator.wait()
+    assert federation.ended(federation.coordinator(environ=remembers))["version"] == 20
+    for worker in workers:
+        federation.ended(worker)
+    done = federation.run("replay", "--config", str(federation.config), "--json")
+    assert done.returncode == 0, done.stdout
+    found = [row["outcome"] for row in json.loads(done.stdout)["versions"]]
+    assert found == ["initial", *20 * ["the same"]]
+
+
 def test_a_worker_for_once_leaves_when_nothing_is_due(make: Make) -> None:
     federation = make(LINEAR, rounds=1, goal=2)
     federation.coordinator()
@@ -264,6 +305,12 @@ def _waiting(url: str, queue: str) -> int:
 def _status(federation: Federation) -> dict[str, Any]:
     done = federation.run("status", "--config", str(federation.config), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _has_made(federation: Federation, version: int) -> bool:
+    """Looked at on disk: a command would take so long that a run might end meanwhile."""
+    models = federation.folder / "coordinator" / "models"
+    return any(int(path.stem) >= version for path in models.glob("*/0*.safetensors"))
 
 
 def _memory_kib(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,36 @@ def test_each_dispatch_can_be_tried(capsys: Captured) -> None:
     assert found["fedbuff dispatch=pool"]["updates"] > 0
 
 
+def test_any_other_setting_can_be_tried(capsys: Captured) -> None:
+    words = ["--learner", LEARNER, *QUICK, "--until", "10m", "--set", "algorithm.prox_mu=0.1"]
+    found = said(capsys, *words, "--set", "algorithm.rule=mean,ca2fl")
+    assert list(found) == ["fedbuff algorithm.rule=mean", "fedbuff algorithm.rule=ca2fl"]
+    algorithm = found["fedbuff algorithm.rule=ca2fl"]["policy"]["algorithm"]
+    assert (algorithm["rule"], algorithm["prox_mu"]) == ("ca2fl", 0.1)
+    accuracies = {each["accuracy"] for each in found.values()}
+    assert len(accuracies) == 2
+
+
+def test_in_a_terminal_a_bar_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("fedmq.simulate_view.LOOK_EVERY_S", 0.0)
+    assert main(["simulate", *QUICK, "--until", "10m", "--json"]) == 0
+    shown = terminal.getvalue()
+    assert "[1/1] fedbuff, seed 0" in shown
+    assert "updates" in shown
+    json.loads(capsys.readouterr().out)
+
+
+class Terminal(io.StringIO):
+    """Takes what is written for one to look at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     words = ["--learner", LEARNER, "--target", "0.75", "--compare", "sync,fedbuff", *QUICK]
     assert main(["simulate", *words]) == 0
@@ -174,6 +205,10 @@ WRONG = {
     "--target 2": "--target: expected an accuracy",
     "--data {worker}": "--data: expected a learner",
     "--seed=-1": "--seed",
+    "--set rounds.goal": "--set: expected a setting and its values",
+    "--set rounds.gaol=3": "rounds.gaol",
+    "--goal 3 --set rounds.goal=4": "--set: expected a setting and its values, each setting once",
+    "--set algorithm.rule=mean,sum": "algorithm.rule (the command line): expected one of",
     "--seeds 0": "--seeds: expected a whole number",
     "--config /nope.toml": "/nope.toml: expected a file of settings",
     "--learner nope.py": "cannot read",

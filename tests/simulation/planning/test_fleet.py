@@ -120,11 +120,11 @@ def test_the_same_seed_gives_the_same_history(name: str) -> None:
 def test_going_on_is_the_same_as_going_at_once() -> None:
     policy = replace(FEDBUFF, concurrency=30, lease_s=3600.0)
     at_once, in_steps = (fleet_of(policy, SETS["flaky"], 200) for _ in range(2))
-    at_once.run(2e5)
-    for number in range(1, 41):
-        in_steps.run(5e3 * number)
+    at_once.run(4e4)
+    for number in range(1, 21):
+        in_steps.run(2e3 * number)
     assert at_once.tally.digest == in_steps.tally.digest
-    assert at_once.now == in_steps.now == 2e5
+    assert at_once.now == in_steps.now == 4e4
 
 
 def test_a_worker_counts_once_for_a_version_and_has_one_task_at_a_time() -> None:
@@ -317,13 +317,13 @@ def test_direct_dispatch_serves_more_evenly_than_a_shared_queue() -> None:
 
 def test_only_workers_that_were_there_lately_are_drawn_where_that_is_asked_for() -> None:
     devices = replace(SETS["flaky"], loss=0.0)
-    choice = Choice(seen_within_s=1.0)
-    fleets = [
-        Fleet(DIRECT, Crowd(devices, 400, 1), Synthetic(), 1, choice=chosen)
-        for chosen in (choice, Choice())
-    ]
-    there, any_of_them = (mean_staleness(go(fleet, 900), 300) for fleet in fleets)
-    assert there < 0.7 * any_of_them
+    waiting = []
+    for choice in (Choice(seen_within_s=1.0), Choice()):
+        fleet = Fleet(DIRECT, Crowd(devices, 400, 1), Synthetic(), 1, choice=choice)
+        waiting.append(len(go(fleet, 200)._letters))
+    there, any_of_them = waiting
+    assert there <= 2  # it may have gone a second ago
+    assert any_of_them > 20
 
 
 @pytest.mark.parametrize("dispatch", ["pool", "direct"])
