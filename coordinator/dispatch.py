@@ -85,7 +85,7 @@ def answer(run: Run, update: UpdateArrived, verdict: Verdict) -> tuple[Run, list
     durations = run.durations
     if verdict in TIMED:
         durations = remembered(durations, update.duration_s)
-    if update.task_id in run.owed:
+    if update.task_id in run.owed and verdict != "unknown task":
         run = replace(run, owed=tuple(owed for owed in run.owed if owed != update.task_id))
     task = run.tasks.get(update.task_id)
     if task is None or task.offered_to not in ("", update.worker_id):

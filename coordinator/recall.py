@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,21 @@ from coordinator.enrolment import Enrolment
 from coordinator.registry import LEAVING, METERED, Registry
 
 _NO_HOURS = (-1, -1)
+_COLUMNS = (
+    "last_seen",
+    "leaving",
+    "examples",
+    "capabilities",
+    "battery",
+    "metered",
+    "clock_offset",
+    "hours",
+    "duration_s",
+    "train_s",
+    "loss",
+    "rest_until",
+    "unheard",
+)
 
 
 def recall(
@@ -30,41 +44,36 @@ def recall(
     """
     registry = Registry(capabilities)
     bits = functools.cache(lambda text: registry.bits_of(text.split()))
-    hours = functools.cache(hours_of)
+    hours = functools.cache(lambda text: hours_of(text) or _NO_HOURS)
     drawn, counted = enrolment.drawn(run_id), enrolment.counted(run_id)
     parts: list[dict[str, Any]] = []
     ids: list[str] = []
-    for page in enrolment.pages():
-        for row in page:
-            ids.extend([""] * (row.number - len(ids)))
-            ids.append(row.worker_id)
-        spans = [hours(row.hours) or _NO_HOURS for row in page]
+    for page in enrolment.pages("number", "worker_id", *_COLUMNS):
+        numbers, names, *columns = page
+        for number, name in zip(numbers, names, strict=True):
+            if number > len(ids):
+                ids.extend([""] * (number - len(ids)))
+            ids.append(name)
+        said = dict(zip(_COLUMNS, columns, strict=True))
+        spans = [hours(text) for text in said.pop("hours")]
+        flags = LEAVING * np.array(said.pop("leaving")) | METERED * np.array(said.pop("metered"))
         parts.append(
             {
-                "number": [row.number for row in page],
-                "last_seen": [row.last_seen for row in page],
-                "rest_until": [row.rest_until for row in page],
-                "capabilities": [bits(row.capabilities) for row in page],
-                "examples": [min(row.examples, 2**32 - 1) for row in page],
-                "drawn": [drawn.get(row.worker_id, 0) for row in page],
-                "counted": [counted.get(row.worker_id, 0) for row in page],
-                "duration_s": [row.duration_s for row in page],
-                "train_s": [row.train_s for row in page],
-                "loss": [math.nan if row.loss is None else row.loss for row in page],
-                "battery": [row.battery for row in page],
-                "offset": [row.clock_offset for row in page],
-                "opens": [span[0] for span in spans],
-                "closes": [span[1] for span in spans],
-                "unheard": [row.unheard for row in page],
-                "flags": [LEAVING * row.leaving | METERED * row.metered for row in page],
+                "number": np.array(numbers, np.int64),
+                "capabilities": np.array([*map(bits, said.pop("capabilities"))], np.uint64),
+                "examples": np.minimum(said.pop("examples"), 2**32 - 1),
+                "drawn": np.array([drawn.get(name, 0) for name in names]),
+                "counted": np.array([counted.get(name, 0) for name in names]),
+                "loss": np.array(said.pop("loss"), np.float64),  # of None it makes NaN
+                "offset": np.array(said.pop("clock_offset")),
+                "opens": np.array([span[0] for span in spans]),
+                "closes": np.array([span[1] for span in spans]),
+                "flags": flags,
+                **{name: np.array(values) for name, values in said.items()},
             }
         )
-        parts[-1] = {
-            name: np.array(values, np.uint64 if name == "capabilities" else None)
-            for name, values in parts[-1].items()
-        }
     if not parts:
         return registry, ids
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    numbers = columns.pop("number")
-    return Registry.restore(capabilities, numbers, columns), ids
+    columns_of_all = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    numbers_of_all = columns_of_all.pop("number")
+    return Registry.restore(capabilities, numbers_of_all, columns_of_all), ids

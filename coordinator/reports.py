@@ -94,6 +94,7 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
         "rounds": row.rounds,
         "counted": 0 if over else len(counted),
         "goal": row.goal,
+        "policy": dict(row.policy),
         "open_tasks": len(work.open_tasks(row.run_id)),
         "updates": work.count_by_verdict(row.run_id),
         "copies": accounts.copies(row.run_id),

@@ -14,7 +14,7 @@ from settings.frozen import changed, changed_fields, frozen_fields
 
 _log = logging.getLogger(__name__)
 
-TAKEN = ("run", "rounds", "algorithm")
+TAKEN = ("run", "rounds", "algorithm", "selection")
 """The sections that a running coordinator takes; the others are read at its next start."""
 
 

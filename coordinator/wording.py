@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 
 def moment(time: float) -> str:
@@ -30,3 +32,20 @@ def count_of(number: int, noun: str) -> str:
 def listed(counts: dict[str, int]) -> str:
     """Counts by name: "3 counted, 1 late"; "none" if there are none."""
     return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+def policy_in_words(policy: Mapping[str, Any]) -> str:
+    """What a stored round policy says of the updates that a version is made of."""
+    late = (
+        f"late updates weighed up to {count_of(policy['max_staleness'], 'version')} behind"
+        if policy["late"] == "weigh"
+        else "late updates refused"
+    )
+    said = [f"goal {policy['goal']}", f"quorum {policy['quorum']}", late]
+    said.append(f"dispatch {policy['dispatch']}")
+    algorithm = policy.get("algorithm", {})
+    rule = algorithm.get("rule", "mean")
+    optimizer = algorithm.get("stepping", {}).get("name", "none")
+    said += [f"rule {rule}"] * (rule != "mean")
+    said += [f"optimizer {optimizer}"] * (optimizer != "none")
+    return ", ".join(said)

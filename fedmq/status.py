@@ -12,7 +12,7 @@ from typing import Any
 from coordinator.display import updates_of
 from coordinator.fairness import in_words
 from coordinator.reports import status_of
-from coordinator.wording import listed
+from coordinator.wording import listed, policy_in_words
 from settings import load
 from settings.command import say_result
 
@@ -51,6 +51,7 @@ def lines_of(status: dict[str, Any]) -> list[str]:
         f"run      {status['run']}: {status['state']}{why}",
         f"version  {status['version']} of {status['rounds']}",
         *_round_of(status),
+        f"policy   {policy_in_words(status['policy'])}",
         f"workers  {len(status['workers'])} seen",
         f"fairness {in_words(status['participation'])}",
         updates_of(status["updates"]),

@@ -35,8 +35,8 @@ before the file, the file before what a [preset](#presets) sets, that before the
 - **Frozen** fields are kept by a run from its first start on: started again with another value,
   the coordinator stops and names it. Begin another run with `--new-run`, or set the value back.
 - The others may change while a run is under way: start the coordinator again, or send it SIGHUP,
-  which has it read `[run]`, `[rounds]` and `[algorithm]` again. Where it says **with the next
-  version**, the open round is not concerned.
+  which has it read `[run]`, `[rounds]`, `[algorithm]` and `[selection]` again. Where it says
+  **with the next version**, the open round is not concerned.
 """
 
 _PRESETS_HEAD = """

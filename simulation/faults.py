@@ -259,6 +259,21 @@ def _lose_stream(scene: Scene, _: Process) -> bool:
     return True
 
 
+def _lose_own_queue(scene: Scene, _: Process) -> bool:
+    """A worker's own queue is emptied, or deleted, by whoever may."""
+    name = scene.rng.choice(scene.workers).name
+    queue = scene.names.worker_queue(name)
+    if not scene.broker.knows(queue):
+        return False
+    lose = scene.rng.choice((scene.stranger.purge, scene.stranger.delete))
+    scene.told(
+        "broker",
+        f"loses {'the queue' if lose == scene.stranger.delete else 'what waits'} for {name}",
+    )
+    lose(queue)
+    return True
+
+
 FAULTS: tuple[tuple[str, Fault], ...] = (
     ("kill", partial(_end, power_cut=False)),
     ("power cut", partial(_end, power_cut=True)),
@@ -281,6 +296,7 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
     ("duplicate", _send_again),
     ("clock jump", _jump_clock),
     ("model stream lost", _lose_stream),
+    ("own queue lost", _lose_own_queue),
 )
 """The kinds, as often as they are drawn."""
 

@@ -37,6 +37,11 @@ class Plan:
     fault_every_s: float
     algorithm: Name = "mean"
 
+    @property
+    def direct(self) -> bool:
+        """Whether the coordinator draws its workers."""
+        return self.settings.get("rounds.dispatch") == "direct"
+
     @classmethod
     def draw(cls, rng: random.Random) -> Plan:
         """A small federation of any kind."""
@@ -63,6 +68,8 @@ class Plan:
             "coordinator.uploads_age": "1m",
             "coordinator.spool_keep_rounds": rng.randint(0, 2),
         }
+        if rng.random() < 0.5:
+            settings["rounds.dispatch"] = "direct"
         return cls(
             workers=tuple(_of_worker(rng, latency_s) for _ in range(workers)),
             settings=settings,

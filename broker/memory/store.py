@@ -221,6 +221,8 @@ class Store:
 
     def _pump(self, queue: MessageQueue | Stream) -> None:
         """Give a queue's messages to its consumers, as far as they have room."""
+        while isinstance(queue, MessageQueue) and queue.is_over:
+            self._bury(queue, queue.take(), "maxlen")
         if queue.deleted or not self.running:
             return
         match queue:
@@ -233,9 +235,7 @@ class Store:
 
     def _pump_messages(self, queue: MessageQueue) -> None:
         while (head := queue.head()) is not None:
-            if queue.is_over:
-                self._bury(queue, queue.take(), "maxlen")
-            elif head.expires_at <= self._clock():
+            if head.expires_at <= self._clock():
                 self._bury(queue, queue.take(), "expired")
             elif (consumer := queue.next_consumer()) is not None:
                 self._deliver(consumer, queue.take(), offset=-1)

@@ -1,6 +1,7 @@
-"""Declares, provides, counts, purges and deletes: job after job, each on a channel of its own.
+"""Declares, provides, counts, purges and deletes: one job after the other, on a channel of theirs.
 
-The broker closes the channel of a job that it refuses, so nothing else may be on it.
+The broker closes the channel of a job that it refuses, so one is done at a time and nothing else is
+on it; the next one is given another channel.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Declarer:
         self._line = line
         self._outlet = outlet
         self._jobs: deque[Job] = deque()
+        self._channel: Channel | None = None
 
     def declare(self, topology: Topology) -> None:
         """Make sure that a topology stands, and say so."""
@@ -106,30 +108,36 @@ class Declarer:
             self._line.open_channel(self._opened)
 
     def _opened(self, channel: Channel) -> None:
+        self._channel = channel
         channel.add_on_close_callback(self._closed)
         self._step(channel)
 
     def _step(self, channel: Channel) -> None:
-        job = self._jobs[0]
-        if job.steps:
-            job.steps.popleft()(channel, lambda _: self._step(channel))
-        else:
-            channel.close()
-
-    def _closed(self, _channel: Channel, reason: AMQPError) -> None:
-        job = self._jobs[0]
-        if isinstance(reason, ChannelClosedByBroker):
-            if job.on_refused is not None:
-                job.on_refused(_in_words(reason))
-            elif job.may_be_missing and reason.reply_code == NOT_FOUND:
-                job.on_missing()
-            else:
-                self._refused(reason)
+        """Take the next step of the first job that has one; without a job the channel goes."""
+        while self._jobs:
+            job = self._jobs[0]
+            if job.steps:
+                job.steps.popleft()(channel, lambda _: self._step(channel))
                 return
-        elif job.steps:
-            return  # the connection ended
-        else:
             job.on_done()
+            self._jobs.popleft()
+        self._channel = None
+        channel.close()
+
+    def _closed(self, channel: Channel, reason: AMQPError) -> None:
+        if channel is not self._channel:
+            return  # our own doing
+        self._channel = None
+        if not isinstance(reason, ChannelClosedByBroker):
+            return  # the connection ended
+        job = self._jobs[0]
+        if job.on_refused is not None:
+            job.on_refused(_in_words(reason))
+        elif job.may_be_missing and reason.reply_code == NOT_FOUND:
+            job.on_missing()
+        else:
+            self._refused(reason)
+            return
         self._jobs.popleft()
         if self._jobs:
             self._line.open_channel(self._opened)

@@ -11,7 +11,7 @@ from coordinator.explaining.task import end_in_words
 from coordinator.intake import KIND
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, RunRow, VersionRow
-from coordinator.wording import count_of, listed, moment
+from coordinator.wording import count_of, listed, moment, policy_in_words
 from settings.errors import one_line
 
 CLOSES = {
@@ -41,7 +41,7 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
         f"makes version {version + 1} of them.",
         f"It was opened {moment(opened_at)}.",
         _close(run, version, made, after is not None),
-        *_policy(policy),
+        *([f"It goes by {policy_in_words(policy)}."] if policy else []),
         f"What came in it: {listed(verdicts)}.",
         *_some([_counted(row) for row in counted], verdicts.get("counted", 0), version),
         *_some([_refused(row) for row in refused], _refusals(verdicts), version),
@@ -107,30 +107,6 @@ def _close(run: RunRow, version: int, made: VersionRow | None, left: bool) -> st
         f"It is open: its goal is {count_of(run.goal, 'update')}, its deadline "
         f"{moment(run.deadline_at)}{extended}."
     )
-
-
-def _policy(policy: dict[str, Any]) -> list[str]:
-    """What the round goes by, as far as it says which updates it is made of."""
-    if not policy:
-        return []
-    late = (
-        f"late updates weighed up to {count_of(policy['max_staleness'], 'version')} behind"
-        if policy["late"] == "weigh"
-        else "late updates refused"
-    )
-    return [
-        f"It goes by goal {policy['goal']}, quorum {policy['quorum']}, {late}, dispatch "
-        f"{policy['dispatch']}{_algorithm(policy)}."
-    ]
-
-
-def _algorithm(policy: dict[str, Any]) -> str:
-    """The rule and the optimiser, where they are not the plain mean."""
-    algorithm = policy.get("algorithm", {})
-    rule = algorithm.get("rule", "mean")
-    optimizer = algorithm.get("stepping", {}).get("name", "none")
-    said = f", rule {rule}" if rule != "mean" else ""
-    return said + (f", optimizer {optimizer}" if optimizer != "none" else "")
 
 
 def _refusals(verdicts: dict[str, int]) -> int:

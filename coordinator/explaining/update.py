@@ -152,8 +152,13 @@ def _arrival(row: LedgerRow) -> str:
     return (
         f"It came {moment(row.received_at)}, trained on version {row.base_version} of run "
         f"{row.run_id[:8]} with {count_of(row.num_examples, 'example')}, and met the round of "
-        f"version {row.round_version}{behind}. It weighs {row.weight:g}."
+        f"version {row.round_version}{behind}. It weighs {row.weight:g}{_less(row)}."
     )
+
+
+def _less(row: LedgerRow) -> str:
+    """What its staleness takes off its weight."""
+    return f", and would weigh {row.full_weight:g} in time" if row.weight < row.full_weight else ""
 
 
 def _where(accounts: Accounts, row: LedgerRow) -> tuple[list[str], dict[str, Any]]:

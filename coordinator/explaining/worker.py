@@ -80,7 +80,15 @@ def _seen(scene: Scene, worker_id: str) -> str:
 
 def _habits(seen: WorkerRow) -> list[str]:
     """What it declared, and how long its tasks take."""
-    says = [f"{name} {value}" for name, value in _declares(seen).items() if value]
+    battery = "" if seen.battery < 0 else f"battery {seen.battery:.0%}"
+    says = [
+        f"examples {seen.examples}" * bool(seen.examples),
+        f"capabilities {seen.capabilities}" * bool(seen.capabilities),
+        battery,
+        "metered" * seen.metered,
+        f"hours {seen.hours}" * bool(seen.hours),
+    ]
+    says = [part for part in says if part]
     takes = f"Its tasks take about {span(seen.duration_s)}" if seen.duration_s else ""
     trains = f", {span(seen.train_s)} of that training" if takes and seen.train_s else ""
     return [

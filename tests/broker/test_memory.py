@@ -25,9 +25,11 @@ from broker.transport import (
 )
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import (
+    OWN,
     PARKED,
     STREAM,
     TASKS,
+    TO_OWN,
     TOPOLOGY,
     Bench,
     Peer,
@@ -288,3 +290,17 @@ def test_every_confirmed_message_is_acked_or_dead_lettered_or_there(steps: list[
     for peer in peers:
         peer.transport.disconnect()
     assert bench.broker.ready(TASKS) + bench.broker.ready(PARKED) + acked == published
+
+
+def test_what_comes_back_when_the_broker_goes_down_gives_way_to_what_came_since(
+    bench: MemoryBench,
+) -> None:
+    peer, other = bench.peer().connect().declare().provide(OWN, TO_OWN), bench.peer().connect()
+    peer.publish(OWN, b"old")
+    other.consume(OWN, prefetch=1)
+    peer.publish(OWN, b"new")
+    bench.broker.down()
+    assert bench.broker.ready(OWN) == 1
+    bench.broker.up()
+    peer.consume(OWN)
+    assert peer.delivered().body == b"new"

@@ -98,15 +98,22 @@ def row_of(world: World, name: str) -> WorkerRow:
     return row
 
 
+def stored_roster(world: World) -> Roster:
+    """The roster that a start would make of the store."""
+    run, writer = world.run_row(), world.service._run
+
+    def load(work: Work) -> Roster:
+        return Roster.load(work, run, work.incarnation(), writer._selection, world.now)
+
+    roster = world.read(load)
+    assert isinstance(roster, Roster)
+    return roster
+
+
 def assert_as_stored(world: World) -> None:
     """The roster is what a start would make of the store, but for versions that are over."""
     run = world.run_row()
-
-    def load(work: Work) -> Roster:
-        selection = world.service._run._selection
-        return Roster.load(work, run, work.incarnation(), selection, world.now)
-
-    kept, stored = roster_of(world), world.read(load)
+    kept, stored = roster_of(world), stored_roster(world)
     tried = kept.registry.tried
     tried[tried < run.version] = OLD
     assert kept._rows == stored._rows
@@ -180,6 +187,20 @@ def test_whatever_happens_the_roster_is_what_the_store_says(
             world.restart()
             assert_as_stored(world)
     assert roster_of(world).registry.drawn.sum() > 0
+
+
+def test_a_restart_draws_as_the_process_before_it_would_have(make_world: MakeWorld) -> None:
+    names = "abcdefghijklmnop"
+    world = make_world(rounds__dispatch="direct", rounds__concurrency=3)
+    fleet = Fleet(world, names)
+    for name in names:
+        fleet.workers[name].say_present()
+    world.step()
+    fleet.settle()
+    assert len(fleet.drawn()) == 3
+    after_a_restart = stored_roster(world).draw(8, 0, world.now)
+    assert roster_of(world).draw(8, 0, world.now) == after_a_restart
+    assert not {*after_a_restart} & fleet.drawn()
 
 
 @pytest.mark.parametrize("name", ["before commit", "after commit"])

@@ -233,6 +233,17 @@ def test_a_lapsed_task_is_answerable_until_somebody_can_be_drawn_in_its_place() 
     assert asked(bench) == "c"
 
 
+def test_an_update_of_another_worker_does_not_keep_a_lapsed_task_from_being_replaced() -> None:
+    bench = direct("ab", late="refuse", concurrency=2, lease_s=30.0, goal=2, deadline_s=900.0)
+    task = task_of(bench, "a")
+    bench.workers = []
+    bench.tick(30.0)
+    assert bench.update(task, "thief") == "unknown task"
+    bench.workers = [*"cd"]
+    bench.tick_to_wake()
+    assert task in bench.replaced
+
+
 def test_when_late_updates_are_refused_a_replaced_direct_task_does_not_count() -> None:
     bench = direct("abc", late="refuse", concurrency=2, lease_s=30.0, goal=2, deadline_s=900.0)
     task = task_of(bench, "a")

@@ -9,6 +9,8 @@ from itertools import pairwise
 import pytest
 
 from coordinator.records import LedgerRow
+from schemas.messages import Start, Task
+from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import MakeWorld, World
 
@@ -85,9 +87,43 @@ def to_the_end(world: World) -> None:
     world.pass_time(60.0)
 
 
+def drawn(world: World) -> None:
+    """Two workers are drawn for each of two versions, and find their tasks in their own queues."""
+    workers = world.worker("a"), world.worker("b")
+    for version in range(2):
+        started = [(worker, *own_task(world, worker)) for worker in workers]
+        for value, (worker, task, start) in enumerate(started, start=1):
+            assert start.base_version == task.base_version == version
+            payload = worker.payload(world.layout, value / 3)
+            worker.send(worker.update(task, start, world.layout, value / 3), payload)
+        world.step()
+
+
+def own_task(world: World, worker: Feeder) -> tuple[Task, Start]:
+    """A worker says that it is there until it finds a task in its own queue."""
+    for _ in range(20):
+        worker.say_present()
+        world.step()
+        found = worker.take_own()
+        if found is None:
+            world.pass_time(11.0)
+            continue
+        task, tag = found
+        start = world.ask_start(worker, task)
+        worker.transport.ack(tag)
+        world.step()
+        if start.wanted:
+            return task, start
+    raise AssertionError("no task came")
+
+
 SCENARIOS: dict[str, tuple[Callable[[World], None], dict[str, object]]] = {
     "two rounds and a late update": (two_rounds, {"rounds__concurrency": 3}),
     "uploads in parts": (in_parts, {"size": ROWS_OF_PARTS}),
+    "drawn workers": (
+        drawn,
+        {"rounds__dispatch": "direct", "rounds__lease": "1h", "rounds__deadline": "2h"},
+    ),
     "a deadline and the end": (to_the_end, {"run__rounds": 1}),
 }
 

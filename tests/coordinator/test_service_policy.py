@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from coordinator.policy import RoundPolicy
+from coordinator.reports import status_of
+from coordinator.rereading import TAKEN
+from fedmq.status import lines_of
+from settings.describe import reference
 from settings.errors import SettingsError
 from tests.coordinator.steps import Steps
 from tests.coordinator.test_replay import KEPT, outcomes
@@ -64,6 +68,9 @@ def test_the_open_round_keeps_its_goal_and_the_next_has_the_new_one(
     world.round(1.0)
     assert world.version == 2
     assert [policy_of(world, version).goal for version in (1, 2)] == [2, 3]
+    status = status_of(world.settings())
+    assert (status["goal"], status["policy"]["goal"]) == (3, 3)
+    assert "policy   goal 3, quorum 1, late updates weighed" in "\n".join(lines_of(status))
 
 
 def test_a_goal_below_what_the_open_round_has_counted_waits_as_well(
@@ -296,3 +303,44 @@ def test_an_optimizer_follows_on_another_and_every_version_can_be_made_again(
         world.kill()
         assert outcomes(world) == ["initial", *["the same"] * 6]
     assert models[0] == models[1]
+
+
+# who is drawn
+
+
+def test_who_may_be_drawn_changes_at_once(make_world: MakeWorld, way: str) -> None:
+    world = changed(make_world, way, rounds__dispatch="direct", selection__min_examples=10)
+    world.round(1.0, 1.0)
+    assert world.version == 1, "the first round was the pool's"
+    for name, examples in (("small", 9), ("large", 10)):
+        world.worker(name).say_present(examples=examples)
+    world.step()
+    world.pass_to_wake()
+    assert [row.worker_id for row in world.open_tasks()] == ["large"]
+    reload(world, selection__min_examples=9)
+    world.worker("small").say_present(examples=9)
+    world.step()
+    world.pass_to_wake()
+    assert [row.worker_id for row in world.open_tasks()] == ["large", "small"]
+
+
+def test_the_reference_names_the_sections_that_are_read_again() -> None:
+    for section in TAKEN:
+        assert f"`[{section}]`" in reference()
+
+
+def test_whom_a_run_selects_may_change_while_it_is_under_way(make_world: MakeWorld) -> None:
+    world = make_world(begin=False, selection__min_examples=10, selection__capabilities="gpu")
+    start(world)
+    worker = world.worker("a")
+
+    def may_take() -> bool:
+        token = worker.say_present(examples=10, capabilities=("nfc",))
+        world.step()
+        return worker.standing_of(token).may_take
+
+    assert not may_take()
+    reload(world, selection__capabilities="nfc")
+    assert may_take()
+    reload(world, selection__min_examples=11)
+    assert not may_take()

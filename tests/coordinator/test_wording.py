@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.wording import count_of, listed, moment, span
+from coordinator.algorithm import Algorithm, Stepping
+from coordinator.wording import count_of, listed, moment, policy_in_words, span
+from tests.coordinator.bench import policy
 
 
 def test_a_time_is_written_in_utc() -> None:
@@ -24,3 +26,17 @@ def test_one_is_no_plural() -> None:
 def test_counts_are_listed_or_there_are_none() -> None:
     assert listed({"counted": 3, "late": 1}) == "3 counted, 1 late"
     assert listed({}) == "none"
+
+
+def test_a_policy_is_said_as_far_as_it_decides_what_a_version_is_made_of() -> None:
+    assert policy_in_words(policy().as_json()) == (
+        "goal 2, quorum 1, late updates weighed up to 2 versions behind, dispatch pool"
+    )
+    other = policy(
+        late="refuse",
+        dispatch="direct",
+        algorithm=Algorithm("median", stepping=Stepping("adam")),
+    )
+    assert policy_in_words(other.as_json()) == (
+        "goal 2, quorum 1, late updates refused, dispatch direct, rule median, optimizer adam"
+    )

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pika
 import pytest
 from safetensors.numpy import load_file
 
@@ -102,6 +104,22 @@ def test_started_in_any_order_and_the_broker_last_the_mean_is_that_by_hand(
         np.testing.assert_allclose(final[array], value / sum(names.values()), rtol=0, atol=1e-6)
 
 
+def test_in_direct_dispatch_workers_are_drawn_and_all_take_part(make: Make) -> None:
+    federation = make(LINEAR, rounds=6, goal=2, quorum=2, concurrency=2, dispatch="direct")
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c", "d")]
+    result = federation.ended(federation.coordinator())
+    assert (result["version"], result["updates"]["counted"]) == (6, 12)
+    for worker in workers:
+        federation.ended(worker)
+    took_part = _status(federation)["participation"]
+    assert (took_part["workers"], took_part["updates"]) == (4, 12)
+    assert took_part["jain"] > 0.5, "the less served of two is drawn, so nobody does it all"
+    records = [version["participation"] for version in _status(federation)["versions"][1:]]
+    assert [record["updates"] for record in records] == [2, 4, 6, 8, 10, 12]
+    said = federation.run("status", "--config", str(federation.config)).stdout
+    assert f"fairness Jain index {took_part['jain']:.3f}; workers counted" in said
+
+
 def test_a_torch_learner_of_two_files_with_a_data_loader_trains(make: Make) -> None:
     needs("torch")
     learner = f"{EXAMPLES / 'torch_two_files' / 'learner.py'}:learner"
@@ -161,6 +179,66 @@ def test_a_killed_coordinator_goes_on_with_the_same_round(make: Make, tmp_path: 
     assert "had ended" in out
 
 
+def test_drawn_workers_and_their_coordinator_may_be_killed_and_each_update_counts_once(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    marks = {name: tmp_path / name for name in ("a", "b")}
+    chosen = {"dispatch": "direct", "lease": "10m", "deadline": "10m"}
+    federation = make(str(tmp_path / "sleeper.py"), rounds=1, goal=2, quorum=2, **chosen)
+    coordinator = federation.coordinator()
+    agents = {n: federation.worker(n, "--data", str(mark)) for n, mark in marks.items()}
+    wait_until(lambda: all(m.exists() and m.read_text() for m in marks.values()), "two trainings")
+    for process in (coordinator, agents["a"]):
+        process.kill()
+        process.wait()
+    for name in marks:
+        (tmp_path / f"{name}.go").touch()
+    again = federation.coordinator()
+    successor = federation.worker("a", "--data", str(marks["a"]), "--until-run-ends")
+    result = federation.ended(again)
+    assert (result["version"], result["updates"]) == (1, {"counted": 2})
+    assert federation.ended(successor)["trained"] == 1
+    assert exported(federation)["w"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_direct_task_waits_for_its_worker_in_the_workers_own_queue(
+    make: Make, amqp_url: str, federation_name: str
+) -> None:
+    federation = make(LINEAR, rounds=2, goal=1, dispatch="direct", lease="10m", deadline="10m")
+    coordinator = federation.coordinator()
+    assert federation.ended(federation.worker("a", "--once", "--wait", "60s"))["sent"] == 1
+    wait_until(lambda: _waiting(amqp_url, f"fedmq.{federation_name}.w.a") == 1, "the next task")
+    assert _waiting(amqp_url, f"fedmq.{federation_name}.tasks.pool") == 0
+    assert federation.ended(federation.worker("a", "--once", "--wait", "60s"))["sent"] == 1
+    result = federation.ended(coordinator)
+    assert (result["version"], result["updates"]) == (2, {"counted": 2})
+
+
+def test_a_coordinator_that_is_killed_again_and_again_forgets_nothing_it_remembered(
+    make: Make,
+) -> None:
+    federation = make(LINEAR, rounds=20, goal=2, quorum=2)
+    remembers = {
+        "FEDMQ_ALGORITHM_RULE": "ca2fl",
+        "FEDMQ_ALGORITHM_OPTIMIZER": "adam",
+        "FEDMQ_COORDINATOR_SPOOL_KEEP_ROUNDS": "all",
+    }
+    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c")]
+    for version in (2, 5, 8):
+        coordinator = federation.coordinator(environ=remembers)
+        wait_until(partial(_has_made, federation, version), "more versions")
+        coordinator.kill()
+        coordinator.wait()
+    assert federation.ended(federation.coordinator(environ=remembers))["version"] == 20
+    for worker in workers:
+        federation.ended(worker)
+    done = federation.run("replay", "--config", str(federation.config), "--json")
+    assert done.returncode == 0, done.stdout
+    found = [row["outcome"] for row in json.loads(done.stdout)["versions"]]
+    assert found == ["initial", *20 * ["the same"]]
+
+
 def test_a_worker_for_once_leaves_when_nothing_is_due(make: Make) -> None:
     federation = make(LINEAR, rounds=1, goal=2)
     federation.coordinator()
@@ -217,9 +295,22 @@ def test_a_wrong_password_is_one_line_and_not_shown(
         assert "wr0ng" not in done.stderr + done.stdout
 
 
+def _waiting(url: str, queue: str) -> int:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        declared = connection.channel().queue_declare(queue, passive=True)
+        count: int = declared.method.message_count
+        return count
+
+
 def _status(federation: Federation) -> dict[str, Any]:
     done = federation.run("status", "--config", str(federation.config), "--json")
     return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def _has_made(federation: Federation, version: int) -> bool:
+    """Looked at on disk: a command would take so long that a run might end meanwhile."""
+    models = federation.folder / "coordinator" / "models"
+    return any(int(path.stem) >= version for path in models.glob("*/0*.safetensors"))
 
 
 def _memory_kib(pid: int) -> int:

@@ -426,6 +426,23 @@ def test_a_round_that_closed_at_its_deadline_says_so(
     assert facts(world, capsys, "0")["why"] == "deadline"
 
 
+def test_a_stale_update_says_what_it_would_weigh_in_time(
+    make_world: MakeWorld, capsys: Capture
+) -> None:
+    world = make_world(rounds__concurrency=3)
+    slow = world.worker("slow")
+    begun = world.begin_task(slow)
+    in_time, _ = world.round(1.0, 1.0)
+    late = world.finish_task(slow, *begun)
+    assert "It weighs 7.07107, and would weigh 10 in time." in words(world, capsys, late)
+    assert "It weighs 10." in words(world, capsys, in_time)
+
+
+def test_a_round_by_another_algorithm_says_so(make_world: MakeWorld, capsys: Capture) -> None:
+    world = make_world(algorithm__rule="ca2fl", algorithm__optimizer="yogi")
+    assert "dispatch pool, rule ca2fl, optimizer yogi." in words(world, capsys, "0")
+
+
 def test_each_round_says_what_it_went_by(make_world: MakeWorld, capsys: Capture) -> None:
     world = make_world(rounds__concurrency=4)
     world.change(rounds__goal=1, rounds__late="refuse")

@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 from tests.mutations.confirmed import CONFIRMED
+from tests.mutations.drawing import DRAWING, REMEMBERED
+from tests.mutations.drawn import CHANGING, DRAWN
+from tests.mutations.handing import HANDING
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
@@ -16,9 +19,14 @@ from tests.mutations.working import WORKING
 RULES: tuple[Mutation, ...] = (
     *NAMES,
     *OFFERS,
+    *DRAWN,
     *OWN_QUEUES,
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *DRAWING,
+    *REMEMBERED,
+    *CHANGING,
+    *HANDING,
     *CONFIRMED,
 )

@@ -1,0 +1,71 @@
+"""The rules that the roster keeps: who is drawn (§2), and that it is a cache (§4)."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_ONE = "§2 a worker has at most one open task"
+_UNHEARD = "§2 whose last two leases ended unheard is not drawn until it is seen again"
+_GATE = "§2 who may not take a task has no consumer: the gate is never a requeue"
+_DRAWS = "§4 random draws are functions of names, so that a restart draws the same"
+_RELOADED = "§4 after a write that failed everything is loaded again from the store"
+
+_REGISTRY = "tests/coordinator/test_registry.py::"
+_ROSTER = "tests/coordinator/test_roster.py::"
+
+DRAWING = (
+    Mutation(
+        _ONE,
+        "a worker that has a task is drawn for another",
+        "coordinator/registry.py",
+        "_NOT_NOW = BUSY | SILENT | GONE",
+        "_NOT_NOW = SILENT | GONE",
+        _REGISTRY + "test_a_worker_has_one_task_at_a_time",
+    ),
+    Mutation(
+        _UNHEARD,
+        "it is drawn all the same",
+        "coordinator/registry.py",
+        "_NOT_NOW = BUSY | SILENT | GONE",
+        "_NOT_NOW = BUSY | GONE",
+        _ROSTER + "test_after_two_unheard_leases_a_worker_is_drawn_when_it_is_seen",
+    ),
+    Mutation(
+        _UNHEARD,
+        "being seen does not help",
+        "coordinator/registry.py",
+        "flags = int(self.flags[row]) & ~(SILENT | LEAVING)",
+        "flags = int(self.flags[row]) & ~LEAVING",
+        _ROSTER + "test_after_two_unheard_leases_a_worker_is_drawn_when_it_is_seen",
+    ),
+    Mutation(
+        _GATE,
+        "who rests may take a task of the pool",
+        "coordinator/tries.py",
+        "return hold if fresh or bar is None else bar",
+        "return None if fresh else bar",
+        _ROSTER
+        + "test_in_the_pool_a_worker_in_cool_down_may_not_take_a_task_and_is_told_for_how_long",
+    ),
+)
+
+REMEMBERED = (
+    Mutation(
+        _DRAWS,
+        "draws are numbered from the start of the process",
+        "coordinator/roster.py",
+        "self._next_draw = run.next_task",
+        "self._next_draw = 0",
+        _ROSTER + "test_a_restart_draws_as_the_process_before_it_would_have",
+    ),
+    Mutation(
+        _RELOADED,
+        "the roster is kept as it was",
+        "coordinator/writing.py",
+        "            self.roster = self._load_roster(work, row)\n        now = self._now()",
+        '            if not hasattr(self, "roster"):\n'
+        "                self.roster = self._load_roster(work, row)\n"
+        "        now = self._now()",
+        _ROSTER + "test_after_a_write_that_failed_the_roster_is_what_the_store_says",
+    ),
+)
