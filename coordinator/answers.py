@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from coordinator.effects import AnswerPresence, AnswerUnwanted
+from coordinator.evaluating import Evaluations
 from coordinator.records import VersionRow
 from coordinator.states import Closed, Collecting, Draining, Ended, Paused, Run, State, may_take
 from schemas.messages import RunState, Standing, Start, TaskSource, part_count
@@ -65,28 +66,38 @@ def unwanted(effect: AnswerUnwanted, incarnation: int, now: float) -> Start:
     )
 
 
-def source_of(run: Run, worker_id: str) -> TaskSource:
+def source_of(run: Run, evaluations: Evaluations, worker_id: str) -> TaskSource:
     """Where a worker's tasks come from: its own queue, if it may be drawn or was."""
-    return "own" if run.policy.dispatch == "direct" or worker_id in run.tasks.asked else "pool"
+    if run.policy.dispatch == "direct" or evaluations.evaluates(worker_id):
+        return "own"
+    return "own" if worker_id in run.tasks.asked else "pool"
 
 
-def standing(effect: AnswerPresence, state: State, now: float) -> Standing:
-    """How things stand for the worker that said it is there."""
+def standing(
+    effect: AnswerPresence, state: State, evaluations: Evaluations, now: float
+) -> Standing:
+    """How things stand for the worker that said it is there.
+
+    For one that evaluates the run goes on as long as there may be something to evaluate.
+    """
     run, presence = state.run, effect.presence
+    evaluates = evaluations.evaluates(presence.worker_id)
+    awaited = evaluates and evaluations.awaits
     come_back = COME_BACK_S[1]
     if isinstance(state, Collecting):
         come_back = min(max(state.deadline_at - now, COME_BACK_S[0]), come_back)
     if effect.hold is not None and effect.hold.wait_s:
         come_back = max(effect.hold.wait_s, COME_BACK_S[0])
-    source, asked = source_of(run, presence.worker_id), presence.worker_id in run.tasks.asked
+    source = source_of(run, evaluations, presence.worker_id)
+    asked = presence.worker_id in run.tasks.asked or evaluations.task_of(presence.worker_id)
     # In its own queue a worker finds what is meant for it and nothing else.
     bar, hold = (None, None) if source == "own" else (effect.bar, effect.hold)
     return Standing(
         run_id=run.run_id,
-        state=_run_state(state),
+        state="running" if awaited else _run_state(state),
         incarnation=run.incarnation,
         version=run.version,
-        may_take=may_take(state, presence.run_id, presence.last_version, bar, hold),
+        may_take=awaited or may_take(state, presence.run_id, presence.last_version, bar, hold),
         come_back_s=come_back,
         verdicts=effect.verdicts,
         missing=effect.missing,

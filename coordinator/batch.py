@@ -7,7 +7,7 @@ commit. If the transaction fails the batch is thrown away, and the broker delive
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,15 +25,22 @@ from coordinator.effects import (
     PutAgain,
 )
 from coordinator.errors import Restored
+from coordinator.evaluating import Evaluations
+from coordinator.evaluating import Event as EvaluationEvent
+from coordinator.evaluator import Evaluated, Evaluator, Terms
 from coordinator.events import (
     Action,
     DrawWorkers,
     Event,
     RecordVerdict,
     Refused,
+    RoundDropped,
+    RunStopped,
     TaskDeclined,
     TaskTaken,
+    TimePassed,
     UpdateArrived,
+    VersionStored,
     WorkersDrawn,
     WorkerSeen,
 )
@@ -56,12 +63,11 @@ from coordinator.intake import (
 )
 from coordinator.records import NOWHERE, LedgerRow, TaskRow
 from coordinator.roster import MODEL_GONE, Roster
-from coordinator.round import judge_evaluation
 from coordinator.rows import write
 from coordinator.run import advance
 from coordinator.selection import Selector
 from coordinator.spool import Spool
-from coordinator.states import Closed, Collecting, State
+from coordinator.states import Closed, Collecting, Draining, Ended, Paused, State
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from coordinator.uploads import Uploads
 from coordinator.work import Work
@@ -93,6 +99,8 @@ class Desk:
         uploads: Those that are not complete.
         roster: The workers.
         selector: Draws workers in direct dispatch.
+        terms: What follows from evaluations.
+        left_behind: Why no update of a version counts any more, "" if it may.
         senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
@@ -103,6 +111,8 @@ class Desk:
     uploads: Uploads
     roster: Roster
     selector: Selector
+    terms: Terms
+    left_behind: Callable[[int], str]
     senders_are_users: bool = False
 
 
@@ -137,11 +147,14 @@ class Batch:
         strays: How many messages took no update id.
     """
 
-    def __init__(self, desk: Desk, work: Work, state: State) -> None:
+    def __init__(self, desk: Desk, work: Work, state: State, evaluated: Evaluated) -> None:
         self._desk = desk
         self._work = work
         self.state = state
         self.effects: list[Effect] = []
+        self._evaluator = Evaluator(
+            work, desk.roster, desk.terms, evaluated, desk.now, self.effects
+        )
         self._next_task = state.run.next_task
         self.verdicts: dict[str, int] = {}
         self.lines: list[tuple[str, str]] = []
@@ -155,10 +168,55 @@ class Batch:
         """A round closed: the version is made before anything else is handed in."""
         return isinstance(self.state, Closed)
 
+    @property
+    def evaluated(self) -> Evaluated:
+        """How the evaluations stand."""
+        return self._evaluator.evaluated
+
+    @property
+    def _evaluations(self) -> Evaluations:
+        return self._evaluator.evaluated.machine
+
+    # what the machines are told
+
+    def pass_time(self) -> None:
+        """Look at the clock; a run that is over waits for its evaluations."""
+        if not (isinstance(self.state, Draining) and self._evaluations.awaits):
+            self.advance(TimePassed())
+        self._evaluate(TimePassed())
+
+    def store_version(self, version: int, new: bool = True) -> None:
+        """A version is on disk; if it is new and was to go back to an earlier one, it has."""
+        if new and self.evaluated.row.roll_back_to >= 0:
+            self._evaluator.set_course(roll_back_to=-1, roll_back_why="")
+        self._evaluator.take(VersionStored(version))
+        self.advance(VersionStored(version))
+
+    def measured(self, version: int, metrics: Mapping[str, float]) -> None:
+        """The coordinator has evaluated a version itself."""
+        self._evaluator.measured(version, metrics, self.state.run)
+        self._settle()
+
+    def _evaluate(self, event: EvaluationEvent, asking: AnswerTo | None = None) -> None:
+        """Take the evaluations a step further, with an event that asks for no verdict."""
+        self._evaluator.take(event)
+        self._settle(asking)
+
+    def _settle(self, asking: AnswerTo | None = None) -> None:
+        """Write what the evaluations come to, and do what follows from it."""
+        self._evaluator.settle(self.state.run, asking)
+        follows = self.evaluated.row
+        if isinstance(self.state, Collecting | Paused):
+            if follows.stop_why:
+                self.advance(RunStopped(follows.stop_why))
+            elif follows.roll_back_to >= 0:
+                self.advance(RoundDropped())
+
     def advance(self, event: Event, asking: AnswerTo | None = None) -> None:
         """Take the machine a step further, and write what it says and who is drawn."""
         self._step(event, asking)
         self._draw()
+        self._settle(asking)
 
     def _step(self, event: Event, asking: AnswerTo | None = None) -> RecordVerdict | None:
         """Take a step and write what the machine says; the verdict, if it gave one."""
@@ -172,6 +230,8 @@ class Batch:
                     self._wanted.append(action)
                 case _:
                     self._write(action, asking)
+        if isinstance(self.state, Draining | Ended) and not self.evaluated.over:
+            self._end_evaluations()
         if self.state.run.next_task != self._next_task:
             self._next_task = self.state.run.next_task
             self._work.update_run(self.state.run.run_id, next_task=self._next_task)
@@ -182,6 +242,12 @@ class Batch:
         if effect is not None:
             self.effects.append(effect)
         self._desk.roster.note(self._work, action, self._desk.now)
+
+    def _end_evaluations(self) -> None:
+        """The run is over: its last version is evaluated, unless it is known not to be the best."""
+        last = -1 if self.evaluated.row.stop_why else self.state.run.version
+        until = self.state.until if isinstance(self.state, Draining) else self._desk.now
+        self._evaluator.end(last, until)
 
     def _draw(self) -> None:
         """Draw workers, once all else is written: who may be drawn depends on it."""
@@ -248,23 +314,35 @@ class Batch:
         if task is not None and task.kind == EVALUATION:
             self._judge_evaluation(arrived, task)
             return
+        fault = fault or self._left_behind(update)
         verdict = self._step(self._arrival(update, task, KIND, fault))
         assert verdict is not None
-        if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
-            self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
+        self._end_lapsed(task, update)
         self._record(arrived, verdict)
         self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
         self._draw()
+        self._settle()
+
+    def _left_behind(self, update: Update) -> Refused | None:
+        """A step from a place where the model is no more is of no use."""
+        reason = self._desk.left_behind(update.base_version)
+        return Refused("stale", reason) if reason else None
 
     def _judge_evaluation(self, arrived: _Arrived, task: TaskRow) -> None:
-        """Judge the answer to a task to evaluate: the machine counts trainings and nothing else."""
-        update, version = arrived.update, self.state.run.version
+        """Judge the answer to a task to evaluate: it is no part of a sum."""
+        update = arrived.update
         fault = evaluation_fault(update, arrived.payload, self._desk.expected)
-        judgement = judge_evaluation(self._arrival(update, task, EVALUATION, fault), version)
-        if task.state in ("offered", "taken", "lapsed") and task.is_of(update.worker_id):
+        verdict = self._evaluator.take(self._arrival(update, task, EVALUATION, fault))
+        assert verdict is not None
+        self._end_lapsed(task, update)
+        self._record(arrived, verdict)
+        self._desk.roster.answered(self._work, update.worker_id, self._desk.now)
+        self._settle()
+
+    def _end_lapsed(self, task: TaskRow | None, update: Update) -> None:
+        """A lapsed task, which no machine knows any more, is answered after all."""
+        if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):
             self._work.update_task(task.task_id, state="answered", ended_at=self._desk.now)
-        self._record(arrived, judgement.record(update.update_id, version))
-        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)
 
     def _arrival(
         self, update: Update, task: TaskRow | None, kind: str, fault: Refused | None
@@ -467,11 +545,20 @@ class Batch:
                 reason = "it belongs to another run"
                 self.effects.append(AnswerUnwanted(asking, taken.run_id, taken.task_id, reason))
             return
+        worker_id = taken.worker_id
+        if self._kind_of(taken.task_id) == EVALUATION:
+            self._evaluate(TaskTaken(taken.task_id, worker_id, counted_before=False), asking)
+            return
+        barred = "evaluates, and never trains" if self._evaluations.evaluates(worker_id) else ""
         task = run.tasks.get(taken.task_id)
         pinned = None if task is None else task.base_version
         base_version = run.version if pinned is None else pinned
-        counted = self._work.counted_before(run.run_id, KIND, base_version, taken.worker_id)
-        self.advance(TaskTaken(taken.task_id, taken.worker_id, counted), asking)
+        counted = self._work.counted_before(run.run_id, KIND, base_version, worker_id)
+        self.advance(TaskTaken(taken.task_id, worker_id, counted, barred), asking)
+
+    def _kind_of(self, task_id: str) -> str:
+        task = self._work.task(task_id)
+        return KIND if task is None else task.kind
 
     def _declined(self, declined: Declined) -> None:
         run = self.state.run
@@ -480,10 +567,16 @@ class Batch:
             self._desk.roster.hear(self._work, declined.worker_id, self._desk.now)
             who, what = declined.worker_id, declined.task_id[:8]
             self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
-            self.advance(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
+            self._give_up(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             self._give_up_lapsed(declined)
             if declined.reason.startswith(MODEL_GONE):
                 self.effects.append(LookAtModel())
+
+    def _give_up(self, event: TaskDeclined) -> None:
+        if self._kind_of(event.task_id) == EVALUATION:
+            self._evaluate(event)
+        else:
+            self.advance(event)
 
     def _give_up_lapsed(self, declined: Declined) -> None:
         """A lapsed task, which the machine has let go of, is not awaited any more."""
@@ -500,6 +593,8 @@ class Batch:
         hold = roster.held(presence, now)
         if not presence.leaving:
             self.advance(WorkerSeen(worker_id, bool(spent or hold)))
+        if self._evaluations.evaluates(worker_id) and not presence.leaving:
+            self._evaluate(WorkerSeen(worker_id))
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
@@ -529,8 +624,8 @@ class Batch:
     def _put_again(self, presence: Presence) -> None:
         """A worker that is there, and does not have its direct task, may not find it."""
         run, worker_id = self.state.run, presence.worker_id
-        task_id = run.tasks.asked.get(worker_id)
-        if task_id is None or presence.busy or presence.leaving:
+        task_id = run.tasks.asked.get(worker_id) or self._evaluations.task_of(worker_id)
+        if not task_id or presence.busy or presence.leaving:
             return
         if update_id_of(run.incarnation, task_id, worker_id) not in presence.open_updates:
             self.effects.append(PutAgain(task_id))
@@ -603,5 +698,5 @@ class Batch:
             return self._refuse(body, stray)
         self._refuse_newer(task.incarnation)
         if task.incarnation == self.state.run.incarnation:
-            self.advance(TaskDeclined(task.task_id, "", f"the broker gave it up: {why}"))
+            self._give_up(TaskDeclined(task.task_id, "", f"the broker gave it up: {why}"))
         return True

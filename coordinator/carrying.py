@@ -21,6 +21,7 @@ from coordinator.effects import (
     PublishRefused,
     PublishTask,
     PutAgain,
+    TellChanges,
 )
 from coordinator.spool import Spool
 from coordinator.telling import Telling
@@ -76,13 +77,16 @@ class Effects:
             case DropTasks():
                 self._transport.purge(self._names.task_queue)
                 self._telling.changes()
+            case TellChanges():
+                self._telling.changes()
             case _:
                 assert_never(effect)
 
     def _answer(self, effect: AnswerPresence) -> None:
         """Answer a worker; one that is sent to its own queue, as soon as it has one."""
         presence = effect.presence
-        own = source_of(self._run.state.run, presence.worker_id) == "own"
+        run, evaluations = self._run.state.run, self._run.evaluations
+        own = source_of(run, evaluations, presence.worker_id) == "own"
         if own and effect.to is not None and not presence.leaving:
             self._connection.when_queue_is_there(
                 presence.worker_id, lambda: self._telling.presence(effect)

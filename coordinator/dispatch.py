@@ -54,11 +54,13 @@ def _grant(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:
     if task.offered_to not in ("", event.worker_id):
         return run, [DenyTask(event.task_id, event.worker_id, "it was offered to another worker")]
     base_version = run.version if task.base_version is None else task.base_version
-    if event.counted_before:
+    if event.counted_before or event.barred:
         actions: list[Action] = []
         if task.worker_id in ("", event.worker_id):
-            run = ended(run, [task], "taken by a worker that had counted", actions)
-        reason = f"this worker already counted for version {base_version}"
+            whose = "that had counted" if event.counted_before else f"that {event.barred}"
+            run = ended(run, [task], f"taken by a worker {whose}", actions)
+        counted = f"this worker already counted for version {base_version}"
+        reason = counted if event.counted_before else f"this worker {event.barred}"
         return run, [*actions, DenyTask(event.task_id, event.worker_id, reason)]
     lease_end = task.lease_end
     if lease_end is None:

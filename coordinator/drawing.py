@@ -12,7 +12,7 @@ algorithm 1, with the losses that are at hand).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +91,30 @@ def eligible(registry: Registry, terms: Terms) -> Rows:
         mask &= registry.all_meet(everyone, terms.required, terms.now)
     rows: Rows = np.flatnonzero(mask)
     return rows if terms.also is None else rows[terms.also(rows)]
+
+
+def draw_evaluators(
+    registry: Registry, count: int, terms: Terms, chance: Chance, but: Container[int]
+) -> list[int]:
+    """The rows of workers to be asked to evaluate, uniformly drawn, all different.
+
+    It looks at all rows: this is asked once for an evaluation, and its cohort is a small share.
+
+    Args:
+        registry: Is not changed.
+        count: How many are wanted; fewer are drawn if not so many may be.
+        terms: Who may be; the version is of no matter.
+        chance: Fresh for this draw.
+        but: Rows that are out.
+    """
+    mask = registry.all_idle_evaluators(terms.now, terms.seen_since)
+    if not _unconditional(registry, terms):
+        mask &= registry.all_meet(slice(0, registry.end), terms.required, terms.now)
+    rows = [row for row in np.flatnonzero(mask).tolist() if row not in but]
+    for place in range(min(count, len(rows))):  # Fisher and Yates, as far as is wanted
+        other = place + chance.below(len(rows) - place)
+        rows[place], rows[other] = rows[other], rows[place]
+    return rows[:count]
 
 
 def _unconditional(registry: Registry, terms: Terms) -> bool:

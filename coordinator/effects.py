@@ -114,6 +114,11 @@ class DropTasks:
     """The run is over: tasks that nobody has taken need not be taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class TellChanges:
+    """What workers were told when they were there does not hold any more."""
+
+
 Effect = (
     Ack
     | AddToSum
@@ -126,4 +131,5 @@ Effect = (
     | ForgetParts
     | LookAtModel
     | DropTasks
+    | TellChanges
 )

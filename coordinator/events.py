@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coordinator.policy import RoundPolicy
+from schemas.messages import TaskKind
 
 Verdict = Literal[
     "counted",
@@ -33,7 +34,7 @@ TRY_AGAIN: frozenset[Verdict] = frozenset(
 TaskEnd = Literal["answered", "declined", "lapsed", "ended"]
 """How a task leaves the open ones. A lapsed task (its lease ended) may still be answered."""
 
-CloseReason = Literal["goal", "deadline", "time"]
+CloseReason = Literal["goal", "deadline", "time", "rolled back"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,13 @@ class TaskTaken:
     Attributes:
         counted_before: An update of this worker was counted for the version that it would train on:
             the one that the task pins, or the current one.
+        barred: Why this worker is to have no task at all, "" if it may.
     """
 
     task_id: str
     worker_id: str
     counted_before: bool
+    barred: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,18 @@ class VersionStored:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundDropped:
+    """The next version is not made of the open round: it has an earlier one's parameters again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """The run has made its last version, though more were planned."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Look at the clock."""
 
@@ -156,6 +171,8 @@ Event = (
     | WorkersDrawn
     | PolicyChanged
     | VersionStored
+    | RoundDropped
+    | RunStopped
     | TimePassed
 )
 
@@ -197,6 +214,7 @@ class OfferTask:
         worker_id: Who was drawn, "" for a pool task.
         base_version: The version that it pins, None for a pool task.
         lease_end: When its lease ends, None for a pool task: that has none before it is taken.
+        kind: What is to be done with the version; tasks of each kind have numbers of their own.
     """
 
     task_id: str
@@ -206,6 +224,7 @@ class OfferTask:
     worker_id: str = ""
     base_version: int | None = None
     lease_end: float | None = None
+    kind: TaskKind = "train"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from coordinator.aggregation.aggregation import Aggregation, Made
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, CachedUpdate
+from coordinator.aggregation.optimizers import as_of
 from coordinator.algorithm import Algorithm
 from coordinator.models import ModelFolder
 from coordinator.records import CachedRow, VersionRow
@@ -95,6 +96,24 @@ class Handover:
             state_digest=state_digest,
             cached=len(known) + first,
         )
+
+    def again(self, model: bytearray, base: VersionRow, like: VersionRow) -> Made:
+        """What a version is that has an earlier one's parameters, right after `load` of its base.
+
+        The optimiser goes on from where it was then. What is cached of the workers stays as it is,
+        and so does what the rule keeps of it.
+
+        Args:
+            model: The earlier version's.
+            base: The version before.
+            like: The earlier version, or the one before.
+        """
+        if like.version == base.version:
+            return Made(model, self._state, ())
+        then = (
+            self._models.read_state(like.state_file, like.state_digest) if like.state_file else {}
+        )
+        return Made(model, as_of(self._state, then), ())
 
     def write(self, work: Work, version: int, first_needed: int) -> None:
         """Write what is newly cached, and forget what no round needs, with the version's row.

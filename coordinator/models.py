@@ -105,11 +105,17 @@ class ModelFolder:
         """Where a version's file is."""
         return self._folder / file
 
-    def forget_before(self, run_id: str, version: int) -> None:
-        """Delete the files of a run's versions below one, and what a crash left of them."""
+    def forget_before(self, run_id: str, version: int, but: int = -1) -> None:
+        """Delete the files of a run's versions below one, and what a crash left of them.
+
+        Args:
+            run_id: The run.
+            version: The first that is kept.
+            but: One below it that is kept too.
+        """
         for name in self._disk.names(self._folder / run_id):
             number, _, _ = name.removeprefix(PARTIAL).partition(".")
-            if number.isdecimal() and int(number) < version:
+            if number.isdecimal() and int(number) < version and int(number) != but:
                 self._disk.remove(self._folder / run_id / name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +66,9 @@ class VersionRow:
             if its algorithm keeps no state.
         cached: Workers whose last update is cached as of it.
         participation: How evenly workers had taken part when it was made (`coordinator.fairness`).
+        rolled_back_to: The version whose parameters it has again, -1 if it is made of updates.
+        guard: Why, in words; "" if it is made of updates.
+        norm: Of the step that its round came to, taken or not; None if nobody wanted to know.
     """
 
     run_id: str
@@ -83,6 +87,9 @@ class VersionRow:
     state_file: str = ""
     state_digest: str = ""
     cached: int = 0
+    rolled_back_to: int = -1
+    guard: str = ""
+    norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,66 @@ class CachedRow:
     slot: int
     scale: float
     examples: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """What was found of a version; the fields are those of table `evaluations`.
+
+    Attributes:
+        by: "cohort" or "coordinator".
+        closed_at: None while answers are waited for.
+        why: What closed it, "" while it is open.
+        current: The version that was current when it closed.
+        answers: How many were counted.
+        examples: That they stand for, those of each capped as in training; 0 where nobody says.
+        scores: Metric to `coordinator.scores.Score.facts`.
+        conclusive: Enough came for something to follow from it.
+        decision: What followed: "improved", "nothing", "roll back" or "stop"; "" if it was not
+            asked for.
+        reason: Of that, in words.
+    """
+
+    run_id: str
+    version: int
+    by: str
+    opened_at: float
+    deadline_at: float
+    closed_at: float | None = None
+    why: str = ""
+    current: int = -1
+    answers: int = 0
+    examples: float = 0.0
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    conclusive: bool = False
+    decision: str = ""
+    reason: str = ""
+
+    def mean(self, metric: str) -> float:
+        """The mean of a metric, NaN if there is none."""
+        value = self.scores.get(metric, {}).get("mean")
+        return math.nan if value is None else float(value)
+
+    def standard_error(self, metric: str) -> float:
+        """The standard error of that mean, 0 if it is not known."""
+        return float(self.scores.get(metric, {}).get("standard_error") or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CourseRow:
+    """What follows from what was found; the fields are those of table `courses`.
+
+    Attributes:
+        best_version: -1 before the first evaluation.
+        roll_back_to: The version whose parameters the next is to have; -1 for none.
+        stop_why: Why the run stops early, "" if it does not.
+    """
+
+    run_id: str
+    best_version: int = -1
+    roll_back_to: int = -1
+    roll_back_why: str = ""
+    stop_why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ LEAVING = 2  # it said that it goes
 METERED = 4
 SILENT = 8  # UNHEARD_MAX leases
 GONE = 16  # nobody's row
-_NOT_NOW = BUSY | SILENT | GONE
+EVALUATES = 32  # it never trains
+_NOT_NOW = BUSY | SILENT | GONE | EVALUATES
 
 Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
@@ -380,6 +381,16 @@ class Registry:
             free &= self.last_seen[rows] >= seen_since
             free &= (flags & LEAVING) == 0
         return free
+
+    def all_idle_evaluators(self, now: float, seen_since: float) -> Mask:
+        """Which of all rows may be given a task to evaluate, whatever is required of them."""
+        flags = self.flags[: self._end]
+        idle: Mask = (flags & _NOT_NOW) == EVALUATES
+        idle &= self.rest_until[: self._end] <= now
+        if seen_since > -math.inf:
+            idle &= self.last_seen[: self._end] >= seen_since
+            idle &= (flags & LEAVING) == 0
+        return idle
 
     def all_meet(self, rows: Rows | slice, required: Required, now: float) -> Mask:
         """Which of the rows meet what is required, and are in the hours that they gave."""

@@ -25,6 +25,7 @@ from coordinator.aggregation.aggregation import Made
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache
+from coordinator.aggregation.optimizers import as_of
 from coordinator.errors import NotKept, RunError, StoreError
 from coordinator.handover import cached_updates
 from coordinator.intake import KIND
@@ -157,7 +158,10 @@ class Replay:
             if base is None:
                 raise NotKept(f"the store has no version {row.version - 1}")
             start = before if before is not None else self._handed_on(base)
-            count, weight, again = self._aggregate(row, base, start, watch)
+            if row.rolled_back_to >= 0:
+                count, weight, again = 0, 0.0, self._made_again(row, base, start)
+            else:
+                count, weight, again = self._aggregate(row, base, start, watch)
         except NotKept as error:
             return self._found(row, "not recomputed", file, str(error)), None
         except StoreError as error:
@@ -173,7 +177,9 @@ class Replay:
         else:
             detail = ""
         if came == row.digest and not detail:
-            return self._found(row, "the same", file, came=came), again
+            if row.rolled_back_to >= 0:
+                detail = f"it has the parameters of version {row.rolled_back_to} again"
+            return self._found(row, "the same", file, detail, came), again
         return self._found(row, "differs", file, detail, came), None
 
     def _handed_on(self, row: VersionRow) -> Made:
@@ -183,6 +189,19 @@ class Replay:
         if row.state_file:
             state = self._models.read_state(row.state_file, row.state_digest)
         return Made(model, state, ())
+
+    def _made_again(self, row: VersionRow, base: VersionRow, start: Made) -> Made:
+        """The version that has an earlier one's parameters.
+
+        Raises:
+            NotKept: If the earlier one is gone.
+            StoreError: If it is damaged.
+        """
+        like = self._rows[row.rolled_back_to]
+        if like.version == base.version:
+            return start
+        then = self._handed_on(like)
+        return Made(then.model, as_of(start.state, then.state), ())
 
     def _aggregate(
         self, row: VersionRow, base: VersionRow, start: Made, watch: Callable[[int], None]

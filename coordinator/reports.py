@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coordinator.accounts import Accounts
 from coordinator.enrolment import Enrolment
 from coordinator.errors import RunError
+from coordinator.findings import Findings
 from coordinator.models import first_kept
-from coordinator.records import RunRow, VersionRow
+from coordinator.records import CourseRow, EvaluationRow, RunRow, VersionRow
 from coordinator.store import Store
 from settings import Settings
 from settings.kept import format_kept
+
+Which = Literal["", "newest", "best"]
 
 
 def status_of(settings: Settings, run: str = "") -> dict[str, Any]:
@@ -32,8 +35,20 @@ def status_of(settings: Settings, run: str = "") -> dict[str, Any]:
         store.close()
 
 
-def export_model(settings: Settings, output: Path, run: str = "", version: int = -1) -> VersionRow:
-    """Copy a model version to a file: the newest, unless `version` names another.
+def export_model(
+    settings: Settings, output: Path, run: str = "", version: int | Which = ""
+) -> tuple[VersionRow, str]:
+    """Copy a model version to a file.
+
+    Args:
+        settings: Say where the coordinator's state is.
+        output: The file.
+        run: A run's id or how it begins, "" for the newest.
+        version: Its number, "newest" or "best"; "" for the best of a run that stopped early, and
+            the newest of any other.
+
+    Returns:
+        The version, and why it is this one; "" if that was asked for.
 
     Raises:
         StoreError: If the coordinator has never run here.
@@ -43,7 +58,7 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
     try:
         with store.reading() as work:
             row = Accounts(work).run(run)
-            wanted = row.version if version < 0 else version
+            wanted, why = _wanted(row, Findings(work).course(row.run_id), version)
             # The store cannot even be asked for a number beyond its integers.
             model = work.version(row.run_id, wanted) if wanted <= row.version else None
     finally:
@@ -59,7 +74,24 @@ def export_model(settings: Settings, output: Path, run: str = "", version: int =
         shutil.copyfile(source, output)
     except OSError as error:
         raise RunError(f"{output} cannot be written: {error.strerror}") from error
-    return model
+    return model, why
+
+
+def _wanted(row: RunRow, course: CourseRow, version: int | Which) -> tuple[int, str]:
+    """The number of the version that is meant, and why it is this one."""
+    if isinstance(version, int):
+        return version, ""
+    best = course.best_version
+    if version == "best" and best < 0:
+        raise RunError(
+            f"expected a run whose versions were evaluated, came {row.run_id[:8]}, which has no "
+            "best version: see evaluation.metric"
+        )
+    if version == "best":
+        return best, ""
+    if version == "" and course.stop_why and best >= 0:
+        return best, f"the best; the run stopped early at version {row.version}"
+    return row.version, ""
 
 
 def _why_gone(settings: Settings, model: VersionRow, source: Path) -> str:
@@ -69,10 +101,11 @@ def _why_gone(settings: Settings, model: VersionRow, source: Path) -> str:
     try:
         with store.reading() as work:
             newest = Accounts(work).run(model.run_id).version
+            best = Findings(work).course(model.run_id).best_version
     finally:
         store.close()
     said = f"coordinator.keep_versions is {format_kept(keep)}"
-    if model.version < first_kept(newest, keep):
+    if model.version < first_kept(newest, keep) and model.version != best:
         return f"version {model.version} is not kept any more ({said})"
     return (
         f"the file of version {model.version} is missing: expected {source}, for {said} and the "
@@ -86,6 +119,9 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
     counted = work.counted_in_round(row.run_id, row.version)
     over = row.state in ("draining", "ended")
     last = next((v for v in reversed(versions) if v.metrics), None)
+    findings = Findings(work)
+    course = findings.course(row.run_id)
+    cohorts = findings.of_run(row.run_id, "cohort")
     return {
         "run": row.run_id,
         "state": row.state,
@@ -114,7 +150,30 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
                 "made_at": v.made_at,
                 "metrics": dict(v.metrics),
                 "participation": dict(v.participation),
+                "rolled_back_to": None if v.rolled_back_to < 0 else v.rolled_back_to,
+                "guard": v.guard,
             }
             for v in versions
         ],
+        "best_version": None if course.best_version < 0 else course.best_version,
+        "stopped_early": course.stop_why,
+        "evaluations": [
+            _evaluation(each) for each in (*cohorts, *findings.of_run(row.run_id, "coordinator"))
+        ],
+    }
+
+
+def _evaluation(row: EvaluationRow) -> dict[str, Any]:
+    return {
+        "version": row.version,
+        "by": row.by,
+        "opened_at": row.opened_at,
+        "closed_at": row.closed_at,
+        "why": row.why,
+        "answers": row.answers,
+        "examples": row.examples,
+        "scores": {name: dict(score) for name, score in row.scores.items()},
+        "conclusive": row.conclusive,
+        "decision": row.decision,
+        "reason": row.reason,
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from coordinator.deadline import TIMED, WINDOW
+from coordinator.intake import KIND
 from coordinator.policy import RoundPolicy
 from coordinator.records import LedgerRow, RunRow, TaskRow
 from coordinator.states import Closed, Collecting, Draining, Paused, Run, State
@@ -47,7 +48,7 @@ class Stored:
         return cls(
             row=row,
             incarnation=work.incarnation(),
-            tasks=work.open_tasks(row.run_id),
+            tasks=work.open_tasks(row.run_id, KIND),
             counted=[] if over else work.counted_in_round(row.run_id, row.version),
             newest_taken=work.newest_taken(row.run_id),
             owed=work.owed_tasks(row.run_id, row.version),
@@ -60,7 +61,9 @@ def end_of(ran_s: float, policy: RoundPolicy, now: float) -> float | None:
     return now + max(0.0, policy.max_seconds - ran_s) if policy.max_seconds else None
 
 
-def restore_state(stored: Stored, policy: RoundPolicy, now: float, salt: str) -> State:
+def restore_state(
+    stored: Stored, policy: RoundPolicy, now: float, salt: str, stopped: bool = False
+) -> State:
     """The machine's state from the store; the open round goes by the policy that is stored.
 
     Args:
@@ -68,6 +71,7 @@ def restore_state(stored: Stored, policy: RoundPolicy, now: float, salt: str) ->
         policy: The one that is set now; the machine is told of it by `PolicyChanged`.
         now: The coordinator's time.
         salt: Of the tasks that this process makes.
+        stopped: The run stopped early, and goes on no more though rounds are left.
     """
     row, counted = stored.row, len(stored.counted)
     opened_with = RoundPolicy.from_json(row.policy)
@@ -98,7 +102,8 @@ def restore_state(stored: Stored, policy: RoundPolicy, now: float, salt: str) ->
             opened_at = min(row.opened_at, now)
             return Collecting(run, counted, opened_at, deadline_at, row.extensions, draw_at=now)
         case _:
-            if row.version < policy.rounds and (ends_at is None or now < ends_at):
+            in_time = ends_at is None or now < ends_at
+            if row.version < policy.rounds and in_time and not stopped:
                 return Closed(run)  # rounds or time were added: the run goes on
             # It has ended; what still comes is recorded for a while.
             return Draining(run, now + policy.drain_s)

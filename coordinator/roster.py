@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from broker.transport import AnswerTo
 from coordinator.chance import Chance, key_of
+from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.declaring import declared_by, required_by
-from coordinator.drawing import Terms, draw
+from coordinator.drawing import Terms, draw, draw_evaluators
 from coordinator.eligibility import Required
 from coordinator.enrolment import Enrolment
 from coordinator.events import (
@@ -35,7 +37,7 @@ from coordinator.intake import KIND
 from coordinator.pacing import Crowd, away_s
 from coordinator.recall import recall
 from coordinator.records import RunRow, TaskRow
-from coordinator.registry import BUSY, Registry
+from coordinator.registry import BUSY, EVALUATES, Registry
 from coordinator.tries import Bar, held
 from coordinator.work import Work
 from schemas.messages import Presence, Update
@@ -59,11 +61,13 @@ class Selection:
         settings: What the user set.
         seed: The run's.
         presence_s: How often a worker says that it is there.
+        cohort: The workers that evaluate and never train.
     """
 
     settings: SelectionSettings = field(default_factory=SelectionSettings)
     seed: int = 0
     presence_s: float = 30.0
+    cohort: Cohort = NO_COHORT
 
     @property
     def required(self) -> Required:
@@ -118,6 +122,9 @@ class Roster:
         made._rows = {worker_id: row for row, worker_id in enumerate(made._ids) if worker_id}
         longest = now + max(selection.settings.cool_down_s, DECLINED_REST_S)
         made.registry.shorten_rests(longest)
+        if selection.cohort.share:
+            for worker_id, row in made._rows.items():
+                made._mark(row, worker_id)
         made._load_tasks(work, enrolment, now)
         return made
 
@@ -195,6 +202,8 @@ class Roster:
 
     def held(self, presence: Presence, now: float) -> Bar | None:
         """What keeps a worker from a task, apart from what it did for the current version."""
+        if presence.worker_id in self._selection.cohort:
+            return Bar("evaluates")
         row = self._rows.get(presence.worker_id)
         rest_until = 0.0 if row is None else float(self.registry.rest_until[row])
         return held(declared_by(presence, now), rest_until, self._required, now)
@@ -226,7 +235,13 @@ class Roster:
             self._rows[worker_id] = row
             self._ids.extend([""] * (row + 1 - len(self._ids)))
             self._ids[row] = worker_id
+            self._mark(row, worker_id)
         return row
+
+    def _mark(self, row: int, worker_id: str) -> None:
+        """Note in its row if a worker evaluates."""
+        if worker_id in self._selection.cohort:
+            self.registry.flags[row] |= EVALUATES
 
     # their tasks
 
@@ -260,6 +275,25 @@ class Roster:
         self._next_draw += len(rows)
         return [self._ids[row] for row in rows]
 
+    def draw_evaluators(
+        self, count: int, version: int, but: Collection[str], now: float
+    ) -> list[str]:
+        """Workers of the cohort to give a task to evaluate each.
+
+        Args:
+            count: How many are wanted; fewer if not so many may be given one.
+            version: What they are to evaluate.
+            but: Workers that were asked already.
+            now: The coordinator's time.
+        """
+        settings = self._selection.settings
+        since = now - settings.seen_within_s if settings.seen_within_s else -math.inf
+        terms = Terms(version, now, since, self._required)
+        key = key_of(self._selection.seed, self._incarnation, self._run_id, version, "evaluate")
+        out = {self._rows[worker_id] for worker_id in but if worker_id in self._rows}
+        rows = draw_evaluators(self.registry, count, terms, Chance(key, len(but)), out)
+        return [self._ids[row] for row in rows]
+
     def _begin(self, task_id: str, worker_id: str, version: int, now: float) -> None:
         """A task was given to a worker, or it took one from the pool."""
         row = self._rows.get(worker_id)
@@ -284,7 +318,7 @@ class Roster:
         if action.how == "lapsed":
             unheard = self.registry.lapse_task(row, task.since)
             Enrolment(work).change(self._ids[row], unheard=unheard)
-            if task.version == self._version:
+            if task.version == self._version and not self.registry.flags[row] & EVALUATES:
                 self._await(row)
             return
         direct, gone = bool(action.worker_id), action.reason.startswith(MODEL_GONE)
@@ -326,6 +360,14 @@ class Roster:
         if update.base_version == self._version and verdict not in TRY_AGAIN:
             self._spend(row, verdict in ("counted", "repeated"))
         Enrolment(work).change(update.worker_id, **self.registry.progress(row))
+
+    def answered(self, work: Work, worker_id: str, now: float) -> None:
+        """The answer to a task to evaluate was given its verdict."""
+        row = self._rows.get(worker_id)
+        if row is not None:
+            self.registry.hear(row, now)
+            self._rest(work, row, now + self._selection.settings.cool_down_s)
+            Enrolment(work).change(worker_id, last_seen=now, unheard=0)
 
     def _measure(self, row: int, update: Update, had_at: float, now: float) -> None:
         loss = update.metrics.get(LOSS_METRIC)

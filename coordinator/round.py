@@ -68,18 +68,6 @@ def judge(update: UpdateArrived, version: int, policy: RoundPolicy) -> Judgement
     return Judgement("counted", reason, staleness, weight, full_weight)
 
 
-def judge_evaluation(update: UpdateArrived, version: int) -> Judgement:
-    """The verdict of the answer to a task to evaluate: it counts, and weighs nothing in the sum.
-
-    How old its version is does not matter: it measures that version and no other.
-    """
-    staleness = version - update.base_version
-    refused = update.fault or _mismatch(update, staleness) or _second(update)
-    if refused is not None:
-        return Judgement(refused.verdict, refused.reason, max(staleness, 0), 0.0)
-    return Judgement("counted", f"it measures version {update.base_version}", staleness, 0.0)
-
-
 def judge_after_end(update: UpdateArrived, version: int) -> Judgement:
     """The verdict of an update that comes after the last version."""
     staleness = max(version - update.base_version, 0)

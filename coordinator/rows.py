@@ -23,7 +23,6 @@ from coordinator.events import (
     PauseRun,
     RecordVerdict,
 )
-from coordinator.intake import KIND
 from coordinator.policy import RoundPolicy
 from coordinator.records import TaskRow
 from coordinator.states import Run
@@ -130,7 +129,7 @@ def _offered(action: OfferTask, run_id: str, now: float) -> TaskRow:
         task_id=action.task_id,
         run_id=run_id,
         number=action.number,
-        kind=KIND,
+        kind=action.kind,
         state="offered",
         offered_version=action.version,
         direct=action.base_version is not None,

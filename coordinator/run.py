@@ -47,6 +47,8 @@ from coordinator.events import (
     OpenRound,
     PauseRun,
     PolicyChanged,
+    RoundDropped,
+    RunStopped,
     TaskDeclined,
     TaskTaken,
     TimePassed,
@@ -94,6 +96,10 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
             return drawn(state, event.worker_ids, now)
         case PolicyChanged():
             return _amend(state, event, now)
+        case RoundDropped():
+            return _close(state, "rolled back", [])
+        case RunStopped():
+            return _drain(state.run, event.why, [], now)
         case TimePassed():
             return _look_at_the_clock(state, now)
         case VersionStored():
@@ -117,6 +123,10 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             return _resumed(_seen(state, event.worker_id, event.spent), [], now)
         case PolicyChanged():
             return _renew(state, event, now)
+        case RoundDropped():
+            return _close(state, "rolled back", [])
+        case RunStopped():
+            return _drain(state.run, event.why, [], now)
         case TimePassed():
             if state.run.ends_at is not None and state.run.ends_at <= now:
                 return _out_of_time(state, now)
@@ -146,8 +156,8 @@ def _closed(state: Closed, event: Event, now: float) -> Step:
             # The shell makes the version before it hands in anything else, so that what comes
             # after a close meets the next round.
             raise AssertionError(f"{type(event).__name__} while a version is being made")
-        case WorkerSeen() | WorkersDrawn() | TimePassed():
-            return state, []
+        case WorkerSeen() | WorkersDrawn() | RoundDropped() | RunStopped() | TimePassed():
+            return state, []  # who wants the round dropped, or the run stopped, says so again
         case _:
             assert_never(event)
 
@@ -164,6 +174,8 @@ def _over(state: Draining | Ended, event: Event, now: float) -> Step:
                 return Ended(state.run), [EndRun(state.run.version)]
             return state, []
         case TaskDeclined() | WorkerSeen() | WorkersDrawn() | PolicyChanged() | VersionStored():
+            return state, []
+        case RoundDropped() | RunStopped():
             return state, []
         case _:
             assert_never(event)
@@ -199,8 +211,9 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
 def _close(state: Collecting | Paused, why: CloseReason, actions: list[Action]) -> Step:
     run = state.run
     actions.append(CloseRound(run.version, why))
-    if run.policy.late == "refuse":
-        # Their updates could only be late: the slots are better used for the next version.
+    if run.policy.late == "refuse" or why == "rolled back":
+        # Their updates could only be late, or from versions that were left behind: the slots are
+        # better used for the next version.
         run = ended(run, run.tasks.taken(), "the round closed", actions)
     return Closed(run), actions
 

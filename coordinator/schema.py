@@ -6,6 +6,8 @@
 | runs | a run and the state of its open round | with each step of the machine |
 | versions | a model version: digest, file, how its round went | when its file is on disk |
 | cached | the last update of a worker as of a version: its slot | with that version |
+| evaluations | what the cohort, or the coordinator, found of a version | from its opening on |
+| courses | what follows: a run's best version, going back, stopping | with what was found |
 | tasks | a task, from offer to end | before it is published |
 | ledger | an update: its one verdict, its place in the spool | before its delivery is acked |
 | strays | bytes that could not take an update id, by their digest | before they are acked |
@@ -91,6 +93,9 @@ versions = Table(
     Column("state_digest", String, nullable=False),
     Column("cached", Integer, nullable=False),
     Column("participation", JSON, nullable=False),
+    Column("rolled_back_to", Integer, nullable=False),
+    Column("guard", String, nullable=False),
+    Column("norm", Float),
 )
 
 cached = Table(
@@ -103,6 +108,35 @@ cached = Table(
     Column("slot", Integer, nullable=False),
     Column("scale", Float, nullable=False),
     Column("examples", Float, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("by", String, primary_key=True),
+    Column("opened_at", Float, nullable=False),
+    Column("deadline_at", Float, nullable=False),
+    Column("closed_at", Float),
+    Column("why", String, nullable=False),
+    Column("current", Integer, nullable=False),
+    Column("answers", Integer, nullable=False),
+    Column("examples", Float, nullable=False),
+    Column("scores", JSON, nullable=False),
+    Column("conclusive", Boolean, nullable=False),
+    Column("decision", String, nullable=False),
+    Column("reason", String, nullable=False),
+)
+
+courses = Table(
+    "courses",
+    metadata,
+    Column("run_id", String, primary_key=True),
+    Column("best_version", Integer, nullable=False),
+    Column("roll_back_to", Integer, nullable=False),
+    Column("roll_back_why", String, nullable=False),
+    Column("stop_why", String, nullable=False),
 )
 
 tasks = Table(
@@ -125,7 +159,7 @@ tasks = Table(
     Column("lease_end", Float),
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
-    UniqueConstraint("run_id", "number"),
+    UniqueConstraint("run_id", "kind", "number"),
     Index("open_tasks", "run_id", "state"),
     Index("tasks_of_worker", "worker_id", "run_id", "base_version"),
 )

@@ -47,7 +47,7 @@ from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
 from coordinator.rereading import reread
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
-from coordinator.states import Collecting, Ended, Paused, wake_at
+from coordinator.states import Collecting, Ended, Paused
 from coordinator.telling import REMINDED_S, WAITING_MAX, Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
@@ -151,6 +151,7 @@ class CoordinatorService:
             Facts(layout.digest, part_bytes, settings.run.seed),
             self._now,
             lambda: self._run.state,
+            lambda: self._run.evaluations,
             self._run.version_row,
             lambda: self._connection.offset,
             self._run.holds,
@@ -262,7 +263,7 @@ class CoordinatorService:
 
     def _written_at(self) -> tuple[float | None, ...]:
         """When something is to be written though nothing comes."""
-        return wake_at(self._run.state), self._connection.note_at, self._look_at
+        return self._run.wake_at(), self._connection.note_at, self._look_at
 
     def handle(self, events: list[MailboxEvent]) -> None:
         """Take what happened, in order, and look at the clock.
@@ -319,7 +320,7 @@ class CoordinatorService:
             case ReloadRequested():
                 self._reread()
             case Evaluated():
-                self._run.versions.note_metrics(event.version, event.metrics)
+                self._effects.carry_out(self._run.note_metrics(event.version, event.metrics))
                 self._progress()
             case Failed():
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")

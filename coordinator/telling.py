@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from broker.transport import AnswerTo, Transport
 from coordinator import answers
 from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
+from coordinator.evaluating import Evaluations
 from coordinator.present import PresentWorkers
 from coordinator.records import VersionRow, WorkerRow
 from coordinator.states import Draining, Ended, State
@@ -38,6 +39,7 @@ class Telling:
 
     Args:
         state: The run's state, asked for when it is needed.
+        evaluations: How its evaluations stand, likewise.
         version: The row of a version that was made.
         offset: Where the current one lies on the stream, None while that is not known.
         held: Whether something holds a worker from taking a task, whatever it did.
@@ -49,6 +51,7 @@ class Telling:
         facts: Facts,
         now: Callable[[], float],
         state: Callable[[], State],
+        evaluations: Callable[[], Evaluations],
         version: Callable[[int], VersionRow],
         offset: Callable[[], int | None],
         held: Callable[[Presence], bool],
@@ -57,6 +60,7 @@ class Telling:
         self._facts = facts
         self._now = now
         self._state = state
+        self._evaluations = evaluations
         self._version = version
         self._offset = offset
         self._held = held
@@ -83,7 +87,8 @@ class Telling:
         # Where an older one lies is a hint: who does not find it there says that it is gone.
         current = effect.base_version == run.version
         offset = self._offset() if current else version.stream_offset or 0
-        if effect.task_id not in run.tasks:  # it ended while the worker waited
+        wanted = effect.task_id in run.tasks or self._evaluations().worker_of(effect.task_id)
+        if not wanted:  # it ended while the worker waited
             reason = "the task is no longer open"
             self.unwanted(AnswerUnwanted(effect.to, run.run_id, effect.task_id, reason))
         elif offset is not None:
@@ -118,7 +123,7 @@ class Telling:
 
     def presence(self, effect: AnswerPresence) -> None:
         """Tell a worker how things stand, and remember that it is there."""
-        standing = answers.standing(effect, self._state(), self._now())
+        standing = answers.standing(effect, self._state(), self._evaluations(), self._now())
         self._present.see(effect.presence, effect.to, not standing.may_take, self._now())
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
@@ -141,7 +146,8 @@ class Telling:
         told = self._present.everyone() if over else self._present.waiting(self._held)
         for to, presence in told:
             asked = AnswerPresence(to, presence, Bar("as before"), {}, {}, ())
-            self._answer(to, answers.standing(asked, state, self._now()))
+            standing = answers.standing(asked, state, self._evaluations(), self._now())
+            self._answer(to, standing)
 
     def _answer(self, to: AnswerTo, message: Message) -> None:
         self._transport.answer(to, encode(message))

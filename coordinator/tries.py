@@ -6,6 +6,7 @@
     it says that it has sent an update of one ─────▶ on its way
     it is in its cool-down ────────────────────────▶ resting
     it does not have what the run requires ────────▶ lacking
+    it evaluates, and so never trains ─────────────▶ evaluates
 
 Rules (docs/decisions/0006 and 0019): a worker has one try at each model version; who was refused
 for what its data are has another when the round is extended, or the run was paused for long; what
@@ -37,6 +38,7 @@ Why = Literal[
     "silent",
     "lapsed",
     "unseen",
+    "evaluates",
 ]
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from coordinator.aggregation.aggregation import Aggregation
+from coordinator.aggregation.checks import step_norm
 from coordinator.aggregation.counted import Counted
 from coordinator.algorithm import Algorithm
+from coordinator.goingback import Trail
+from coordinator.guard import norm_jump
 from coordinator.handover import Handover
 from coordinator.models import ModelFolder, first_kept
 from coordinator.policy import RoundPolicy
@@ -16,6 +20,7 @@ from coordinator.spool import Spool
 from coordinator.spooled import SpooledUpdates, counted_again
 from coordinator.store import Store
 from coordinator.work import Work
+from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from settings.kept import ALL
@@ -61,6 +66,7 @@ class Versions:
         with store.reading() as work:
             rows = work.versions(run_id)
         self._digests = {row.version: row.digest for row in rows}
+        self._trail = Trail.of(rows)
         known = [row for row in rows if row.metrics]
         self.evaluated = known[-1].version if known else -1
         self.metrics: Mapping[str, float] = known[-1].metrics if known else {}
@@ -103,7 +109,9 @@ class Versions:
         for update, where in counted_again(counted, self._spool):
             self.add(update, where)
 
-    def make(self, base: VersionRow, why: str, policy: RoundPolicy, now: float) -> VersionRow:
+    def make(
+        self, base: VersionRow, why: str, policy: RoundPolicy, now: float, guard_norm: float = 0.0
+    ) -> VersionRow:
         """The version after `base`, from the sum; its files are on disk, its row not yet.
 
         Args:
@@ -111,30 +119,73 @@ class Versions:
             why: Why it closed.
             policy: What it went by at the end: a run that was paused may have taken another.
             now: The coordinator's time.
+            guard_norm: By what factor the step may be longer than is usual, 0 for any; of a longer
+                one, `base` is made again.
         """
         if policy.algorithm != self._algorithm:
             with self._store.reading() as work:
                 counted = work.counted_in_round(self._run_id, base.version)
             self.load(base.version, policy.algorithm, counted)
-        version = base.version + 1
+        version, before = base.version + 1, self.model(base)
         updates = SpooledUpdates(self._spool, self._places, self.layout)
-        made = self._sum.result(self.model(base), updates)
-        row = VersionRow(
+        made = self._sum.result(before, updates)
+        norm = step_norm(before, made.model, self.layout) if guard_norm else None
+        jump = "" if norm is None else norm_jump(norm, self._trail.norms, guard_norm)
+        if jump:
+            return self.make_again(base, base, why, policy, now, jump, norm)
+        row = self._row(version, made.model, why, policy, now)
+        row = replace(row, counted=self._sum.count, weight=self._sum.total_weight, norm=norm)
+        self._model, self._model_version = made.model, version
+        return self._handover.keep(row, made)
+
+    def make_again(
+        self,
+        base: VersionRow,
+        like: VersionRow,
+        why: str,
+        policy: RoundPolicy,
+        now: float,
+        guard: str,
+        norm: float | None = None,
+    ) -> VersionRow:
+        """The version after `base`, with the parameters of an earlier one, and no update in it.
+
+        Args:
+            base: The current version.
+            like: The earlier one, or `base` itself.
+            why: What closed its round.
+            policy: What its round went by.
+            now: The coordinator's time.
+            guard: Why the sum is not taken, in words.
+            norm: Of the step that is not taken, if it was made.
+        """
+        version, model = base.version + 1, bytearray(self.model(like))
+        with self._store.reading() as work:  # the open round has used some of it up
+            self._handover.load(work.version(self._run_id, base.version), work)
+        made = self._handover.again(model, base, like)
+        row = self._row(version, model, why, policy, now)
+        row = replace(row, rolled_back_to=like.version, guard=guard, norm=norm)
+        self._model, self._model_version = model, version
+        return self._handover.keep(row, made)
+
+    def _row(
+        self, version: int, model: Buffer, why: str, policy: RoundPolicy, now: float
+    ) -> VersionRow:
+        """A version's row, with no update in it; its model's file is on disk."""
+        return VersionRow(
             run_id=self._run_id,
             version=version,
-            digest=digest_of(made.model),
-            num_bytes=len(made.model),
-            file=self._models.write(self._run_id, version, made.model, self.layout),
+            digest=digest_of(model),
+            num_bytes=memoryview(model).nbytes,
+            file=self._models.write(self._run_id, version, model, self.layout),
             stream_offset=None,
-            counted=self._sum.count,
-            weight=self._sum.total_weight,
+            counted=0,
+            weight=0.0,
             why=why,
             policy=policy.as_json(),
             made_at=now,
             metrics={},
         )
-        self._model, self._model_version = made.model, version
-        return self._handover.keep(row, made)
 
     def write(
         self, work: Work, row: VersionRow, keep_versions: int, spool_keep_rounds: int
@@ -154,6 +205,8 @@ class Versions:
 
     def begin_round(self, row: VersionRow, algorithm: Algorithm) -> None:
         """Note that collecting for a version began: its sum is empty."""
+        if row.version not in self._digests:
+            self._trail.add(row)
         self._digests[row.version] = row.digest
         self._handover.hand_on()
         self._begin(algorithm)
@@ -163,17 +216,28 @@ class Versions:
         self._sum = self._handover.begin(algorithm)
         self._places = []
 
-    def note_metrics(self, version: int, metrics: Mapping[str, float]) -> None:
-        """Write what an evaluation found."""
-        with self._store.transaction() as work:
-            work.update_version(self._run_id, version, metrics=dict(metrics))
+    def left_behind(self, version: int) -> str:
+        """Why no update that was trained on a version counts any more, "" if it may."""
+        return self._trail.left_behind(version)
+
+    def noted(self, version: int, metrics: Mapping[str, float]) -> None:
+        """What the coordinator's own evaluation found of a version is in its row."""
         if version >= self.evaluated:
             self.evaluated, self.metrics = version, metrics
 
-    def prune(self, version: int, keep_versions: int, spool_keep_rounds: int) -> None:
-        """Delete the model files and the spool segments that no setting keeps any more."""
+    def prune(
+        self, version: int, keep_versions: int, spool_keep_rounds: int, best: int = -1
+    ) -> None:
+        """Delete the model files and the spool segments that no setting keeps any more.
+
+        Args:
+            version: The current one.
+            keep_versions: Of how many of the last versions the files are kept.
+            spool_keep_rounds: Of how many of the last closed rounds the updates are kept.
+            best: The best version, which is kept however old it is; -1 for none.
+        """
         if keep_versions < ALL:
-            self._models.forget_before(self._run_id, first_kept(version, keep_versions))
+            self._models.forget_before(self._run_id, first_kept(version, keep_versions), best)
         if spool_keep_rounds < ALL:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
         # Once so many rounds were closed, the last ones are all of this run.

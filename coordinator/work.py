@@ -218,21 +218,22 @@ class Work:
         value = self._connection.execute(query).scalar_one()
         return -1 if value is None else int(value)
 
-    def open_tasks(self, run_id: str) -> list[TaskRow]:
-        """Tasks offered or taken, in the order of their numbers."""
+    def open_tasks(self, run_id: str, kind: str | None = None) -> list[TaskRow]:
+        """Tasks offered or taken, of a kind or of any, in the order of their numbers."""
         table = schema.tasks
-        query = (
-            select(table)
-            .where(table.c.run_id == run_id, table.c.state.in_(("offered", "taken")))
-            .order_by(table.c.number)
+        query = select(table).where(
+            table.c.run_id == run_id, table.c.state.in_(("offered", "taken"))
         )
-        return self.rows(TaskRow, query)
+        if kind is not None:
+            query = query.where(table.c.kind == kind)
+        return self.rows(TaskRow, query.order_by(table.c.number, table.c.kind))
 
     def owed_tasks(self, run_id: str, version: int) -> list[str]:
         """Tasks of a round whose lease has ended, and in whose place none was offered yet."""
         table = schema.tasks
         query = select(table.c.task_id).where(
             table.c.run_id == run_id,
+            table.c.kind == KIND,
             table.c.state == "lapsed",
             table.c.offered_version == version,
             table.c.replaced.is_(False),
@@ -253,6 +254,7 @@ class Work:
             .join(tasks, tasks.c.task_id == ledger.c.task_id)
             .where(
                 ledger.c.run_id == run_id,
+                ledger.c.kind == KIND,
                 ledger.c.verdict.in_(verdicts),
                 had_at.is_not(None),
             )

@@ -9,19 +9,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.topology import Names
 from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
+from coordinator import evaluating
 from coordinator.batch import Batch, Desk
+from coordinator.cohort import Cohort
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
 from coordinator.enrolment import Enrolment
 from coordinator.errors import CoordinatorError, Fenced, Restored
-from coordinator.events import PolicyChanged, TimePassed, VersionStored
+from coordinator.evaluating import Evaluations
+from coordinator.evaluator import Evaluated, Terms, load, plan_of
+from coordinator.events import PolicyChanged
 from coordinator.intake import CODEC, Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
@@ -31,14 +35,14 @@ from coordinator.roster import Roster, Selection
 from coordinator.saying import Sayings
 from coordinator.selection import Selector
 from coordinator.startup import OpenedState
-from coordinator.states import Closed, State
+from coordinator.states import Closed, Draining, State, wake_at
 from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from coordinator.work import Work
 from schemas.digest import digest_of
 from schemas.layout import Layout
-from schemas.messages import Presence, Task, encode
+from schemas.messages import Presence, Task, TaskKind, encode
 from settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -91,6 +95,7 @@ class RunWriter:
         self.selector: Selector | None = None
         self.roster: Roster
         self._selection: Selection
+        self._evaluated: Evaluated
         self._attempts: dict[str, int] = {}
         self._reopened = False
         self._sayings = Sayings()
@@ -123,6 +128,22 @@ class RunWriter:
         """A round is closed: `make_version` before anything else is handed in."""
         return isinstance(self.state, Closed)
 
+    @property
+    def evaluations(self) -> Evaluations:
+        """How the cohort's evaluations stand."""
+        return self._evaluated.machine
+
+    @property
+    def best_version(self) -> int:
+        """The best version that was measured, -1 if there is none."""
+        return self._evaluated.row.best_version
+
+    def wake_at(self) -> float | None:
+        """When something is to be written though nothing comes."""
+        over = isinstance(self.state, Draining) and self.evaluations.awaits
+        times = [evaluating.wake_at(self.evaluations), None if over else wake_at(self.state)]
+        return min((time for time in times if time is not None), default=None)
+
     # what the store says
 
     def load(self) -> None:
@@ -133,8 +154,13 @@ class RunWriter:
             stored = Stored.read(work, row)
             self.verdicts = work.count_by_verdict(row.run_id)
             self.roster = self._load_roster(work, row)
-        now = self._now()
-        self.state = restore_state(stored, self._policy, now, self._salt)
+            now = self._now()
+            plan, terms = plan_of(self._settings), Terms.of(self._settings)
+            self._evaluated = load(work, row, plan, terms, self._salt, now)
+        stopped = bool(self._evaluated.row.stop_why)
+        self.state = restore_state(stored, self._policy, now, self._salt, stopped)
+        if self.closed:
+            self._evaluated = replace(self._evaluated, over=False)
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
@@ -182,6 +208,8 @@ class RunWriter:
 
     def holds(self, presence: Presence) -> bool:
         """Whether something holds a worker from taking a task, whatever it did."""
+        if self.evaluations.evaluates(presence.worker_id):
+            return False  # it waits for other tasks
         return self.roster.held(presence, self._now()) is not None
 
     def current_row(self) -> VersionRow:
@@ -212,31 +240,51 @@ class RunWriter:
 
     def message_of(self, task_id: str) -> Outgoing | None:
         """The message of a task, None if it is not open any more."""
-        run = self.state.run
+        run, evaluation = self.state.run, self.evaluations.open
         open_task = run.tasks.get(task_id)
-        if open_task is None:
-            return None
-        task = Task(
-            run_id=run.run_id,
+        if open_task is not None:
+            message = self._task(
+                task_id, "train", run.ends_at, open_task.base_version, open_task.replaces
+            )
+            return self._outgoing(message, open_task.offered_to, self._task_life_s(open_task))
+        if evaluation is not None and task_id in evaluation.tasks:
+            message = self._task(task_id, "evaluate", evaluation.deadline_at, evaluation.version)
+            life_s = max(evaluation.deadline_at - self._now(), LIFE_LEAST_S)
+            return self._outgoing(message, evaluation.tasks[task_id], life_s)
+        return None
+
+    def _task(
+        self,
+        task_id: str,
+        kind: TaskKind,
+        not_after: float | None,
+        base_version: int | None,
+        replaces: str = "",
+    ) -> Task:
+        return Task(
+            run_id=self.run_id,
             task_id=task_id,
-            kind="train",
-            incarnation=run.incarnation,
-            not_after=run.ends_at,
+            kind=kind,
+            incarnation=self.state.run.incarnation,
+            not_after=not_after,
             codec=CODEC,
             part_bytes=self._settings.rounds.part_bytes,
-            replaces=open_task.replaces,
-            base_version=open_task.base_version,
+            replaces=replaces,
+            base_version=base_version,
             time_s=self._now(),
         )
-        names, worker_id = self._names, open_task.offered_to
+
+    def _outgoing(self, task: Task, worker_id: str, life_s: float) -> Outgoing:
+        names = self._names
         key = names.worker_key(worker_id) if worker_id else names.task_key
-        life_s = min(self._task_life_s(open_task), EXPIRES_MAX_S)
-        return Outgoing(names.task_exchange, key, encode(task), task_id, expires_s=life_s)
+        life_s = min(life_s, EXPIRES_MAX_S)
+        return Outgoing(names.task_exchange, key, encode(task), task.task_id, expires_s=life_s)
 
     def worker_of(self, task_id: str) -> str:
         """Whose queue a direct task goes to; "" for the pool, or if it is not open any more."""
         open_task = self.state.run.tasks.get(task_id)
-        return "" if open_task is None else open_task.offered_to
+        asked = self.evaluations.worker_of(task_id)
+        return asked if open_task is None else open_task.offered_to
 
     def _task_life_s(self, task: OpenTask) -> float:
         """How long the broker keeps a task that nobody takes.
@@ -267,10 +315,10 @@ class RunWriter:
         with self._store.transaction() as work:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
                 self._spool.forget_upload(*upload)
-            batch = Batch(self._desk(), work, self.state)
+            batch = self._batch(work)
             self._tell_policy(batch)
             if due:
-                batch.advance(TimePassed())
+                batch.pass_time()
             while arrivals and not batch.closed:
                 self._take(batch, *arrivals.popleft())
             for task_id in notes.tasks:
@@ -282,6 +330,19 @@ class RunWriter:
             self._note_time(work)
             self._spool.sync()
         self._committed(batch)
+        return batch.effects
+
+    def _batch(self, work: Work) -> Batch:
+        return Batch(self._desk(), work, self.state, self._evaluated)
+
+    def note_metrics(self, version: int, metrics: Mapping[str, float]) -> list[Effect]:
+        """Write what the coordinator's own evaluation of a version found, and what follows."""
+        with self._store.transaction() as work:
+            work.update_version(self.run_id, version, metrics=dict(metrics))
+            batch = self._batch(work)
+            batch.measured(version, metrics)
+        self._committed(batch, told=False)
+        self.versions.noted(version, metrics)
         return batch.effects
 
     def _tell_policy(self, batch: Batch) -> None:
@@ -324,9 +385,10 @@ class RunWriter:
             case "parked":
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
-    def _committed(self, batch: Batch) -> None:
+    def _committed(self, batch: Batch, told: bool = True) -> None:
         self.state = batch.state
-        if not self._told:
+        self._evaluated = batch.evaluated
+        if told and not self._told:
             self._told = True
             self._say_what_waits()
         for verdict, count in batch.verdicts.items():
@@ -362,6 +424,8 @@ class RunWriter:
             self._uploads,
             self.roster,
             self.selector or self.roster,
+            Terms.of(self._settings),
+            self.versions.left_behind,
             self._settings.coordinator.senders == "users",
         )
 
@@ -403,26 +467,38 @@ class RunWriter:
         if row is None:
             base = self.current_row()
             self._store.require_epoch()  # the file is written outside of the transaction
-            made = self.versions.make(base, self._row().why, run.policy, self._now())
+            made = self._make(base)
             row = replace(made, participation=self.roster.participation.record())
         with self._store.transaction() as work:
             if new:
                 keep = self._settings.coordinator
                 self.versions.write(work, row, keep.keep_versions, keep.spool_keep_rounds)
-            batch = Batch(self._desk(), work, self.state)
+            batch = self._batch(work)
             self._tell_policy(batch)
-            batch.advance(VersionStored(row.version))
+            batch.store_version(row.version, new)
         self._reopened = False
         self._committed(batch)
         self.versions.begin_round(row, self.state.run.policy.algorithm)
         return MadeVersion(row, batch.effects, new)
 
+    def _make(self, base: VersionRow) -> VersionRow:
+        """The version after another: of the sum, or of what is to be gone back to."""
+        policy, why, now = self.state.run.policy, self._row().why, self._now()
+        follows = self._evaluated.row
+        if follows.roll_back_to < 0:
+            guard_norm = self._settings.evaluation.guard_norm
+            return self.versions.make(base, why, policy, now, guard_norm)
+        like = self.version_row(follows.roll_back_to)
+        _log.warning("the run goes back to version %d: %s", like.version, follows.roll_back_why)
+        return self.versions.make_again(base, like, why, policy, now, follows.roll_back_why)
+
     def prune(self) -> None:
         """Delete what no setting keeps any more."""
         keep = self._settings.coordinator
         version = self.state.run.version
-        self.versions.prune(version, keep.keep_versions, keep.spool_keep_rounds)
+        self.versions.prune(version, keep.keep_versions, keep.spool_keep_rounds, self.best_version)
 
 
 def _selection_of(settings: Settings) -> Selection:
-    return Selection(settings.selection, settings.run.seed, settings.worker.presence_s)
+    seed, share = settings.run.seed, settings.evaluation.cohort
+    return Selection(settings.selection, seed, settings.worker.presence_s, Cohort(seed, share))

@@ -20,6 +20,7 @@ DESCRIPTION = (
     "How a run stands, read from the coordinator's state folder, whether or not it is running."
 )
 ROUNDS_SHOWN = 10
+EVALUATIONS_SHOWN = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,11 +68,42 @@ def lines_of(status: dict[str, Any]) -> list[str]:
     for version in status["versions"][-ROUNDS_SHOWN:]:
         made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items())
+        again = version["rolled_back_to"]
+        why = version["why"] if again is None else f"version {again} again"
         lines.append(
             f"  version {version['version']:>4}  {made}  {version['counted']} updates, "
-            f"{version['why']}  {about}"
+            f"{why}  {about}"
         )
+    return [*lines, *_evaluations(status)]
+
+
+def _evaluations(status: dict[str, Any]) -> list[str]:
+    """What the cohort found, and which version is the best."""
+    cohorts = [each for each in status["evaluations"] if each["by"] == "cohort"]
+    lines = [f"cohort   {_found(each)}" for each in cohorts[-EVALUATIONS_SHOWN:]]
+    if status["best_version"] is not None:
+        early = status["stopped_early"]
+        stopped = f"; the run stopped early: {early}" if early else ""
+        lines.append(f"best     version {status['best_version']}{stopped}")
     return lines
+
+
+def _found(evaluation: dict[str, Any]) -> str:
+    about = f"version {evaluation['version']}: "
+    if evaluation["closed_at"] is None:
+        return f"{about}is being evaluated"
+    who = f"{evaluation['answers']} workers, {evaluation['examples']:g} examples"
+    few = "" if evaluation["conclusive"] else ", too few to go by"
+    scores = "; ".join(_score(name, score) for name, score in evaluation["scores"].items())
+    return f"{about}{who}{few}{': ' * bool(scores)}{scores}"
+
+
+def _score(name: str, score: dict[str, Any]) -> str:
+    error = score["standard_error"]
+    sure = "" if error is None else f" ± {error:.4f}"
+    worst = "" if score["worst_decile"] is None else f", worst decile {score['worst_decile']:.4f}"
+    spread = " ".join(f"{share} {score[share]:.4f}" for share in ("p10", "p50", "p90"))
+    return f"{name} {score['mean']:.4f}{sure} ({spread}{worst})"
 
 
 def _round_of(status: dict[str, Any]) -> list[str]:

@@ -102,8 +102,12 @@ class FashionLearner:
     def evaluate(self, parameters: Parameters, request: EvaluateRequest) -> Mapping[str, float]:
         """Accuracy, loss and each kind's recall: on a worker's part, or on held-out images."""
         config = from_config(FashionConfig, request.config)
-        pictures = part_of(request.data, config) if request.data else held_out(config)
-        return perceptron.measure(parameters, pictures.images, pictures.labels)
+        if not request.data and not request.worker_id:
+            pictures = held_out(config)
+            return perceptron.measure(parameters, pictures.images, pictures.labels)
+        pictures = part_of(request.data, config)
+        measured = perceptron.measure(parameters, pictures.images, pictures.labels)
+        return {**measured, "num_examples": float(len(pictures))}
 
     def count_examples(self, data: str, config: Config) -> int:
         """How many pictures a worker with this data setting has; for `fedmq simulate`."""

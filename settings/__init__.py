@@ -7,6 +7,7 @@ Rules:
 """
 
 from settings.errors import SettingsError
+from settings.evaluation import EvaluationSettings
 from settings.loading import load, require
 from settings.model import (
     BrokerSettings,
@@ -22,6 +23,7 @@ from settings.services import CoordinatorSettings, WorkerSettings
 __all__ = [
     "BrokerSettings",
     "CoordinatorSettings",
+    "EvaluationSettings",
     "FederationSettings",
     "LearnerSettings",
     "RoundsSettings",

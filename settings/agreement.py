@@ -37,7 +37,23 @@ def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
         expected = f"one for updates that may be late, since rounds.late is {late}"
         hint = 'set rounds.late to "refuse", or take ca2fl, which is the same for late updates'
         raise _at_odds(settings, sources, "algorithm.rule", expected, hint)
+    _check_guards(settings, sources)
     _check_availability(settings, sources)
+
+
+def _check_guards(settings: Settings, sources: Mapping[str, str]) -> None:
+    evaluation = settings.evaluation
+    for name in ("guard_loss", "guard_norm"):
+        if 0 < getattr(evaluation, name) <= 1:
+            hint = "a version that is as good as the best would not be taken"
+            expected = "a factor above 1, or 0 for no guard"
+            raise _at_odds(settings, sources, f"evaluation.{name}", expected, hint)
+    if evaluation.cohort or settings.run.evaluate:
+        return
+    for name in ("patience", "guard_loss"):
+        if getattr(evaluation, name):
+            hint = "nobody evaluates: set evaluation.cohort, or run.evaluate to true"
+            raise _at_odds(settings, sources, f"evaluation.{name}", "0", hint)
 
 
 def _check_availability(settings: Settings, sources: Mapping[str, str]) -> None:

@@ -13,6 +13,7 @@ from msgspec import field
 
 from settings.about import ABOUT_TIMING, MANY, about
 from settings.algorithm import AlgorithmSettings
+from settings.evaluation import EvaluationSettings
 from settings.rounds import RoundsSettings
 from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
@@ -167,5 +168,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rounds: RoundsSettings = field(default_factory=RoundsSettings)
     algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -9,8 +9,8 @@ import numpy as np
 from coordinator.aggregation.blocks import spans
 from coordinator.events import Refused
 from schemas.buffer import Buffer
-from schemas.layout import Layout
-from schemas.tensors import update_floats, update_maxed
+from schemas.layout import FLOATS, Layout
+from schemas.tensors import as_float32, segment_view, update_floats, update_maxed
 
 
 def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
@@ -43,4 +43,22 @@ def l2_norm(floats: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
     for start, stop in spans(floats.size):
         block = floats[start:stop]
         total += float(np.dot(block, block))
+    return math.sqrt(total) if total >= 0 else math.nan
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def step_norm(base: Buffer, model: Buffer, layout: Layout) -> float:
+    """The L2 norm of what two models differ by in their floats; not finite if one of them is not.
+
+    Block after block: no third model is in memory.
+    """
+    total = 0.0
+    for segment in layout.segments:
+        if segment.dtype not in FLOATS:
+            continue
+        before, after = segment_view(base, segment), segment_view(model, segment)
+        for start, stop in spans(segment.count):
+            change = as_float32(after[start:stop]).astype(np.float64)
+            change -= as_float32(before[start:stop])
+            total += float(np.dot(change, change))
     return math.sqrt(total) if total >= 0 else math.nan

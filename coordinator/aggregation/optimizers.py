@@ -25,6 +25,13 @@ from schemas.tensors import Array, Floats
 MOMENTUM, SECOND = "momentum", "second_moment"
 
 
+def as_of(state: ServerState, then: ServerState) -> ServerState:
+    """A version's state, but for the optimiser's part, which is that of an earlier version."""
+    optimizers = (MOMENTUM, SECOND)
+    stays = {name: numbers for name, numbers in state.items() if name not in optimizers}
+    return stays | {name: numbers for name, numbers in then.items() if name in optimizers}
+
+
 class Optimizer:
     """Turns the round's step into the change of the model.
 

@@ -18,6 +18,7 @@ CLOSES = {
     "goal": "its goal was met",
     "deadline": "its deadline had passed and it had a quorum",
     "time": "the time of the run was up (run.max_seconds)",
+    "rolled back": "the run goes back to an earlier version",
 }
 
 
@@ -58,6 +59,8 @@ def explain_round(scene: Scene, run: RunRow, version: int) -> Explanation:
         "why": None if made is None else made.why,
         "open": _is_open(run, version, made, after is not None),
         "made_version": None if made is None else made.version,
+        "rolled_back_to": None if made is None or made.rolled_back_to < 0 else made.rolled_back_to,
+        "guard": "" if made is None else made.guard,
         "weight": sum(row.weight for row in counted) if made is None else made.weight,
         "goal": policy.get("goal", run.goal),
         "policy": policy,
@@ -86,6 +89,12 @@ def _is_open(run: RunRow, version: int, made: VersionRow | None, left: bool) -> 
 
 
 def _close(run: RunRow, version: int, made: VersionRow | None, left: bool) -> str:
+    if made is not None and made.rolled_back_to >= 0:
+        return (
+            f"It was closed {moment(made.made_at)}, and no update is in what it made: version "
+            f"{made.version} has the parameters of version {made.rolled_back_to} again, because "
+            f"{made.guard}."
+        )
     if made is not None:
         why = CLOSES.get(made.why, made.why)
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never, cast
 
+from coordinator.cohort import Cohort
 from coordinator.declaring import required_by, traits_of
 from coordinator.eligibility import local_minute
 from coordinator.enrolment import Enrolment
@@ -26,7 +27,7 @@ def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     late = run.policy["late"]
     # Whether it has sent the update of a task whose lease has ended only the worker can say.
     seen = scene.accounts.worker(worker_id)
-    hold = None if seen is None else hold_of(scene, seen)
+    hold = _evaluates(run, worker_id) or (None if seen is None else hold_of(scene, seen))
     tasks = bar_of_tasks(awaited, lambda _: "", late)
     bar = barred(cast(Phase, run.state), spent or tasks, hold=hold)
     if bar is not None:
@@ -43,10 +44,11 @@ def may_be_drawn(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     run, work = scene.accounts.run(), scene.accounts.work
     seen = scene.accounts.worker(worker_id)
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
+    unseen = Bar("unseen", "it never said that it is there") if seen is None else None
     bar = barred(
         cast(Phase, run.state),
         spent or _at_work(scene, run, worker_id),
-        hold=Bar("unseen", "it never said that it is there") if seen is None else None,
+        hold=_evaluates(run, worker_id) or unseen,
     )
     if bar is None and seen is not None:
         bar = _silent(scene, run, seen) or hold_of(scene, seen) or _out_of_hours(scene, seen)
@@ -60,7 +62,7 @@ def may_be_drawn(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
 
 
 def _at_work(scene: Scene, run: RunRow, worker_id: str) -> Bar | None:
-    own = (task for task in scene.accounts.work.open_tasks(run.run_id))
+    own = (task for task in scene.accounts.work.open_tasks(run.run_id, KIND))
     return next((Bar("in hand", t.task_id) for t in own if t.worker_id == worker_id), None)
 
 
@@ -85,6 +87,11 @@ def _out_of_hours(scene: Scene, seen: WorkerRow) -> Bar | None:
         return None
     wait_s = 60.0 * traits.hours.minutes_until_open(minute)
     return Bar("lacking", f"it is outside of the hours that it gave, {seen.hours}", wait_s=wait_s)
+
+
+def _evaluates(run: RunRow, worker_id: str) -> Bar | None:
+    seed, share = run.settings["run.seed"], run.settings.get("evaluation.cohort", 0.0)
+    return Bar("evaluates") if worker_id in Cohort(seed, share) else None
 
 
 def hold_of(scene: Scene, seen: WorkerRow) -> Bar | None:
@@ -129,6 +136,8 @@ def bar_in_words(bar: Bar, run: RunRow) -> str:
                 f"the lease of its task of version {run.version} ended, and nothing came from it "
                 "since"
             )
+        case "evaluates":
+            return "it is in the evaluation cohort: it evaluates versions, and never trains"
         case "unseen":
             return f"{bar.about} (selection.seen_within)"
         case _:

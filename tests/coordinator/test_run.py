@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from coordinator.events import (
@@ -17,6 +19,8 @@ from coordinator.events import (
     OpenRound,
     PauseRun,
     Refused,
+    RoundDropped,
+    RunStopped,
     TimePassed,
 )
 from coordinator.run import DEADLINES_PAUSED, advance
@@ -609,3 +613,48 @@ def test_looking_at_the_clock_twice_at_one_time_does_nothing_the_second_time() -
 def test_every_update_has_a_verdict_in_every_open_state() -> None:
     for bench in (collecting(), paused(), ending()):
         assert bench.update("e" * 32, "a") in ("unknown task", "after end")
+
+
+# what evaluations have follow
+
+
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+def test_a_round_that_is_dropped_closes_at_once_and_nobody_is_waited_for(late: str) -> None:
+    bench = collecting(goal=2, concurrency=3, late=late)
+    first, second, untaken = bench.open
+    bench.take(first, "a")
+    bench.take(second, "b")
+    bench.update(first, "a")
+    assert bench.do(RoundDropped()) == [
+        CloseRound(0, "rolled back"),
+        EndTask(second, "ended", "the round closed"),
+    ]
+    assert isinstance(bench.state, Closed)
+    bench.store()
+    assert untaken in bench.open
+    assert isinstance(bench.state, Collecting)
+
+
+def test_a_paused_round_is_dropped_too() -> None:
+    bench = paused()
+    assert CloseRound(bench.version, "rolled back") in bench.do(RoundDropped())
+
+
+@pytest.mark.parametrize("stage", [collecting, paused])
+def test_a_run_that_is_stopped_drains_with_the_version_that_it_has(
+    stage: Callable[[], Bench],
+) -> None:
+    bench = stage()
+    version = bench.version
+    actions = bench.do(RunStopped("no improvement"))
+    assert actions[-1] == DrainRun(version, "no improvement", bench.now + 5.0)
+    assert isinstance(bench.state, Draining)
+    assert not bench.open
+
+
+def test_neither_is_heard_while_a_version_is_made_or_when_the_run_is_over() -> None:
+    bench = Bench(policy(rounds=0))
+    assert bench.do(RoundDropped()) == bench.do(RunStopped("")) == []
+    bench.store()
+    assert isinstance(bench.state, Draining)
+    assert bench.do(RoundDropped()) == bench.do(RunStopped("")) == []

@@ -17,8 +17,13 @@ from tests.coordinator.world import MakeWorld, World
 TASK = identify("a task to evaluate")
 
 
+def make_measured(make_world: MakeWorld) -> World:
+    """A world in which version 0 is being evaluated, and nobody was drawn for that."""
+    return make_world(evaluation__cohort=0.4, evaluation__goal=9, evaluation__deadline="1d")
+
+
 def offer(world: World, worker_id: str, task_id: str = TASK) -> str:
-    """Store a task to evaluate version 0, for one worker."""
+    """Store a task to evaluate version 0, for one worker, as if it had been drawn."""
     row = task_row(
         task_id=task_id,
         run_id=world.run_row().run_id,
@@ -32,6 +37,7 @@ def offer(world: World, worker_id: str, task_id: str = TASK) -> str:
     )
     with world.service._run._store.transaction() as work:
         work.insert_task(row)
+    world.restart()
     return task_id
 
 
@@ -66,12 +72,17 @@ def sent(world: World, worker: Feeder, update: Update, payload: bytes = b"") -> 
 
 
 def test_an_evaluation_counts_once_and_is_in_no_sum(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     offer(world, "a")
     worker = world.worker("a")
     update_id = sent(world, worker, evaluation(world, worker))
     row = world.ledger(update_id)
-    assert (row.verdict, row.kind, row.weight, row.num_examples) == ("counted", "evaluate", 0.0, 20)
+    assert (row.verdict, row.kind, row.weight, row.num_examples) == (
+        "counted",
+        "evaluate",
+        20.0,
+        20,
+    )
     assert row.metrics == {"loss": 12.0, "accuracy": 15.0}
     assert world.task_row(TASK).state == "answered"
     assert world.service.look().counted == 0
@@ -81,7 +92,7 @@ def test_an_evaluation_counts_once_and_is_in_no_sum(make_world: MakeWorld) -> No
 
 
 def test_the_versions_are_the_same_with_and_without_evaluations(make_world: MakeWorld) -> None:
-    plain, measured = make_world(), make_world()
+    plain, measured = make_world(), make_measured(make_world)
     plain.round(1.0, 2.0)
     offer(measured, "a")
     worker = measured.worker("a")
@@ -100,7 +111,7 @@ def test_the_versions_are_the_same_with_and_without_evaluations(make_world: Make
 
 
 def test_a_second_evaluation_of_a_version_by_a_worker_is_repeated(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     worker, other = world.worker("a"), identify("another task")
     sent(world, worker, evaluation(world, worker, offer(world, "a")))
     update_id = sent(world, worker, evaluation(world, worker, offer(world, "a", other)))
@@ -108,7 +119,7 @@ def test_a_second_evaluation_of_a_version_by_a_worker_is_repeated(make_world: Ma
 
 
 def test_a_worker_may_train_on_and_evaluate_one_version(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     worker = world.worker("a")
     offer(world, "a")
     assert world.verdict(sent(world, worker, evaluation(world, worker))) == "counted"
@@ -116,7 +127,7 @@ def test_a_worker_may_train_on_and_evaluate_one_version(make_world: MakeWorld) -
 
 
 def test_another_workers_evaluation_is_not_believed(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     offer(world, "a")
     thief = world.worker("thief")
     update_id = sent(world, thief, evaluation(world, thief))
@@ -125,7 +136,7 @@ def test_another_workers_evaluation_is_not_believed(make_world: MakeWorld) -> No
 
 
 def test_an_evaluation_of_a_task_nobody_offered_is_unknown(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     worker = world.worker("a")
     assert world.verdict(sent(world, worker, evaluation(world, worker))) == "malformed"
 
@@ -144,7 +155,7 @@ def test_an_evaluation_of_a_task_nobody_offered_is_unknown(make_world: MakeWorld
 def test_what_is_no_evaluation_is_refused_with_a_reason(
     make_world: MakeWorld, changes: dict[str, Any], payload: bytes, verdict: str
 ) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     offer(world, "a")
     worker = world.worker("a")
     update_id = sent(world, worker, evaluation(world, worker, **changes), payload)
@@ -155,7 +166,7 @@ def test_what_is_no_evaluation_is_refused_with_a_reason(
 
 
 def test_a_training_that_answers_a_task_to_evaluate_is_in_no_sum(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     offer(world, "a")
     worker = world.worker("a")
     payload = worker.payload(world.layout, 9.0)
@@ -174,7 +185,7 @@ def test_a_training_that_answers_a_task_to_evaluate_is_in_no_sum(make_world: Mak
 
 
 def test_an_evaluation_that_answers_a_task_to_train_frees_its_slot(make_world: MakeWorld) -> None:
-    world = make_world()
+    world = make_measured(make_world)
     worker = world.worker("a")
     task, _ = world.begin_task(worker)
     update_id = sent(world, worker, evaluation(world, worker, task.task_id))

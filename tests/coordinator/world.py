@@ -14,6 +14,7 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names
 from broker.transport import Delivered, Post, Transport
 from coordinator import evaluation
+from coordinator.cohort import Cohort
 from coordinator.evaluation import Initial
 from coordinator.models import ModelFolder
 from coordinator.progress import Observer, Progress
@@ -205,8 +206,12 @@ class World:
         return Feeder(self.broker, "demo", name)
 
     def somebody(self) -> Feeder:
-        """A worker nobody has heard of."""
+        """A worker nobody has heard of, and that may train."""
+        settings = self.settings()
+        cohort = Cohort(settings.run.seed, settings.evaluation.cohort)
         self._people += 1
+        while f"w{self._people}" in cohort:
+            self._people += 1
         return self.worker(f"w{self._people}")
 
     @property

@@ -91,7 +91,8 @@ def test_a_worker_is_measured_on_its_own_part(learner: Any, folder: str) -> None
     own = learner.evaluate(parameters, EvaluateRequest(0, "3/20", config=config))
     part = part_of("3/20", FashionConfig(folder))
     recalled = {f"recall_{label}" for label in np.unique(part.labels)}
-    assert own.keys() == recalled | {"accuracy", "loss"}
+    assert own.keys() == recalled | {"accuracy", "loss", "num_examples"}
+    assert own["num_examples"] == len(part)
 
 
 def test_as_many_held_out_images_are_measured_on_as_is_set(folder: str) -> None:

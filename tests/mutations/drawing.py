@@ -62,10 +62,10 @@ REMEMBERED = (
         _RELOADED,
         "the roster is kept as it was",
         "coordinator/writing.py",
-        "            self.roster = self._load_roster(work, row)\n        now = self._now()",
+        "            self.roster = self._load_roster(work, row)\n            now = self._now()",
         '            if not hasattr(self, "roster"):\n'
         "                self.roster = self._load_roster(work, row)\n"
-        "        now = self._now()",
+        "            now = self._now()",
         _ROSTER + "test_after_a_write_that_failed_the_roster_is_what_the_store_says",
     ),
 )

@@ -248,7 +248,7 @@ OFFERS = (
         _LATE_REFUSE,
         "tasks in training stay when the round closes",
         "coordinator/run.py",
-        '    if run.policy.late == "refuse":\n        # Their',
+        '    if run.policy.late == "refuse" or why == "rolled back":\n        # Their',
         "    if False:\n        # Their",
         "tests/coordinator/test_run.py"
         "::test_when_late_updates_are_refused_the_tasks_in_training_end_with_the_round",
@@ -266,7 +266,7 @@ OFFERS = (
         _LATE_WEIGH,
         "tasks in training end with the round",
         "coordinator/run.py",
-        '    if run.policy.late == "refuse":\n        # Their',
+        '    if run.policy.late == "refuse" or why == "rolled back":\n        # Their',
         "    if True:\n        # Their",
         "tests/coordinator/test_run.py"
         "::test_when_late_updates_are_weighed_the_tasks_in_training_stay",

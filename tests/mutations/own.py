@@ -51,8 +51,8 @@ OWN_QUEUES = (
         _AGAIN,
         "a worker that has its task in hand is given it again",
         "coordinator/batch.py",
-        "if task_id is None or presence.busy or presence.leaving:",
-        "if task_id is None:",
+        "if not task_id or presence.busy or presence.leaving:",
+        "if not task_id:",
         _OWN + "test_who_has_its_task_or_has_done_it_is_not_given_it_again",
     ),
     Mutation(

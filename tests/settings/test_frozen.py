@@ -13,6 +13,7 @@ FROZEN = {
     "run.initial",
     "rounds.part_bytes",
     "algorithm.rule",
+    "evaluation.cohort",
 }
 WAITS = {
     "rounds.goal",

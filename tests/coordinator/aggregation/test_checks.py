@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation.blocks import BLOCK
-from coordinator.aggregation.checks import inspect, l2_norm
+from coordinator.aggregation.checks import inspect, l2_norm, step_norm
 from schemas.layout import Layout
-from schemas.tensors import layout_of
+from schemas.tensors import BFLOAT16, flatten, layout_of
 
 
 def layout(count: int) -> Layout:
@@ -90,3 +92,36 @@ def test_a_bool_of_an_update_is_0_or_1() -> None:
     assert refused is not None
     assert refused.verdict == "malformed"
     assert "seen" in refused.reason
+
+
+def test_the_norm_of_a_step_is_over_all_floats_of_both_models() -> None:
+    rng = np.random.default_rng(5)
+    size = BLOCK + 7
+    base: dict[str, Any] = {
+        "w": rng.normal(size=size).astype(np.float32),
+        "half": rng.normal(size=3).astype(np.float16),
+        "brain": np.array([0x3F80, 0x4000], "<u2").view(BFLOAT16),  # 1 and 2
+        "steps": np.array([3]),
+    }
+    model: dict[str, Any] = {
+        "w": base["w"] + rng.normal(size=size).astype(np.float32),
+        "half": base["half"] + np.float16(0.5),
+        "brain": np.array([0x4000, 0x4000], "<u2").view(BFLOAT16),
+        "steps": np.array([30_000]),
+    }
+    its_layout = layout_of(base)
+    change = model["w"].astype(float) - base["w"]
+    halves = model["half"].astype(float) - base["half"]
+    expected = np.sqrt((change**2).sum() + (halves**2).sum() + 1.0)
+    found = step_norm(flatten(base, its_layout), flatten(model, its_layout), its_layout)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_norm_of_a_step_to_a_model_that_is_not_finite_is_not_finite(bad: float) -> None:
+    its_layout = layout(3)
+    assert not np.isfinite(step_norm(bytes(12), payload(0.0, bad, 0.0), its_layout))
+
+
+def test_a_model_is_no_step_away_from_itself() -> None:
+    assert step_norm(payload(1.0, 2.0, 3.0), payload(1.0, 2.0, 3.0), layout(3)) == 0.0

@@ -1,0 +1,347 @@
+"""A run with an evaluation cohort: who is asked, what is counted, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coordinator.cohort import Cohort
+from coordinator.findings import Findings
+from coordinator.records import EvaluationRow
+from coordinator.replay import Replay
+from coordinator.reports import export_model, status_of
+from schemas.digest import digest_of
+from schemas.messages import Start, Task, Update
+from tests.coordinator.feeder import Feeder
+from tests.coordinator.steps import Steps
+from tests.coordinator.world import MakeWorld, World
+
+SHARE = 0.4
+NAMES = [f"w{number}" for number in range(60)]
+EVALUATORS = [name for name in NAMES if name in Cohort(0, SHARE)]
+TRAINERS = [name for name in NAMES if name not in Cohort(0, SHARE)]
+
+
+def world_of(make_world: MakeWorld, **overrides: Any) -> World:
+    """A world whose versions two workers of the cohort evaluate."""
+    settings: dict[str, Any] = {
+        "evaluation__cohort": SHARE,
+        "evaluation__goal": 2,
+        "evaluation__deadline": "100s",
+        "evaluation__sureness": 0.0,
+        "evaluation__smoothing": 1,
+        "run__rounds": 9,
+        "rounds__concurrency": 3,
+        **overrides,
+    }
+    return make_world(**settings)
+
+
+def arrive(world: World, *names: str) -> list[Feeder]:
+    """Workers come, and are there when others are drawn."""
+    workers = [world.worker(name) for name in names]
+    for worker in workers:
+        worker.say_present()
+        world.step()
+    world.pass_time(0.2)
+    return workers
+
+
+def asked(world: World, worker: Feeder) -> tuple[Task, Start]:
+    """The task in a worker's own queue, and what it is to evaluate."""
+    found = worker.take_own()
+    assert found is not None, f"{worker.worker_id} was not asked"
+    task, tag = found
+    start = world.ask_start(worker, task)
+    worker.transport.ack(tag)
+    return task, start
+
+
+def evaluation(world: World, worker: Feeder, task: Task, start: Start, loss: float) -> Update:
+    update = worker.update(task, start, world.layout, 0.0)
+    return replace(
+        update,
+        kind="evaluate",
+        metrics={"loss": loss * update.num_examples},
+        payload_digest=digest_of(b""),
+        payload_bytes=0,
+    )
+
+
+def answer(world: World, worker: Feeder, loss: float) -> str:
+    """A worker of the cohort evaluates and answers; its update id."""
+    update = evaluation(world, worker, *asked(world, worker), loss)
+    worker.send(update, b"")
+    world.step()
+    return update.update_id
+
+
+def evaluate(world: World, workers: list[Feeder], loss: float) -> None:
+    """The open evaluation is answered by the first two."""
+    for worker in workers[:2]:
+        answer(world, worker, loss)
+
+
+def train(world: World, *values: float) -> None:
+    """As many new workers train as values, each on its own."""
+    for value in values:
+        world.answer(world.worker(TRAINERS[trained(world)]), value)
+
+
+def trained(world: World) -> int:
+    def count(work: Any) -> int:
+        return sum(work.count_by_verdict(world.run_row().run_id).values())
+
+    found: int = world.read(count)
+    return found
+
+
+def found_of(world: World, version: int, by: str = "cohort") -> EvaluationRow:
+    run_id = world.run_row().run_id
+    rows: list[EvaluationRow] = world.read(lambda work: Findings(work).of_version(run_id, version))
+    return next(row for row in rows if row.by == by)
+
+
+def test_the_cohort_is_asked_in_its_own_queues_and_its_answers_are_no_part_of_a_sum(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world)
+    workers = arrive(world, *EVALUATORS[:3])
+    train(world, 3.0)
+    evaluate(world, workers, 0.5)
+    row = found_of(world, 0)
+    assert (row.why, row.answers, row.examples, row.mean("loss")) == ("goal", 2, 20.0, 0.5)
+    train(world, 5.0)
+    assert world.weight(1) == 5.0  # 1 + the mean of 3 and 5
+
+
+def test_who_evaluates_is_never_given_a_task_to_train(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    (worker,) = arrive(world, EVALUATORS[0])
+    token = worker.say_present()
+    world.step()
+    assert worker.standing_of(token).queue == "own"
+    task, tag = worker.take()  # it takes one from the pool all the same
+    start = world.ask_start(worker, task)
+    worker.transport.ack(tag)
+    assert not start.wanted
+    assert "evaluates, and never trains" in start.reason
+    assert len([row for row in world.open_tasks() if row.kind == "train"]) == 3
+
+
+def test_who_evaluates_is_not_drawn_to_train(make_world: MakeWorld) -> None:
+    world = world_of(make_world, rounds__dispatch="direct")
+    arrive(world, *EVALUATORS[:4], *TRAINERS[:2])
+    offered = {row.worker_id: row.kind for row in world.open_tasks()}
+    assert {name for name, kind in offered.items() if kind == "train"} == set(TRAINERS[:2])
+    assert {name for name, kind in offered.items() if kind == "evaluate"} <= set(EVALUATORS)
+
+
+def test_a_worker_counts_once_in_an_evaluation_however_often_its_answer_comes(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world)
+    first, second, _ = arrive(world, *EVALUATORS[:3])
+    task, start = asked(world, first)
+    update = evaluation(world, first, task, start, 0.5)
+    for _ in range(3):
+        first.send(update, b"")
+        world.step()
+    assert world.ledger(update.update_id).copies == 2
+    assert found_of(world, 0).closed_at is None
+    answer(world, second, 0.5)
+    assert found_of(world, 0).answers == 2
+
+
+def test_what_comes_after_the_close_is_late_and_changes_nothing(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    *others, late = arrive(world, *EVALUATORS[:3])
+    task, start = asked(world, late)
+    evaluate(world, others, 0.5)
+    before = found_of(world, 0)
+    update = evaluation(world, late, task, start, 9.0)
+    late.send(update, b"")
+    world.step()
+    assert world.verdict(update.update_id) == "late"
+    assert world.ledger(update.update_id).metrics == {"loss": 90.0}
+    assert found_of(world, 0) == before
+
+
+def test_a_deadline_closes_an_evaluation_with_what_came(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    workers = arrive(world, *EVALUATORS[:3])
+    answer(world, workers[0], 0.5)
+    world.pass_time(100.0)
+    row = found_of(world, 0)
+    assert (row.why, row.answers, row.mean("loss")) == ("deadline", 1, 0.5)
+
+
+def test_workers_that_come_later_are_drawn_for_what_is_open(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    train(world, 1.0)
+    workers = arrive(world, *EVALUATORS[:2])
+    evaluate(world, workers, 0.5)
+    assert found_of(world, 0).why == "goal"
+
+
+def test_the_last_version_is_evaluated_before_the_run_ends(make_world: MakeWorld) -> None:
+    world = world_of(make_world, run__rounds=1, rounds__drain="5s")
+    workers = arrive(world, *EVALUATORS[:3])
+    evaluate(world, workers, 0.9)
+    train(world, 1.0, 1.0)
+    world.pass_time(6.0)
+    assert world.state == "draining"
+    token = workers[0].say_present()
+    world.step()
+    standing = workers[0].standing_of(token)
+    assert (standing.state, standing.may_take) == ("running", True)
+    evaluate(world, workers, 0.4)
+    assert workers[0].standing_of(token).state == "draining"
+    world.pass_to_wake()
+    assert world.state == "ended"
+    assert found_of(world, 1).mean("loss") == pytest.approx(0.4)
+    assert status_of(world.settings())["best_version"] == 1
+
+
+def test_a_run_whose_cohort_nobody_saw_ends_when_it_has_drained(make_world: MakeWorld) -> None:
+    world = world_of(make_world, run__rounds=1, rounds__drain="5s")
+    train(world, 1.0, 1.0)
+    world.pass_time(5.0)
+    world.pass_time(0.0)
+    assert world.state == "ended"
+    assert found_of(world, 1).why == "the end of the run"
+
+
+def until(world: World, workers: list[Feeder], *losses: float) -> None:
+    """One version after another is evaluated, and the next is made."""
+    for loss in losses:
+        evaluate(world, workers, loss)
+        if world.state == "collecting":
+            train(world, 1.0, 1.0)
+
+
+def test_a_run_stops_early_and_its_best_version_is_exported(make_world: MakeWorld) -> None:
+    world = world_of(
+        make_world, evaluation__patience=2, coordinator__keep_versions=1, rounds__max_staleness=0
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5, 0.6, 0.7)
+    assert world.state == "draining"
+    row = world.run_row()
+    assert row.version == 3
+    assert "no improvement for 2 versions" in row.why
+    best, why = export_model(world.settings(), world.folder / "best.safetensors")
+    assert (best.version, why) == (1, "the best; the run stopped early at version 3")
+    newest, _ = export_model(world.settings(), world.folder / "new.safetensors", version="newest")
+    assert newest.version == 3
+
+
+def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5, 0.6)
+    assert world.state == "draining"
+    world.restart()
+    assert world.state == "draining"
+    world.change(evaluation__patience=9)
+    world.restart()
+    assert world.state == "collecting"
+    assert not status_of(world.settings())["stopped_early"]
+
+
+def test_a_jump_of_the_loss_drops_the_round_and_makes_the_best_version_again(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, evaluation__guard_loss=2.0)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5)
+    train(world, 7.0)
+    evaluate(world, workers, 1.2)
+    assert world.version == 3
+    row = world.version_row(3)
+    assert (row.rolled_back_to, row.counted, row.why) == (1, 0, "rolled back")
+    assert "loss 1.2 of version 2 is worse than 0.5 of version 1" in row.guard
+    assert world.model(3) == world.model(1) != world.model(2)
+    train(world, 1.0, 1.0)
+    assert world.weight(4) == world.weight(1) + 1.0
+
+
+def test_a_step_from_a_version_that_was_left_behind_is_refused(make_world: MakeWorld) -> None:
+    world = world_of(make_world, evaluation__guard_loss=2.0)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    straggler = world.worker(TRAINERS[30])
+    begun = world.begin_task(straggler)
+    assert begun[1].base_version == 1
+    evaluate(world, workers, 1.2)
+    assert world.version_row(2).rolled_back_to == 0
+    update_id = world.finish_task(straggler, *begun)
+    row = world.ledger(update_id)
+    assert (row.verdict, row.reason) == (
+        "stale",
+        "version 1 was left behind when the run went back to 0",
+    )
+
+
+def test_a_way_back_is_replayed(make_world: MakeWorld) -> None:
+    world = world_of(make_world, evaluation__guard_loss=2.0, coordinator__spool_keep_rounds=9)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5)
+    evaluate(world, workers, 1.2)
+    train(world, 1.0, 1.0)
+    world.kill()
+    replay = Replay(world.settings().coordinator.state_dir, keep_versions=64)
+    try:
+        found = list(replay.replay(replay.select(1, 4)))
+    finally:
+        replay.close()
+    assert [each.outcome for each in found] == ["the same"] * 4
+    assert "has the parameters of version 1 again" in found[2].detail
+
+
+def test_a_step_that_is_far_too_long_is_not_taken(make_world: MakeWorld) -> None:
+    world = make_world(run__rounds=9, evaluation__guard_norm=10.0, rounds__concurrency=3)
+    for _ in range(3):
+        world.round(1.0, 1.0)
+    world.round(1.0, 1000.0)
+    row = world.version_row(4)
+    assert (row.rolled_back_to, row.counted, row.why) == (3, 0, "goal")
+    assert "is longer than" in row.guard
+    assert world.model(4) == world.model(3)
+    world.round(1.0, 1.0)
+    assert world.weight(5) == world.weight(4) + 1.0
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_the_same_is_found_and_follows(
+    make_world: MakeWorld, steps: Steps
+) -> None:
+    plain = world_of(make_world, evaluation__guard_loss=2.0)
+    steps.begin_again()
+    play(plain)
+    expected, count = outcome(plain), len(steps.names)
+    for place in range(3, count, 23):
+        world = world_of(make_world, evaluation__guard_loss=2.0)
+        steps.begin_again(kill_at=place)
+        play(world)
+        assert steps.killed, place
+        assert outcome(world) == expected, f"killed {steps.killed}, step {place}"
+
+
+def play(world: World) -> None:
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5, 0.7, 1.2)
+
+
+def outcome(world: World) -> list[Any]:
+    """What was found, what followed, and which versions were made."""
+    found = [found_of(world, version) for version in range(4)]
+    made = [world.version_row(version) for version in range(5)]
+    return [
+        [(row.scores, row.decision, row.why, row.answers) for row in found],
+        [(row.digest, row.rolled_back_to, row.counted) for row in made],
+    ]
