@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 KNOWN_MAX = 100_000
 """Queues known to stand; the longest known is declared again."""
+ASKED_MAX = 10_000
+"""Queues being declared at a time; who does not fit in asks again, and a task stays offered."""
 KNOWN_S = 600.0
 """After so long it is declared again: somebody may have deleted it, or nobody used it."""
 
@@ -57,7 +59,7 @@ class OwnQueues:
             asked.then[purpose] = then
         elif self._now() - self._known.get(worker_id, -KNOWN_S) < KNOWN_S:
             then(True)
-        else:
+        elif len(self._asked) < ASKED_MAX:
             self._asked[worker_id] = _Asked({purpose: then})
             queue = self._names.worker_queue(worker_id)
             self._worker_of[queue.name] = worker_id

@@ -351,7 +351,7 @@ class Roster:
         row = self._rows[update.worker_id]
         self._heard(row)
         self.registry.hear(row, now)
-        if task is not None:
+        if task is not None and task.is_of(update.worker_id):
             if task.had_at is not None:
                 self._measure(row, update, task.had_at, now)
             self.registry.rest(row, now + self._selection.settings.cool_down_s)

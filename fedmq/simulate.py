@@ -12,13 +12,12 @@ from fedmq.simulate_view import Watch, page_of, table_of
 from learning.loading import load_learner
 from settings import Settings, SettingsError
 from settings.command import EXIT_INTERRUPTED, complain, say_result
-from settings.duration import format_duration
 from settings.presets import PRESETS
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS
 from simulation.planning.draws import Ints
 from simulation.planning.errors import CannotPlan
-from simulation.planning.experiment import Experiment, Setup, patience_s
+from simulation.planning.experiment import Experiment, Setup, waits_for
 from simulation.planning.learners import LearnerTraining
 from simulation.planning.report import Report
 from simulation.planning.summary import summary_of
@@ -136,9 +135,9 @@ def simulate(request: Request, variation: Variation, seed: int, watch: Watch) ->
     training, transfer_bytes, examples = _training(request, settings, seed)
     crowd = Crowd(request.devices, request.workers, seed, transfer_bytes, examples)
     if len(request.patience_is_set) < len(PATIENCE):
-        patience = format_duration(patience_s(crowd))
-        waits = {name: patience for name in PATIENCE if name not in request.patience_is_set}
-        settings = request.settings(variation, waits)
+        waits = waits_for(crowd, settings.rounds.late)
+        unset = {name: wait for name, wait in waits.items() if name not in request.patience_is_set}
+        settings = request.settings(variation, unset)
     setup = Setup.of(variation.label, settings)
     experiment = Experiment(setup, crowd, training, seed, request.limits, watch.look)
     watch.begin(variation.label, seed, request.limits)

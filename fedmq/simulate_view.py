@@ -136,13 +136,8 @@ def _padded(row: list[str], widths: list[int]) -> list[str]:
 
 def _head(report: Report, summaries: Mapping[str, Summary]) -> str:
     seeds = max(len(summary.reports) for summary in summaries.values())
-    policy = report.policy
     means = "" if seeds == 1 else f"; means of {seeds} seeds"
-    return (
-        f"{report.workers} workers, devices {report.devices}{means}; the first policy waits "
-        f"{format_duration(policy.deadline_s)} for a round and {format_duration(policy.lease_s)} "
-        "for an answer"
-    )
+    return f"{report.workers} workers, devices {report.devices}{means}"
 
 
 def _columns(target: float | None) -> list[tuple[str, Cell]]:
@@ -153,6 +148,8 @@ def _columns(target: float | None) -> list[tuple[str, Cell]]:
         *columns,
         ("accuracy", lambda found: _number(found.accuracy, ".4f")),
         ("goal/tasks", lambda found: _of(found.first)),
+        ("deadline", lambda found: format_duration(found.first.policy.deadline_s)),
+        ("lease", lambda found: format_duration(found.first.policy.lease_s)),
         ("virtual time", lambda found: span(found.first.virtual_s)),
         ("versions", lambda found: f"{found.versions:.0f}"),
         ("updates", lambda found: f"{found.updates:.0f}"),

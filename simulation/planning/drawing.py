@@ -150,18 +150,22 @@ def _frame(title: str, widest: float | None, highest: float) -> str:
     """Title, axes and their numbers; None: the panel says itself what is below."""
     parts = [f'<text x="0" y="-10" font-weight="bold">{escape(title)}</text>']
     for tick in range(_TICKS + 1):
-        y = _HEIGHT * (1 - tick / _TICKS)
+        y, value = _HEIGHT * (1 - tick / _TICKS), _number(highest * tick / _TICKS)
         parts.append(
             f'<line x1="0" x2="{_WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e5e7eb"/>'
-            f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{highest * tick / _TICKS:.3g}</text>'
+            f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{value}</text>'
         )
         if widest is not None:
             x = _WIDTH * tick / _TICKS
             parts.append(
                 f'<text x="{x:.1f}" y="{_HEIGHT + 18}" text-anchor="middle">'
-                f"{widest * tick / _TICKS:.3g}</text>"
+                f"{_number(widest * tick / _TICKS)}</text>"
             )
     return "".join(parts)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _unit(seconds: float) -> tuple[str, float]:

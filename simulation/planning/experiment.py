@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -22,8 +23,8 @@ UPDATES_PER_EVALUATION = 10
 """A version made of fewer is not evaluated each time."""
 
 ANSWERS_LOOKED_AT = 1000
-LEASE_OF_ANSWERS = 0.95
-LEASE_FACTOR = 2.0
+MOST_ANSWERS, HALF_OF_THEM = 0.95, 0.5
+PATIENCE_FACTOR = 2.0
 
 Look = Callable[[Fleet], None]
 
@@ -131,8 +132,8 @@ class Experiment:
         self._reached = target is not None and metrics.get("accuracy", 0.0) >= target
 
 
-def patience_s(crowd: Crowd) -> float:
-    """A lease, and a deadline, that devices like these need: twice what 95 % of answers take.
+def patience_s(crowd: Crowd, share: float = MOST_ANSWERS) -> float:
+    """How long to wait for devices like these: twice what such a share of answers take.
 
     Raises:
         CannotPlan: If too few of them ever answer.
@@ -147,4 +148,15 @@ def patience_s(crowd: Crowd) -> float:
             took.append(trip.ends_at - begun)
     if not took:
         raise CannotPlan("none of these workers would ever answer")
-    return float(np.ceil(LEASE_FACTOR * np.quantile(took, LEASE_OF_ANSWERS)))
+    return float(np.ceil(PATIENCE_FACTOR * np.quantile(took, share)))
+
+
+def waits_for(crowd: Crowd, late: Literal["weigh", "refuse"]) -> dict[str, float]:
+    """Seconds to set `rounds.deadline` and `rounds.lease` to, for devices like these.
+
+    Where a late update still counts nothing is lost by a short lease, and a long one lets those
+    that are away hold the places of those that are there.
+    """
+    deadline_s = patience_s(crowd)
+    lease_s = deadline_s if late == "refuse" else patience_s(crowd, HALF_OF_THEM)
+    return {"rounds.deadline": deadline_s, "rounds.lease": lease_s}

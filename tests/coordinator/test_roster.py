@@ -436,6 +436,24 @@ def test_how_long_tasks_take_and_their_loss_are_kept(make_world: MakeWorld) -> N
     assert row.loss == 0.5
 
 
+def test_who_answers_the_task_of_another_is_not_taken_to_have_done_one(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__dispatch="direct", selection__cool_down="5m")
+    fleet = Fleet(world, "ab")
+    fleet.present("a")
+    fleet.settle()
+    assert fleet.take("a")
+    fleet.present("b")
+    fleet.hands["b"] = fleet.hands["a"]
+    world.pass_time(6.0)
+    assert fleet.answer("b") == "unknown task"
+    assert (row_of(world, "b").duration_s, row_of(world, "b").rest_until) == (0.0, 0.0)
+    assert fleet.answer("a") == "counted"
+    assert row_of(world, "a").rest_until == world.now + 300.0
+    assert_as_stored(world)
+
+
 def test_in_the_pool_a_task_takes_from_when_it_is_taken(make_world: MakeWorld) -> None:
     world = make_world()
     fleet = Fleet(world, "a")

@@ -28,10 +28,12 @@ learner = Adds()
 BROKEN = ADDS.replace("number = float(request.data)", 'raise ValueError("no such file")')
 
 
-def test_two_rounds_are_two_weighted_means(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_two_rounds_are_two_weighted_means(tmp_path: Path, dispatch: str) -> None:
     (tmp_path / "learner.py").write_text(ADDS)
     data = {"a": "1", "b": "3"}
-    result = run_local(tmp_path / "learner.py", data, {"run.rounds": 2})
+    settings = {"run.rounds": 2, "rounds.dispatch": dispatch}
+    result = run_local(tmp_path / "learner.py", data, settings)
     mean = (1 * 1 + 3 * 3) / (1 + 3)
     assert result.updates == {"counted": 4}
     np.testing.assert_allclose(result.parameters["w"], 2 * mean, rtol=1e-6)

@@ -156,7 +156,7 @@ def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     words = ["--learner", LEARNER, "--target", "0.75", "--compare", "sync,fedbuff", *QUICK]
     assert main(["simulate", *words]) == 0
     captured = capsys.readouterr()
-    assert "60 workers, devices fedbuff" in captured.out
+    assert captured.out.startswith("60 workers, devices fedbuff\n")
     assert "time to 0.75" in captured.out
     assert "█" in captured.out
     assert "[2/2] fedbuff, seed 0: target reached after" in captured.err

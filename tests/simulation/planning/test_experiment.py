@@ -13,7 +13,7 @@ from settings import load
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS, Presence
 from simulation.planning.errors import CannotPlan
-from simulation.planning.experiment import Experiment, Limits, Setup, patience_s
+from simulation.planning.experiment import Experiment, Limits, Setup, patience_s, waits_for
 from simulation.planning.learners import LearnerTraining
 from simulation.planning.report import Bar, Report, bars_of, jain_of
 from simulation.planning.summary import summary_of
@@ -135,6 +135,13 @@ def test_patience_is_twice_what_most_answers_take() -> None:
     half_normal = 2 * 60.0 * 1.96
     assert patience_s(Crowd(SETS["fedbuff"], 5000, 1)) == pytest.approx(half_normal, rel=0.06)
     assert patience_s(Crowd(SETS["flaky"], 500, 1)) > 3600.0
+
+
+def test_where_late_updates_count_a_lease_may_be_short() -> None:
+    crowd = Crowd(SETS["flaky"], 500, 1)
+    refused, weighed = waits_for(crowd, "refuse"), waits_for(crowd, "weigh")
+    assert refused["rounds.deadline"] == weighed["rounds.deadline"] == refused["rounds.lease"]
+    assert weighed["rounds.lease"] == patience_s(crowd, 0.5) < 0.2 * refused["rounds.lease"]
 
 
 def test_where_nobody_ever_answers_there_is_nothing_to_plan() -> None:
