@@ -181,10 +181,12 @@ def _rot(scene: Scene, _: Process) -> bool:
         return False
     worker, update_id = scene.rng.choice(lying)
     outbox = worker.config.folder / "outbox"
-    for name in worker.platter.folder(outbox).entries:
-        if name.startswith(update_id):
-            node = worker.platter.file(outbox / name)
-            node.rot(scene.rng.randrange(len(node.data)))
+    names = [n for n in worker.platter.folder(outbox).entries if n.startswith(update_id)]
+    nodes = [worker.platter.file(outbox / name) for name in names]
+    if not any(node.data for node in nodes):
+        return False  # an answer to a task to evaluate has no payload
+    for node in nodes:
+        node.rot(scene.rng.randrange(len(node.data)))
     scene.laws.payload_changed(update_id)
     scene.told(worker.name, f"the payload of update {update_id[:8]} rots on its disk")
     return True

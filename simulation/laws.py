@@ -13,7 +13,9 @@ Safety, after every step:
   another version than it pins; and one message waits in a worker's own queue, at most.
 - A new version is the one before it plus what the world's algorithm makes of exactly the updates
   that the ledger counts for it and for those before it: of the mean, weight / Σ weights in the slot
-  of each (`simulation.reference`).
+  of each (`simulation.reference`). Or it says that it is an earlier one again, and is.
+- Who evaluates does not train, and who trains does not evaluate; a closed evaluation is made of
+  exactly the answers that the ledger counts for its version.
 
 A coordinator whose disk was restored from a backup begins another timeline, in which all of that
 holds, but for what only the lost time knew:
@@ -29,6 +31,7 @@ given up nor lost so has a verdict.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -40,7 +43,7 @@ from broker.memory import MemoryBroker
 from broker.topology import Names
 from coordinator.models import from_safetensors
 from simulation.ledger import Row, has_table, rows_of
-from simulation.oracle import NAME, Oracle
+from simulation.oracle import NAME, Oracle, loss_of
 from simulation.platter import Platter
 from simulation.reference import Name, UnitUpdate, change_of
 
@@ -60,6 +63,7 @@ class Laws:
         state: Where each keeps its state folder.
         names: The federation's.
         algorithm: By which the coordinator makes versions.
+        evaluators: The workers that evaluate and never train.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class Laws:
         state: Path,
         names: Names,
         algorithm: Name = "mean",
+        evaluators: frozenset[str] = frozenset(),
     ) -> None:
         self._oracle = oracle
         self._broker = broker
@@ -79,6 +84,7 @@ class Laws:
         self._state = state
         self._own_queues = {name: names.worker_queue(name) for name in workers}
         self._algorithm: Name = algorithm
+        self._evaluators = evaluators
         self._rows: dict[str, Row] = {}
         self._last_arrival = 0
         self._counted: set[tuple[str, str, int, str]] = set()
@@ -169,6 +175,23 @@ class Laws:
         if now != self._rows:
             changed = [i for i in self._rows if now.get(i) != self._rows[i]]
             raise Broken(f"verdicts changed: {[(self._rows[i], now.get(i)) for i in changed]}")
+        self._check_evaluations()
+
+    def _check_evaluations(self) -> None:
+        database = self._coordinator.database(self._state / "coordinator.db")
+        if database is None or not has_table(database, "evaluations"):
+            return
+        query = "SELECT version, answers, scores FROM evaluations WHERE closed_at IS NOT NULL"
+        for version, answers, scores in database.execute(query):
+            counted = [
+                row
+                for row in self._rows.values()
+                if row.kind == "evaluate" and row.verdict == "counted"
+                if row.base_version == version
+            ]
+            found = json.loads(scores).get("loss", {}).get("mean")
+            if answers != len(counted) or (answers and found != loss_of(version)):
+                raise Broken(f"version {version}: {answers} answers of {found}, came {counted}")
 
     def _ledger(self, after: int) -> list[Row]:
         database = self._coordinator.database(self._state / "coordinator.db")
@@ -192,15 +215,21 @@ class Laws:
             raise Broken(f"counted twice: {row}")
         self._counted.add(once)
         self._counted_tasks.add((row.task_id, row.worker_id))
+        if (row.kind == "evaluate") != (row.worker_id in self._evaluators):
+            raise Broken(f"who evaluates does not train, and who trains does not evaluate: {row}")
+        if row.kind == "train":
+            self._see_trained(row)
+        asked = self._tasks("worker_id, base_version", f"direct AND task_id = '{row.task_id}'")
+        if asked and asked != [(row.worker_id, row.base_version)]:
+            raise Broken(f"counted as {row}, asked of {asked}")
+
+    def _see_trained(self, row: Row) -> None:
         training = self._oracle.training_of(row.payload_digest)
         if training is None:
             raise Broken(f"counted, and no training made it: {row}")
         facts = (training.worker_id, training.task_id, training.base_version)
         if facts != (row.worker_id, row.task_id, row.base_version):
             raise Broken(f"counted as {row}, trained as {training}")
-        asked = self._tasks("worker_id, base_version", f"direct AND task_id = '{row.task_id}'")
-        if asked and asked != [(row.worker_id, row.base_version)]:
-            raise Broken(f"counted as {row}, asked of {asked}")
 
     def _see_finished(self) -> None:
         for name, platter in self._workers.items():
@@ -282,17 +311,30 @@ class Laws:
         database = self._coordinator.database(self._state / "coordinator.db")
         if database is None or not has_table(database, "versions"):
             return
-        query = "SELECT version, file FROM versions WHERE version >= ? ORDER BY version"
+        query = (
+            "SELECT version, file, rolled_back_to FROM versions WHERE version >= ? ORDER BY version"
+        )
         found = database.execute(query, (self._last_version,)).fetchall()
-        for (_, before), (version, after) in pairwise(found):
-            self._check_version(version, before, after)
+        for (_, before, _), (version, after, again) in pairwise(found):
+            if again >= 0:
+                self._check_made_again(version, after, again)
+            else:
+                self._check_version(version, before, after)
             self._last_version = version
+
+    def _check_made_again(self, version: int, file: str, again: int) -> None:
+        database = self._coordinator.database(self._state / "coordinator.db")
+        assert database is not None
+        query = "SELECT file FROM versions WHERE version = ?"
+        ((earlier,),) = database.execute(query, (again,)).fetchall()
+        if not np.array_equal(self._model(file), self._model(earlier)):
+            raise Broken(f"version {version} is to be version {again} again, and is not")
 
     def _check_version(self, version: int, before: str, after: str) -> None:
         counted = [
             self._as_unit(row)
             for row in self._rows.values()
-            if row.verdict == "counted" and row.round_version < version
+            if row.verdict == "counted" and row.kind == "train" and row.round_version < version
         ]
         change = self._model(after) - self._model(before)
         expected = change_of(self._algorithm, counted, version - 1, len(change))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from coordinator.cohort import Cohort
 from simulation.reference import Name
 from worker.options import Forever, Once, UntilRunEnds
 from worker.options import Plan as WorkerPlan
 
 ALGORITHMS: tuple[Name, ...] = ("mean", "mean", "momentum", "ca2fl")
+EVALUATED = 0.35  # of the worlds
+COHORT = 0.4
 SLOTS = 256
 SLOTS_IN_PARTS = 140_000  # one upload at a time has room on the coordinator's disk
 
@@ -21,6 +24,7 @@ class Plan:
     Attributes:
         workers: What each of them works by.
         algorithm: By which versions are made.
+        evaluators: Ids of the workers that evaluate and never train.
         slots: Of the model; each takes 4 bytes.
         in_parts: Whether an update takes more than one message.
         faults_s: How long faults happen, in seconds.
@@ -36,6 +40,7 @@ class Plan:
     faults_s: float
     fault_every_s: float
     algorithm: Name = "mean"
+    evaluators: frozenset[str] = frozenset()
 
     @property
     def direct(self) -> bool:
@@ -45,7 +50,8 @@ class Plan:
     @classmethod
     def draw(cls, rng: random.Random) -> Plan:
         """A small federation of any kind."""
-        algorithm = _aside(rng).choice(ALGORITHMS)
+        aside = _aside(rng)
+        algorithm = aside.choice(ALGORITHMS)
         workers = rng.randint(2, 4)
         goal = rng.randint(1, min(workers, 3))
         in_parts = rng.random() < 0.25
@@ -70,8 +76,11 @@ class Plan:
         }
         if rng.random() < 0.5:
             settings["rounds.dispatch"] = "direct"
+        plans = [_of_worker(rng, latency_s) for _ in range(workers)]
+        evaluators = _evaluators(aside, workers, algorithm, settings)
+        plans += [aside.choice((Forever(), UntilRunEnds())) for _ in evaluators]
         return cls(
-            workers=tuple(_of_worker(rng, latency_s) for _ in range(workers)),
+            workers=tuple(plans),
             settings=settings,
             slots=slots,
             in_parts=in_parts,
@@ -80,6 +89,7 @@ class Plan:
             faults_s=rng.uniform(120.0, 600.0),
             fault_every_s=rng.choice((4.0, 10.0, 20.0)),
             algorithm=algorithm,
+            evaluators=evaluators,
         )
 
 
@@ -88,6 +98,38 @@ def _aside(rng: random.Random) -> random.Random:
     aside = random.Random()
     aside.setstate(rng.getstate())
     return aside
+
+
+def _evaluators(
+    rng: random.Random, workers: int, algorithm: Name, settings: dict[str, object]
+) -> frozenset[str]:
+    """In some worlds, workers beside those that train, and a seed by which it is these."""
+    if rng.random() >= EVALUATED:
+        return frozenset()
+    names = [name_of(number) for number in range(workers + rng.randint(1, 2))]
+    seed = 0
+    while [name in Cohort(seed, COHORT) for name in names] != [
+        number >= workers for number in range(len(names))
+    ]:
+        seed += 1
+    goal = rng.randint(1, len(names) - workers)
+    settings |= {
+        "run.seed": seed,
+        "evaluation.cohort": COHORT,
+        "evaluation.goal": goal,
+        "evaluation.every": rng.randint(1, 2),
+        "evaluation.deadline": f"{rng.randint(20, 200)}s",
+        "evaluation.smoothing": 1,
+        "evaluation.sureness": 0.0,
+    }
+    if algorithm == "mean":  # of the others the reference knows no way back
+        settings["evaluation.guard_loss"] = 2.0
+    return frozenset(names[workers:])
+
+
+def name_of(number: int) -> str:
+    """A worker's id."""
+    return f"w{number}"
 
 
 def _of_worker(rng: random.Random, latency_s: float) -> WorkerPlan:

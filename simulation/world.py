@@ -23,7 +23,7 @@ from simulation.coordinator_process import CoordinatorProcess
 from simulation.faults import FAULTS, Scene, heal
 from simulation.laws import Broken, Laws
 from simulation.oracle import Oracle
-from simulation.plan import Plan
+from simulation.plan import Plan, name_of
 from simulation.process import Process, Site
 from simulation.reference import SETTINGS
 from simulation.uploads import UploadWatch
@@ -80,7 +80,7 @@ class World:
         )
         self.coordinator = CoordinatorProcess(site, self._settings())
         self.workers = [
-            WorkerProcess(site, self._config(f"w{number}", plan))
+            WorkerProcess(site, self._config(name_of(number), plan))
             for number, plan in enumerate(self.plan.workers)
         ]
         self.processes: list[Process] = [self.coordinator, *self.workers]
@@ -92,6 +92,7 @@ class World:
             STATE,
             self._names,
             self.plan.algorithm,
+            self.plan.evaluators,
         )
         self.scene = Scene(
             names=self._names,
