@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from coordinator.cohort import Cohort
+from coordinator.explaining.asked import explain
 from coordinator.findings import Findings
+from coordinator.mailbox import Evaluated
 from coordinator.records import EvaluationRow
 from coordinator.replay import Replay
 from coordinator.reports import export_model, status_of
+from fedmq.status import lines_of
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, Update
 from tests.coordinator.feeder import Feeder
@@ -314,6 +317,161 @@ def test_a_step_that_is_far_too_long_is_not_taken(make_world: MakeWorld) -> None
     assert world.model(4) == world.model(3)
     world.round(1.0, 1.0)
     assert world.weight(5) == world.weight(4) + 1.0
+
+
+def replayed(world: World, last: int) -> list[str]:
+    """What every version is found to be, made again."""
+    world.kill()
+    replay = Replay(world.settings().coordinator.state_dir, keep_versions=64)
+    try:
+        return [each.outcome for each in replay.replay(replay.select(1, last))]
+    finally:
+        replay.close()
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_the_server_optimizer_goes_back_with_the_parameters(
+    make_world: MakeWorld, optimizer: str
+) -> None:
+    world = world_of(
+        make_world,
+        evaluation__guard_loss=2.0,
+        algorithm__optimizer=optimizer,
+        coordinator__spool_keep_rounds=9,
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5)
+    evaluate(world, workers, 1.2)
+    assert world.version_row(3).rolled_back_to == 1
+    assert world.version_row(3).state_digest == world.version_row(1).state_digest != ""
+    world.restart()
+    train(world, 1.0, 1.0)
+    assert world.model(4) == world.model(2), "the same step from the same place"
+    assert replayed(world, 4) == ["the same"] * 4
+
+
+def test_what_is_cached_of_the_workers_stays_when_the_run_goes_back(make_world: MakeWorld) -> None:
+    world = world_of(
+        make_world,
+        evaluation__guard_loss=2.0,
+        algorithm__rule="ca2fl",
+        coordinator__spool_keep_rounds=9,
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5)
+    before = world.version_row(2)
+    evaluate(world, workers, 1.2)
+    assert world.version_row(3).cached == before.cached == 4
+    assert world.version_row(3).state_digest == before.state_digest
+    train(world, 1.0, 1.0)
+    world.restart()
+    train(world, 1.0, 1.0)
+    assert replayed(world, 5) == ["the same"] * 5
+
+
+def test_the_files_of_the_best_version_are_kept_and_no_others(make_world: MakeWorld) -> None:
+    world = world_of(
+        make_world,
+        coordinator__keep_versions=1,
+        rounds__max_staleness=0,
+        algorithm__optimizer="momentum",
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5, 0.6, 0.7)
+    folder = (world.folder / "state" / "models" / world.version_row(1).file).parent
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {"000001.safetensors", "000001.state", "000004.safetensors", "000004.state"}
+
+
+# the coordinator's own measurements
+
+
+def measure(world: World, loss: float) -> None:
+    """The learner's process has evaluated the current version."""
+    world.service._mailbox.put(Evaluated(world.version, {"loss": loss, "accuracy": 0.5}))
+    world.step()
+
+
+def measured_world(make_world: MakeWorld, **overrides: Any) -> World:
+    return make_world(
+        run__rounds=9,
+        run__evaluate=True,
+        evaluation__smoothing=1,
+        evaluation__sureness=0.0,
+        **overrides,
+    )
+
+
+def test_what_the_coordinator_measures_stops_a_run_without_a_cohort(make_world: MakeWorld) -> None:
+    world = measured_world(make_world, evaluation__patience=2)
+    for loss in (0.9, 0.5, 0.6):
+        measure(world, loss)
+        world.round(1.0, 1.0)
+    measure(world, 0.7)
+    assert world.state == "draining"
+    assert "no improvement for 2 versions" in world.run_row().why
+    assert status_of(world.settings())["best_version"] == 1
+
+
+def test_what_the_coordinator_measures_takes_a_run_back(make_world: MakeWorld) -> None:
+    world = measured_world(make_world, evaluation__guard_loss=2.0)
+    measure(world, 0.5)
+    world.round(1.0, 1.0)
+    world.round(1.0)
+    measure(world, 1.2)
+    row = world.version_row(2)
+    assert (row.rolled_back_to, row.why, row.counted) == (0, "rolled back", 0)
+    world.restart()
+    assert world.model() == world.model(0)
+    world.round(1.0, 1.0)
+    assert world.version == 3
+
+
+def test_with_a_cohort_the_coordinators_measurements_are_only_recorded(
+    make_world: MakeWorld,
+) -> None:
+    world = measured_world(make_world, evaluation__cohort=SHARE, evaluation__guard_loss=2.0)
+    measure(world, 0.5)
+    train(world, 1.0, 1.0)
+    measure(world, 5.0)
+    assert world.version == 1
+    assert found_of(world, 1, "coordinator").mean("loss") == 5.0
+    assert status_of(world.settings())["best_version"] is None
+
+
+def test_a_disk_that_refuses_loses_no_measurement(make_world: MakeWorld, steps: Steps) -> None:
+    world = measured_world(make_world, evaluation__guard_loss=2.0)
+    measure(world, 0.5)
+    world.round(1.0, 1.0)
+    steps.trouble["before commit"] = OSError(28, "No space left on device")
+    measure(world, 1.2)
+    assert world.version == 1
+    steps.trouble.clear()
+    world.pass_to_wake()
+    world.step()
+    assert world.version_row(2).rolled_back_to == 0
+
+
+# what people are told
+
+
+def test_people_are_told_who_evaluates_and_what_became_of_a_round(make_world: MakeWorld) -> None:
+    world = world_of(make_world, evaluation__guard_loss=2.0)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.9, 0.5)
+    evaluate(world, workers, 1.2)
+    said = explained(world, EVALUATORS[0])
+    assert "it is in the evaluation cohort: it evaluates versions, and never trains" in said
+    said = explained(world, "2")
+    assert "version 3 has the parameters of version 1 again, because loss 1.2" in said
+    lines = "\n".join(lines_of(status_of(world.settings())))
+    assert "cohort   version 2: 2 workers, 20 examples: loss 1.2000 ± 0.0000 (p10 1.2000" in lines
+    assert "best     version 1" in lines
+    assert "version 1 again" in lines
+
+
+def explained(world: World, what: str) -> str:
+    return "\n".join(explain(world.settings(), what, world.now)[0].words)
 
 
 @pytest.mark.slow
