@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from simulation.planning.availability import Mask
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS, Devices
 from simulation.planning.draws import Ints
-from simulation.planning.experiment import Experiment, Limits, Setup, patience_s
+from simulation.planning.experiment import Experiment, Limits, Setup, waits_for
 from simulation.planning.learners import LearnerTraining
 from simulation.planning.report import Report
 from simulation.planning.variations import variations_of
@@ -112,8 +113,9 @@ def tried(trial: Trial) -> Outcome:
 def _setup(trial: Trial, crowd: Crowd) -> Setup:
     lists = {"rounds.concurrency": [str(trial.concurrency)]}
     chosen = variations_of([trial.preset], lists)[0].values
-    wait = format_duration(patience_s(crowd))  # what devices like these need
-    values = {**chosen, "rounds.deadline": wait, "rounds.lease": wait, **trial.values}
+    late: Literal["weigh", "refuse"] = "refuse" if trial.preset == "sync" else "weigh"
+    waits = {name: format_duration(s) for name, s in waits_for(crowd, late).items()}
+    values = {**chosen, **waits, **trial.values}
     goal = int(str(values.get("rounds.goal") or PRESETS[trial.preset].dotted()["rounds.goal"]))
     values["run.rounds"] = max(trial.updates // goal, 1)
     return Setup.of(trial.preset, load(None, {}, values))
@@ -168,11 +170,15 @@ RARE_RULES: Mapping[str, Values] = {
     "MIFA": {"algorithm.rule": "mifa"},
 }
 FLAKY: Mapping[str, tuple[str, Values]] = {
-    "sync, as simulated above": ("sync", {}),
+    "sync, waits from the devices": ("sync", {}),
     "sync, deadline 5 min": ("sync", {"rounds.deadline": "5m", "rounds.quorum": 20}),
     "sync, deadline 10 min": ("sync", {"rounds.deadline": "10m", "rounds.quorum": 20}),
-    "sync, deadline 30 min": ("sync", {"rounds.deadline": "30m", "rounds.quorum": 20}),
-    "fedbuff": ("fedbuff", {}),
+    "sync, deadline and lease 2 min": (
+        "sync",
+        {"rounds.deadline": "2m", "rounds.lease": "2m", "rounds.quorum": 20},
+    ),
+    "fedbuff, waits from the devices": ("fedbuff", {}),
+    "fedbuff, lease 5 min": ("fedbuff", {"rounds.lease": "5m"}),
     "fedbuff, lease 10 min": ("fedbuff", {"rounds.lease": "10m"}),
     "fedbuff, lease 30 min": ("fedbuff", {"rounds.lease": "30m"}),
 }
@@ -347,9 +353,10 @@ Fashion-MNIST shared out to 1,000 workers with skewed labels (Dirichlet 0.3), a 
 numbers, one epoch of SGD a task, 130 tasks in flight; the round policies of the presets `sync`
 (FedAvg with over-selection), `fedbuff` and `fedasync`, each with the changes its row names. The
 round machine, the verdicts and the aggregation are the coordinator's own; devices are
-[simulated](../how-to/plan-a-federation.md). Where nothing else is said, deadline and lease are
-twice what 95 % of the devices' answers take, and workers take tasks from the pool. A time is the
-median over {seeds} seeds; "never" is not within 8,000 updates.
+[simulated](../how-to/plan-a-federation.md). Where nothing else is said, workers take tasks from the
+pool, and the waits are those that `fedmq simulate` takes from the devices: a deadline of twice what
+95 % of the answers take, and the same for the lease, or where late updates are weighed twice what
+half of them take. A time is the median over {seeds} seeds; "never" is not within 8,000 updates.
 
 Python {python} on {machine}, {cores} cores, {seconds:.0f} s.
 

@@ -60,10 +60,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         "fedasync": Preset(
             meaning="Asynchronous rounds: every update makes a version, the step of which is the "
-            "shorter the staler it is.",
+            "shorter the staler it is. With a hundred tasks in flight an update is about a hundred "
+            "versions behind, so many versions are kept.",
             paper="Xie et al. 2019 (FedAsync), algorithm 1, in its update form",
             values={
-                "rounds": {"late": "weigh", "goal": 1, "concurrency": 100, "max_staleness": 50},
+                "rounds": {"late": "weigh", "goal": 1, "concurrency": 100, "max_staleness": 400},
+                "coordinator": {"keep_versions": 512},
                 "algorithm": {
                     "example_weights": "equal",
                     "normalise": "count",

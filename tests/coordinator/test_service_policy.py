@@ -206,6 +206,7 @@ def test_settings_that_cannot_be_read_change_nothing(
     assert "the settings are not taken: rounds.goal" in caplog.text
     with pytest.raises(SettingsError):
         world.settings()
+    world.change(rounds__goal=1)  # and nobody tells the coordinator
     world.round(1.0, 1.0)
     assert world.service.look().goal == 2
 
