@@ -9,6 +9,7 @@ from tests.mutations.confirmed import CONFIRMED
 from tests.mutations.drawing import DRAWING, REMEMBERED
 from tests.mutations.drawn import CHANGING, DRAWN
 from tests.mutations.handing import HANDING
+from tests.mutations.measuring import MEASURING
 from tests.mutations.mutation import Mutation
 from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
@@ -28,5 +29,6 @@ RULES: tuple[Mutation, ...] = (
     *REMEMBERED,
     *CHANGING,
     *HANDING,
+    *MEASURING,
     *CONFIRMED,
 )
