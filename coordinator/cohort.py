@@ -8,7 +8,9 @@ is the same after a restart and on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from coordinator.chance import key_of
 
@@ -36,3 +38,8 @@ class Cohort:
 
 
 NO_COHORT = Cohort()
+
+
+def cohort_of(kept: Mapping[str, Any]) -> Cohort:
+    """The cohort of a run, from the settings that it keeps (`settings.frozen`)."""
+    return Cohort(int(kept.get("run.seed", 0)), float(kept.get("evaluation.cohort", 0.0)))

@@ -11,6 +11,7 @@ from sqlalchemy.types import NullType
 
 from broker.transport import AnswerTo
 from coordinator import schema
+from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.events import TRY_AGAIN
 from coordinator.fairness import Participation
 from coordinator.intake import KIND
@@ -177,8 +178,11 @@ class Enrolment:
         )
         return list(self._connection.execute(query).scalars())
 
-    def participation(self, run_id: str) -> Participation:
-        """How evenly the known workers, and those that were counted, took part in a run."""
+    def participation(self, run_id: str, cohort: Cohort = NO_COHORT) -> Participation:
+        """How evenly the known workers, and those that were counted, took part in a run.
+
+        Those of the evaluation cohort never train, and are left out.
+        """
         ledger, workers = schema.ledger, schema.workers
         counted = and_(
             ledger.c.run_id == run_id, ledger.c.kind == KIND, ledger.c.verdict == "counted"
@@ -192,6 +196,8 @@ class Enrolment:
             ~exists().where(counted, ledger.c.worker_id == workers.c.worker_id)
         )
         by_count[0] = self._connection.execute(never).scalar_one()
+        if cohort.share:
+            by_count[0] -= sum(worker_id in cohort for worker_id in self.ids())
         return Participation.of(by_count)
 
     def _counts(self, query: Any) -> dict[str, int]:

@@ -44,6 +44,11 @@ DRAW_AGAIN_S = 10.0  # where too few could be drawn: somebody's rest may have en
 
 NO_TASKS: Map[str, str] = Map()
 
+ASKED_TIMES = 4
+"""Of so many times the workers that are wanted, all may decline: then the fault is not theirs, the
+model may be gone, and the rest of the cohort is left alone.
+"""
+
 CloseReason = Literal["goal", "deadline", "a newer version", "the end of the run"]
 
 
@@ -288,7 +293,9 @@ def _refilled(state: Evaluations, actions: list[Action], now: float) -> Step:
 
 
 def _missing(plan: Plan, opened: Open) -> int:
-    return plan.asked - opened.answered - len(opened.tasks)
+    """How many more are to be asked now."""
+    room = ASKED_TIMES * plan.asked - len(opened.asked)
+    return min(plan.asked - opened.answered - len(opened.tasks), room)
 
 
 def _draw_soon(state: Evaluations, now: float) -> Evaluations:

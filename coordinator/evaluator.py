@@ -204,6 +204,8 @@ def _open_again(findings: Findings, row: EvaluationRow, plan: Plan, now: float) 
         draw_at=now,
     )
     for worker_id, (task_id, state) in asked.items():
+        if state == "ended":
+            continue  # by a restore, so that nothing can come of it
         opened = replace(opened, asked=opened.asked.set(worker_id, task_id))
         if state in ("offered", "taken"):
             opened = replace(opened, tasks=opened.tasks.set(task_id, worker_id))

@@ -184,9 +184,15 @@ class Registry:
         self.participation.add(0)
         return row
 
+    def let_evaluate(self, row: int) -> None:
+        """A worker evaluates and never trains: it has no part in how evenly others do."""
+        self.flags[row] |= EVALUATES
+        self.participation.add(int(self.counted[row]), -1)
+
     def forget(self, row: int) -> None:
         """A worker is gone for good."""
-        self.participation.add(int(self.counted[row]), -1)
+        if not self.flags[row] & EVALUATES:
+            self.participation.add(int(self.counted[row]), -1)
         for name, (_, default) in _COLUMNS.items():
             getattr(self, name)[row] = default
         self.flags[row] = GONE

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coordinator.accounts import Accounts
+from coordinator.cohort import cohort_of
 from coordinator.enrolment import Enrolment
 from coordinator.errors import RunError
 from coordinator.findings import Findings
@@ -138,7 +139,9 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
         "strays_accepted": accounts.accepted_strays(),
         "declined": accounts.declined(row.run_id),
         "workers": Enrolment(work).ids(),
-        "participation": Enrolment(work).participation(row.run_id).record(),
+        "participation": Enrolment(work)
+        .participation(row.run_id, cohort_of(row.settings))
+        .record(),
         "metrics": dict(last.metrics) if last else {},
         "evaluated": last.version if last else None,
         "versions": [

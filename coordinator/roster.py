@@ -241,7 +241,7 @@ class Roster:
     def _mark(self, row: int, worker_id: str) -> None:
         """Note in its row if a worker evaluates."""
         if worker_id in self._selection.cohort:
-            self.registry.flags[row] |= EVALUATES
+            self.registry.let_evaluate(row)
 
     # their tasks
 

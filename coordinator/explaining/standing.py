@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never, cast
 
-from coordinator.cohort import Cohort
+from coordinator.cohort import cohort_of
 from coordinator.declaring import required_by, traits_of
 from coordinator.eligibility import local_minute
 from coordinator.enrolment import Enrolment
@@ -90,8 +90,7 @@ def _out_of_hours(scene: Scene, seen: WorkerRow) -> Bar | None:
 
 
 def _evaluates(run: RunRow, worker_id: str) -> Bar | None:
-    seed, share = run.settings["run.seed"], run.settings.get("evaluation.cohort", 0.0)
-    return Bar("evaluates") if worker_id in Cohort(seed, share) else None
+    return Bar("evaluates") if worker_id in cohort_of(run.settings) else None
 
 
 def hold_of(scene: Scene, seen: WorkerRow) -> Bar | None:

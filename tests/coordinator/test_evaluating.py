@@ -5,6 +5,7 @@ import pytest
 from immutables import Map
 
 from coordinator.evaluating import (
+    ASKED_TIMES,
     Action,
     CloseEvaluation,
     DrawEvaluators,
@@ -334,3 +335,17 @@ def test_a_version_that_is_stored_once_more_is_not_evaluated_once_more() -> None
     bench.now = 100.0
     bench.tell(TimePassed())
     assert bench.tell(VersionStored(4)) == []
+
+
+def test_where_everybody_declines_the_rest_of_the_cohort_is_left_alone() -> None:
+    bench = Bench()
+    names = [f"w{number}" for number in range(100)]
+    offers = bench.open(0, *names)
+    asked = 0
+    while offers:
+        asked += len(offers)
+        for offer in offers:
+            bench.tell(TaskDeclined(offer.task_id, offer.worker_id, "model gone"))
+        offers = bench.ask(*names)
+    assert asked == ASKED_TIMES * PLAN.asked
+    assert wake_at(bench.state) == 100.0

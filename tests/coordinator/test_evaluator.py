@@ -389,3 +389,18 @@ def test_when_a_run_is_over_its_workers_are_told_once_nothing_is_awaited(store: 
     bench.answer("b", 1.0)
     assert bench.effects[-1] == TellChanges()
     assert bench.evaluated.over
+
+
+def test_after_a_restore_who_was_asked_before_is_asked_again(store: Store) -> None:
+    bench = Bench(store)
+    bench.store_version(0)
+    bench.answer("a", 1.0)
+    store.take_incarnation(0, 2_000.0)
+    again = bench.restarted()
+    assert again.machine.incarnation == 2_000_000
+    assert again.machine.open is not None
+    assert set(again.machine.open.asked) == {"a"}
+    assert (again.machine.open.answered, len(again.machine.open.tasks)) == (1, 0)
+    bench.evaluated, bench.now = again, bench.now + 10.0
+    bench.pass_time(bench.now)
+    assert set(bench.opened.tasks.values()) == {"b", "c"}

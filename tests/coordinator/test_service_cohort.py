@@ -455,6 +455,18 @@ def test_a_disk_that_refuses_loses_no_measurement(make_world: MakeWorld, steps: 
 # what people are told
 
 
+def test_who_never_trains_does_not_make_taking_part_uneven(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    arrive(world, *EVALUATORS[:5], *TRAINERS[:2])
+    train(world, 1.0, 1.0)
+    world.restart()
+    arrive(world, *EVALUATORS[5:9])
+    took_part = status_of(world.settings())["participation"]
+    assert (took_part["workers"], took_part["jain"]) == (2, 1.0)
+    assert world.service._run.roster.participation.record() == took_part
+    assert world.version_row(1).participation == took_part
+
+
 def test_people_are_told_who_evaluates_and_what_became_of_a_round(make_world: MakeWorld) -> None:
     world = world_of(make_world, evaluation__guard_loss=2.0)
     workers = arrive(world, *EVALUATORS[:3])
