@@ -143,6 +143,10 @@ class Evaluated:
     written: bool = True
     over: bool = False
 
+    def reopened(self) -> Evaluated:
+        """As it is when a run that was over goes on."""
+        return replace(self, over=False, machine=replace(self.machine, over_at=None))
+
 
 def load(work: Work, run: RunRow, plan: Plan, terms: Terms, salt: str, now: float) -> Evaluated:
     """How the evaluations of a run stand in the store, by the plan and the terms of today.

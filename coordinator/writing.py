@@ -160,7 +160,7 @@ class RunWriter:
         stopped = bool(self._evaluated.row.stop_why)
         self.state = restore_state(stored, self._policy, now, self._salt, stopped)
         if self.closed:
-            self._evaluated = replace(self._evaluated, over=False)
+            self._evaluated = self._evaluated.reopened()
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"

@@ -217,6 +217,23 @@ def test_a_run_whose_cohort_nobody_saw_ends_when_it_has_drained(make_world: Make
     assert found_of(world, 1).why == "the end of the run"
 
 
+def test_a_run_that_is_given_more_rounds_waits_for_its_cohort_again(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, run__rounds=1, rounds__drain="5s")
+    train(world, 1.0, 1.0)
+    world.pass_time(5.0)
+    world.pass_time(0.0)
+    assert world.state == "ended"
+    world.change(run__rounds=5)
+    world.restart()
+    train(world, 1.0, 1.0)
+    world.pass_time(20.0)
+    assert found_of(world, 2).closed_at is None
+    evaluate(world, arrive(world, *EVALUATORS[:2]), 0.5)
+    assert found_of(world, 2).why == "goal"
+
+
 def until(world: World, workers: list[Feeder], *losses: float) -> None:
     """One version after another is evaluated, and the next is made."""
     for loss in losses:
