@@ -77,7 +77,8 @@ class Plan:
         if rng.random() < 0.5:
             settings["rounds.dispatch"] = "direct"
         plans = [_of_worker(rng, latency_s) for _ in range(workers)]
-        evaluators = _evaluators(aside, workers, algorithm, settings)
+        # Where an update takes many messages the faults of uploads are to be seen, as many as can.
+        evaluators = frozenset() if in_parts else _evaluators(aside, workers, algorithm, settings)
         plans += [aside.choice((Forever(), UntilRunEnds())) for _ in evaluators]
         return cls(
             workers=tuple(plans),
