@@ -189,8 +189,10 @@ class Batch:
         """A version is on disk; if it is new and was to go back to an earlier one, it has."""
         if new and self.evaluated.row.roll_back_to >= 0:
             self._evaluator.set_course(roll_back_to=-1, roll_back_why="")
-        self._evaluator.take(VersionStored(version))
-        self.advance(VersionStored(version))
+        stopped = self.evaluated.row.stop_why
+        if not stopped:  # else nothing would follow from its evaluation
+            self._evaluator.take(VersionStored(version))
+        self.advance(VersionStored(version, stopped))
 
     def measured(self, version: int, metrics: Mapping[str, float]) -> None:
         """The coordinator has evaluated a version itself."""

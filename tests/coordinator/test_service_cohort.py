@@ -273,6 +273,45 @@ def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     assert not status_of(world.settings())["stopped_early"]
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_an_early_stop_finds_counted_is_in_the_last_version(
+    make_world: MakeWorld, restarts: bool
+) -> None:
+    world = world_of(make_world, evaluation__patience=1, coordinator__spool_keep_rounds=9)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 5.0)
+    evaluate(world, workers, 0.6)
+    assert (world.state, world.version) == ("draining", 2)
+    assert "no improvement for 1 versions" in world.run_row().why
+    row = world.version_row(2)
+    assert (row.counted, row.why) == (1, "stopped")
+    assert not world.open_tasks()
+    assert "the run stopped early" in explained(world, "1")
+    world.change(evaluation__patience=9)
+    world.restart()
+    train(world, 1.0)
+    if restarts:
+        world.restart()
+    train(world, 1.0)
+    assert world.version_row(3).counted == 2
+    assert replayed(world, 3) == ["the same"] * 3
+
+
+def test_a_coordinator_killed_between_an_early_stop_and_its_last_version_makes_it(
+    make_world: MakeWorld, steps: Steps
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 5.0)
+    steps.kill_at_name("before write")
+    evaluate(world, workers, 0.6)
+    assert steps.killed
+    assert (world.state, world.version) == ("draining", 2)
+    assert (world.version_row(2).counted, world.version_row(2).why) == (1, "stopped")
+
+
 def test_a_jump_of_the_loss_drops_the_round_and_makes_the_best_version_again(
     make_world: MakeWorld,
 ) -> None:
