@@ -52,11 +52,17 @@ class Bench:
         self.run, self.now = RUN, 1.0
         self.crowd = Villagers()
         self.effects: list[Effect] = []
+        self.gone: set[int] = set()
         machine = Evaluations(RUN_ID, RUN.incarnation, plan, "salt")
         self.evaluated = Evaluated(machine, BEGINNING, CourseRow(RUN_ID))
 
     def evaluator(self, work: Work) -> Evaluator:
-        return Evaluator(work, self.crowd, self.terms, self.evaluated, self.now, self.effects)
+        return Evaluator(
+            work, self.crowd, self.terms, self.evaluated, self.now, self.effects, self.kept
+        )
+
+    def kept(self, version: int) -> bool:
+        return version not in self.gone
 
     def store_version(self, version: int) -> None:
         self.run = replace(self.run, version=version)
@@ -237,6 +243,23 @@ def test_a_jump_of_the_loss_is_to_go_back_to_the_best(store: Store) -> None:
     row = bench.evaluated.row
     assert row.roll_back_to == 1
     assert "loss 2.5 of version 2 is worse than 1 of version 1" in row.roll_back_why
+
+
+def test_what_is_not_kept_any_more_is_not_gone_back_to_and_the_run_stops_in_the_end(
+    store: Store,
+) -> None:
+    bench = Bench(store)
+    bench.evaluate(0, 1.0)
+    bench.gone.add(0)
+    for version in range(1, 4):
+        bench.evaluate(version, 9.0)
+        assert (bench.evaluated.row.roll_back_to, bench.evaluated.row.stop_why) == (-1, "")
+    assert bench.restarted() == bench.evaluated
+    bench.evaluate(4, 9.0)
+    assert "the run went back 3 times without an improvement" in bench.evaluated.row.stop_why
+    with store.reading() as work:
+        found = [row.decision for row in Findings(work).of_run(RUN_ID, "cohort")]
+    assert found == ["improved", "nothing", "nothing", "nothing", "stop"]
 
 
 def test_a_run_that_is_over_neither_stops_nor_goes_back(store: Store) -> None:

@@ -439,6 +439,78 @@ def test_the_files_of_the_best_version_are_kept_and_no_others(make_world: MakeWo
     assert kept == {"000001.safetensors", "000001.state", "000004.safetensors", "000004.state"}
 
 
+def hasty(make_world: MakeWorld, **overrides: Any) -> tuple[World, list[Feeder]]:
+    """A world that keeps one version, and makes three while the first is evaluated as the best."""
+    world = world_of(
+        make_world,
+        evaluation__guard_loss=2.0,
+        coordinator__keep_versions=1,
+        rounds__max_staleness=0,
+        **overrides,
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    train(world, 1.0, 1.0, 1.0, 1.0)
+    assert world.version == 2
+    return world, workers
+
+
+def kept(world: World) -> set[int]:
+    folder = (world.folder / "state" / "models" / world.version_row(0).file).parent
+    return {int(path.stem) for path in folder.iterdir() if path.suffix == ".safetensors"}
+
+
+def test_a_version_that_is_being_evaluated_is_kept_and_can_be_gone_back_to(
+    make_world: MakeWorld,
+) -> None:
+    world, workers = hasty(make_world)
+    assert kept(world) == {0, 2}
+    evaluate(world, workers, 0.5)
+    train(world, 1.0, 1.0)
+    assert kept(world) == {0, 2, 3}, "the best, the one that is being evaluated, the newest"
+    evaluate(world, workers, 1.2)
+    assert world.version_row(4).rolled_back_to == 0
+    assert world.model(4) == world.model(0)
+
+
+def test_a_run_goes_on_where_the_best_version_is_not_kept_any_more(make_world: MakeWorld) -> None:
+    world, workers = hasty(make_world)
+    evaluate(world, workers, 0.5)
+    (world.folder / "state" / "models" / world.version_row(0).file).unlink()
+    evaluate(world, workers, 1.2)
+    assert (world.state, world.version) == ("collecting", 2)
+    row = found_of(world, 2)
+    assert row.decision == "nothing"
+    assert row.reason.startswith("version 0, to go back to, is not kept any more: loss 1.2")
+    world.restart()
+    train(world, 1.0, 1.0)
+    assert world.version_row(3).counted == 2
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_a_start_does_not_go_back_to_a_version_that_is_gone(
+    make_world: MakeWorld, steps: Steps, counted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, workers = hasty(make_world)
+    evaluate(world, workers, 0.5)
+    before = world.model(2)
+    train(world, *[1.0] * counted)
+    answer(world, workers[0], 1.2)
+    steps.trouble["before write"] = OSError(28, "No space left on device")
+    answer(world, workers[1], 1.2)
+    assert world.run_row().state == "closed"
+    (world.folder / "state" / "models" / world.version_row(0).file).unlink()
+    steps.trouble.clear()
+    world.restart()
+    world.step()
+    row = world.version_row(3)
+    assert (row.rolled_back_to, row.counted) == (2, 0)
+    assert world.model(3) == before
+    assert "version 0, to go back to, is not kept any more" in row.guard
+    assert "version 0, to go back to, is not kept any more" in caplog.text
+    train(world, 1.0, 1.0)
+    assert world.version_row(4).counted == 2
+
+
 # the coordinator's own measurements
 
 
