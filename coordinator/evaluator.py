@@ -48,6 +48,7 @@ from coordinator.guard import (
     Rules,
     Stop,
     course_of,
+    first_stop,
     follow,
 )
 from coordinator.records import CourseRow, EvaluationRow, RunRow
@@ -177,13 +178,15 @@ def load(work: Work, run: RunRow, plan: Plan, terms: Terms, salt: str, now: floa
     """
     findings = Findings(work)
     rows = findings.of_run(run.run_id, terms.by)
-    course, decision = course_of(_measured(rows, terms.rules), terms.rules)
+    measured = _measured(rows, terms.rules)
+    course, _ = course_of(measured, terms.rules)
+    stops = first_stop(measured, terms.rules) is not None
     stored = findings.course(run.run_id)
     # What is better, and how long one is patient, may be something else today.
     row = replace(
         stored,
         best_version=-1 if course.best is None else course.best.version,
-        stop_why=stored.stop_why if isinstance(decision, Stop) else "",
+        stop_why=stored.stop_why if stops else "",
     )
     machine = _machine(findings, run, plan, salt, now)
     over = run.state in ("draining", "ended")

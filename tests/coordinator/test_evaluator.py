@@ -348,6 +348,31 @@ def test_what_stops_a_run_is_decided_by_the_terms_of_today(store: Store) -> None
     assert not bench.restarted("ended").row.stop_why
 
 
+def test_what_is_found_after_a_stop_does_not_take_it_back(store: Store) -> None:
+    bench = Bench(store)
+    for version, loss in enumerate([3.0, 1.0, 1.1, 1.2]):
+        bench.evaluate(version, loss)
+    why = bench.evaluated.row.stop_why
+    bench.evaluated = replace(bench.evaluated, over=True)
+    bench.evaluate(4, 0.1)  # its evaluation was open when the run stopped
+    assert bench.evaluated.row.best_version == 4
+    again = bench.restarted("ended").row
+    assert (again.stop_why, again.best_version) == (why, 4)
+
+
+def test_a_run_that_was_given_more_patience_is_not_stopped_by_what_was_before(
+    store: Store,
+) -> None:
+    bench = Bench(store)
+    for version, loss in enumerate([3.0, 1.0, 1.1, 1.2]):
+        bench.evaluate(version, loss)
+    bench.terms = replace(TERMS, rules=replace(RULES, patience=9))
+    bench.evaluated = bench.restarted("ended").reopened()
+    bench.evaluate(4, 0.9)
+    bench.terms = TERMS
+    assert not bench.restarted().row.stop_why
+
+
 def test_another_metric_names_another_best_version_and_the_store_learns_it(store: Store) -> None:
     bench = Bench(store, replace(TERMS, by="coordinator"))
     bench.measure(0, loss=3.0, accuracy=0.9)

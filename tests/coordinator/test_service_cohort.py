@@ -258,6 +258,22 @@ def test_a_run_stops_early_and_its_best_version_is_exported(make_world: MakeWorl
     assert newest.version == 3
 
 
+def test_an_evaluation_that_closes_while_a_stopped_run_drains_does_not_resume_it(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 1.0, 1.0)  # version 2 is due while version 1 is evaluated
+    evaluate(world, workers, 0.6)
+    assert (world.state, world.version) == ("draining", 2)
+    evaluate(world, workers, 0.3)
+    assert status_of(world.settings())["best_version"] == 2
+    world.restart()
+    assert world.state == "draining"
+    assert "no improvement for 1 versions" in status_of(world.settings())["stopped_early"]
+
+
 def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     make_world: MakeWorld,
 ) -> None:
