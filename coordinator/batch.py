@@ -101,6 +101,7 @@ class Desk:
         selector: Draws workers in direct dispatch.
         terms: What follows from evaluations.
         left_behind: Why no update of a version counts any more, "" if it may.
+        keeps: Whether the file of a version is there.
         senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
@@ -113,6 +114,7 @@ class Desk:
     selector: Selector
     terms: Terms
     left_behind: Callable[[int], str]
+    keeps: Callable[[int], bool]
     senders_are_users: bool = False
 
 
@@ -153,7 +155,7 @@ class Batch:
         self.state = state
         self.effects: list[Effect] = []
         self._evaluator = Evaluator(
-            work, desk.roster, desk.terms, evaluated, desk.now, self.effects
+            work, desk.roster, desk.terms, evaluated, desk.now, self.effects, desk.keeps
         )
         self._next_task = state.run.next_task
         self.verdicts: dict[str, int] = {}
@@ -189,8 +191,10 @@ class Batch:
         """A version is on disk; if it is new and was to go back to an earlier one, it has."""
         if new and self.evaluated.row.roll_back_to >= 0:
             self._evaluator.set_course(roll_back_to=-1, roll_back_why="")
-        self._evaluator.take(VersionStored(version))
-        self.advance(VersionStored(version))
+        stopped = self.evaluated.row.stop_why
+        if not stopped:  # else nothing would follow from its evaluation
+            self._evaluator.take(VersionStored(version))
+        self.advance(VersionStored(version, stopped))
 
     def measured(self, version: int, metrics: Mapping[str, float]) -> None:
         """The coordinator has evaluated a version itself."""

@@ -85,6 +85,7 @@ class Evaluation:
         self._idle = threading.Condition(self._lock)
         self._pending: deque[tuple[int, Path]] = deque(maxlen=PENDING_MAX)
         self._busy: int | None = None
+        self._unnoted: set[int] = set()
         self._failures = 0
         self._stopped = not settings.run.evaluate
         self._child: ChildProcess | None = None
@@ -96,6 +97,19 @@ class Evaluation:
             if not self._stopped and version not in known:
                 self._pending.append((version, file))
                 self._next()
+
+    def in_hand(self) -> set[int]:
+        """Versions that are being evaluated, or whose metrics were not noted yet.
+
+        Those that are only pending are no such: if their file goes, they are not evaluated.
+        """
+        with self._lock:
+            return self._unnoted | (set() if self._busy is None else {self._busy})
+
+    def noted(self, version: int) -> None:
+        """The metrics of a version were noted."""
+        with self._lock:
+            self._unnoted.discard(version)
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until nothing is pending; False if it takes longer."""
@@ -154,6 +168,7 @@ class Evaluation:
                 self._stop()  # the learner has no evaluate
             elif self._busy is not None:
                 self._failures = 0
+                self._unnoted.add(self._busy)
                 self._on_metrics(self._busy, metrics)  # before it is idle, or `wait` would miss it
             self._busy = None
             self._next()

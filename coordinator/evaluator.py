@@ -9,7 +9,8 @@ that it closes is added up, from the ledger alone; what follows is in the same t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, assert_never
 
@@ -47,6 +48,7 @@ from coordinator.guard import (
     Rules,
     Stop,
     course_of,
+    first_stop,
     follow,
 )
 from coordinator.records import CourseRow, EvaluationRow, RunRow
@@ -56,6 +58,8 @@ from coordinator.scores import metrics_of, score
 from coordinator.states import Run
 from coordinator.work import Work
 from settings import Settings
+
+_log = logging.getLogger(__name__)
 
 By = Literal["cohort", "coordinator"]
 TaskAction = OfferTask | GrantTask | DenyTask | EndTask
@@ -147,6 +151,16 @@ class Evaluated:
         """As it is when a run that was over goes on."""
         return replace(self, over=False, machine=replace(self.machine, over_at=None))
 
+    def staying(self, version: int) -> Evaluated:
+        """As it is when what the run was to go back to is gone: it begins again where it is.
+
+        Args:
+            version: The current one.
+        """
+        gone = not_kept(self.row.roll_back_to, self.row.roll_back_why)
+        row = replace(self.row, roll_back_to=version, roll_back_why=gone)
+        return replace(self, row=row, written=False)
+
 
 def load(work: Work, run: RunRow, plan: Plan, terms: Terms, salt: str, now: float) -> Evaluated:
     """How the evaluations of a run stand in the store, by the plan and the terms of today.
@@ -164,13 +178,15 @@ def load(work: Work, run: RunRow, plan: Plan, terms: Terms, salt: str, now: floa
     """
     findings = Findings(work)
     rows = findings.of_run(run.run_id, terms.by)
-    course, decision = course_of(_measured(rows, terms.rules), terms.rules)
+    measured = _measured(rows, terms.rules)
+    course, _ = course_of(measured, terms.rules)
+    stops = first_stop(measured, terms.rules) is not None
     stored = findings.course(run.run_id)
     # What is better, and how long one is patient, may be something else today.
     row = replace(
         stored,
         best_version=-1 if course.best is None else course.best.version,
-        stop_why=stored.stop_why if isinstance(decision, Stop) else "",
+        stop_why=stored.stop_why if stops else "",
     )
     machine = _machine(findings, run, plan, salt, now)
     over = run.state in ("draining", "ended")
@@ -234,6 +250,7 @@ class Evaluator:
         evaluated: How it stood at the last commit.
         now: The coordinator's time.
         effects: Takes what is to be done after the commit.
+        keeps: Whether the file of a version is there.
 
     Attributes:
         evaluated: How it stands now.
@@ -247,6 +264,7 @@ class Evaluator:
         evaluated: Evaluated,
         now: float,
         effects: list[Effect],
+        keeps: Callable[[int], bool],
     ) -> None:
         self._work = work
         self._findings = Findings(work)
@@ -256,6 +274,7 @@ class Evaluator:
         self._said: list[Action] = []
         self.evaluated = evaluated
         self._effects = effects
+        self._keeps = keeps
 
     def take(self, event: Event) -> RecordVerdict | None:
         """Take the machine a step further; the verdict, if it gave one.
@@ -358,6 +377,9 @@ class Evaluator:
         if row.by == self._terms.by and row.conclusive:
             (measured,) = _measured([row], self._terms.rules)
             course, decision = follow(self.evaluated.course, measured, self._terms.rules)
+            if isinstance(decision, RollBack) and not self._keeps(decision.version):
+                decision = Nothing(not_kept(decision.version, decision.why))
+                _log.warning("the run goes on: %s", decision.why)
             row = replace(row, decision=named(decision), reason=decision.why)
             self.evaluated = replace(self.evaluated, course=course)
             self._decide(decision)
@@ -388,6 +410,11 @@ class Evaluator:
         row = replace(self.evaluated.row, **changes)
         self._findings.set_course(row)
         self.evaluated = replace(self.evaluated, row=row, written=True)
+
+
+def not_kept(version: int, why: str) -> str:
+    """Why the run does not go back to a version: its file was pruned, or deleted."""
+    return f"version {version}, to go back to, is not kept any more: {why}"
 
 
 def named(decision: Decision) -> str:

@@ -34,7 +34,7 @@ TRY_AGAIN: frozenset[Verdict] = frozenset(
 TaskEnd = Literal["answered", "declined", "lapsed", "ended"]
 """How a task leaves the open ones. A lapsed task (its lease ended) may still be answered."""
 
-CloseReason = Literal["goal", "deadline", "time", "rolled back"]
+CloseReason = Literal["goal", "deadline", "time", "rolled back", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,14 @@ class PolicyChanged:
 
 @dataclass(frozen=True, slots=True)
 class VersionStored:
-    """A model version is on disk; collecting for it can begin."""
+    """A model version is on disk; collecting for it can begin.
+
+    Attributes:
+        stopped: Why it is to be the last, though more were planned; "" if it is not.
+    """
 
     version: int
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class RoundDropped:
 
 @dataclass(frozen=True, slots=True)
 class RunStopped:
-    """The run has made its last version, though more were planned."""
+    """The run is to make no more versions, though more were planned, but of what was counted."""
 
     why: str
 

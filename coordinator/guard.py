@@ -187,6 +187,19 @@ def course_of(measured: Iterable[Measured], rules: Rules) -> tuple[Course, Decis
     return course, decision
 
 
+def first_stop(measured: Iterable[Measured], rules: Rules) -> Stop | None:
+    """What stopped the run; None if nothing of it does by these rules.
+
+    Measurements that follow were under way when it stopped, and take nothing back.
+    """
+    course: Course = BEGINNING
+    for each in measured:
+        course, decision = follow(course, each, rules)
+        if isinstance(decision, Stop):
+            return decision
+    return None
+
+
 def _first(course: Course, measured: Measured, rules: Rules) -> tuple[Course, Decision]:
     if not math.isfinite(measured.value):
         return course, Nothing(f"{rules.metric} is no finite number")

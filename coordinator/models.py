@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class ModelFolder:
 
     def write(self, run_id: str, version: int, model: Buffer, layout: Layout) -> str:
         """Write a version, durable on return; its file's name, relative to the folder."""
-        name = f"{run_id}/{version:06d}.safetensors"
+        name = _name(run_id, version)
         path = self._folder / name
         make_folders(self._disk, self._folder)
         make_folders(self._disk, path.parent)
@@ -105,18 +105,26 @@ class ModelFolder:
         """Where a version's file is."""
         return self._folder / file
 
-    def forget_before(self, run_id: str, version: int, but: int = -1) -> None:
+    def holds(self, run_id: str, version: int) -> bool:
+        """Whether the file of a version is there."""
+        return self._disk.size(self._folder / _name(run_id, version)) is not None
+
+    def forget_before(self, run_id: str, version: int, but: Collection[int] = ()) -> None:
         """Delete the files of a run's versions below one, and what a crash left of them.
 
         Args:
             run_id: The run.
             version: The first that is kept.
-            but: One below it that is kept too.
+            but: Those below it that are kept too.
         """
         for name in self._disk.names(self._folder / run_id):
             number, _, _ = name.removeprefix(PARTIAL).partition(".")
-            if number.isdecimal() and int(number) < version and int(number) != but:
+            if number.isdecimal() and int(number) < version and int(number) not in but:
                 self._disk.remove(self._folder / run_id / name)
+
+
+def _name(run_id: str, version: int) -> str:
+    return f"{run_id}/{version:06d}.safetensors"
 
 
 def first_kept(newest: int, keep_versions: int) -> int:

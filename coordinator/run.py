@@ -99,7 +99,7 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
         case RoundDropped():
             return _close(state, "rolled back", [])
         case RunStopped():
-            return _drain(state.run, event.why, [], now)
+            return _stopped(state, event.why, now)
         case TimePassed():
             return _look_at_the_clock(state, now)
         case VersionStored():
@@ -126,7 +126,7 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
         case RoundDropped():
             return _close(state, "rolled back", [])
         case RunStopped():
-            return _drain(state.run, event.why, [], now)
+            return _stopped(state, event.why, now)
         case TimePassed():
             if state.run.ends_at is not None and state.run.ends_at <= now:
                 return _out_of_time(state, now)
@@ -149,6 +149,8 @@ def _closed(state: Closed, event: Event, now: float) -> Step:
                 return _drain(run, "all rounds are done", actions, now)
             if run.ends_at is not None and run.ends_at <= now:
                 return _drain(run, "time was up", actions, now)
+            if event.stopped:
+                return _drain(run, event.stopped, actions, now)
             return _open(run, actions, now)
         case PolicyChanged():
             return Closed(told(state.run, event)), []
@@ -222,6 +224,12 @@ def _out_of_time(state: Collecting | Paused, now: float) -> Step:
     if state.counted:
         return _close(state, "time", [])  # what was counted goes into the last version
     return _drain(state.run, "time was up", [], now)
+
+
+def _stopped(state: Collecting | Paused, why: str, now: float) -> Step:
+    if state.counted:
+        return _close(state, "stopped", [])  # as if time was up; the version says why, once stored
+    return _drain(state.run, why, [], now)
 
 
 def _look_at_the_clock(state: Collecting, now: float) -> Step:

@@ -321,6 +321,7 @@ class CoordinatorService:
                 self._reread()
             case Evaluated():
                 self._effects.carry_out(self._run.note_metrics(event.version, event.metrics))
+                self._evaluation.noted(event.version)
                 self._progress()
             case Failed():
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
@@ -440,7 +441,7 @@ class CoordinatorService:
         if isinstance(self._run.state, Collecting):
             self._telling.changes()
         if made.new:
-            self._run.prune()
+            self._run.prune(self._evaluation.in_hand())
 
     # evaluation and the end
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from coordinator.aggregation.aggregation import Aggregation
@@ -226,7 +226,7 @@ class Versions:
             self.evaluated, self.metrics = version, metrics
 
     def prune(
-        self, version: int, keep_versions: int, spool_keep_rounds: int, best: int = -1
+        self, version: int, keep_versions: int, spool_keep_rounds: int, but: Collection[int] = ()
     ) -> None:
         """Delete the model files and the spool segments that no setting keeps any more.
 
@@ -234,10 +234,10 @@ class Versions:
             version: The current one.
             keep_versions: Of how many of the last versions the files are kept.
             spool_keep_rounds: Of how many of the last closed rounds the updates are kept.
-            best: The best version, which is kept however old it is; -1 for none.
+            but: Versions that are kept however old they are.
         """
         if keep_versions < ALL:
-            self._models.forget_before(self._run_id, first_kept(version, keep_versions), best)
+            self._models.forget_before(self._run_id, first_kept(version, keep_versions), but)
         if spool_keep_rounds < ALL:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
         # Once so many rounds were closed, the last ones are all of this run.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -161,6 +161,9 @@ class RunWriter:
         self.state = restore_state(stored, self._policy, now, self._salt, stopped)
         if self.closed:
             self._evaluated = self._evaluated.reopened()
+        back = self._evaluated.row.roll_back_to
+        if back >= 0 and not self._keeps(back):  # a row of the store stands for no file
+            self._evaluated = self._evaluated.staying(row.version)
         self._ran_s = self._noted_ran_s = row.ran_s
         self._ran_at = now
         self._reopened = self.closed and row.state != "closed"
@@ -426,6 +429,7 @@ class RunWriter:
             self.selector or self.roster,
             Terms.of(self._settings),
             self.versions.left_behind,
+            self._keeps,
             self._settings.coordinator.senders == "users",
         )
 
@@ -492,11 +496,21 @@ class RunWriter:
         _log.warning("the run goes back to version %d: %s", like.version, follows.roll_back_why)
         return self.versions.make_again(base, like, why, policy, now, follows.roll_back_why)
 
-    def prune(self) -> None:
-        """Delete what no setting keeps any more."""
-        keep = self._settings.coordinator
+    def prune(self, in_hand: Collection[int] = ()) -> None:
+        """Delete what no setting keeps any more.
+
+        Args:
+            in_hand: Versions that the coordinator evaluates itself: like those that the cohort
+                does, they may turn out to be the best.
+        """
+        keep, machine = self._settings.coordinator, self.evaluations
+        opened = -1 if machine.open is None else machine.open.version
+        but = {self.best_version, opened, machine.due, *in_hand}
         version = self.state.run.version
-        self.versions.prune(version, keep.keep_versions, keep.spool_keep_rounds, self.best_version)
+        self.versions.prune(version, keep.keep_versions, keep.spool_keep_rounds, but)
+
+    def _keeps(self, version: int) -> bool:
+        return self._models.holds(self.run_id, version)
 
 
 def _selection_of(settings: Settings) -> Selection:

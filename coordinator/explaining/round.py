@@ -18,6 +18,7 @@ CLOSES = {
     "goal": "its goal was met",
     "deadline": "its deadline had passed and it had a quorum",
     "time": "the time of the run was up (run.max_seconds)",
+    "stopped": "the run stopped early, with what was counted",
     "rolled back": "the run goes back to an earlier version",
 }
 

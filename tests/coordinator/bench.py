@@ -273,6 +273,7 @@ class Bench:
             "deadline": self.policy.quorum,
             "time": 1,
             "rolled back": 0,
+            "stopped": 1,
         }
         # A goal that is lowered while the run is paused may be below what was counted.
         assert least[close.why] <= counted <= max(self.policy.goal, before.counted)

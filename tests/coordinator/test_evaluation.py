@@ -93,6 +93,19 @@ def test_each_version_is_measured_once_and_in_order(folder: Path) -> None:
     bench.evaluation.close()
 
 
+def test_a_version_is_in_hand_until_its_metrics_are_noted(folder: Path) -> None:
+    bench = Bench(folder, MEASURES)
+    assert bench.evaluation.in_hand() == set()
+    bench.evaluate(3)
+    assert bench.evaluation.in_hand() == {3}
+    bench.all()
+    assert bench.evaluation.in_hand() == {3}
+    bench.evaluation.noted(3)
+    bench.evaluation.noted(7)
+    assert bench.evaluation.in_hand() == set()
+    bench.evaluation.close()
+
+
 def test_a_version_whose_file_is_gone_is_skipped(folder: Path) -> None:
     bench = Bench(folder, MEASURES)
     for version in range(FAILURES_MAX + 1):

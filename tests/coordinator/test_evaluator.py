@@ -52,11 +52,17 @@ class Bench:
         self.run, self.now = RUN, 1.0
         self.crowd = Villagers()
         self.effects: list[Effect] = []
+        self.gone: set[int] = set()
         machine = Evaluations(RUN_ID, RUN.incarnation, plan, "salt")
         self.evaluated = Evaluated(machine, BEGINNING, CourseRow(RUN_ID))
 
     def evaluator(self, work: Work) -> Evaluator:
-        return Evaluator(work, self.crowd, self.terms, self.evaluated, self.now, self.effects)
+        return Evaluator(
+            work, self.crowd, self.terms, self.evaluated, self.now, self.effects, self.kept
+        )
+
+    def kept(self, version: int) -> bool:
+        return version not in self.gone
 
     def store_version(self, version: int) -> None:
         self.run = replace(self.run, version=version)
@@ -239,6 +245,23 @@ def test_a_jump_of_the_loss_is_to_go_back_to_the_best(store: Store) -> None:
     assert "loss 2.5 of version 2 is worse than 1 of version 1" in row.roll_back_why
 
 
+def test_what_is_not_kept_any_more_is_not_gone_back_to_and_the_run_stops_in_the_end(
+    store: Store,
+) -> None:
+    bench = Bench(store)
+    bench.evaluate(0, 1.0)
+    bench.gone.add(0)
+    for version in range(1, 4):
+        bench.evaluate(version, 9.0)
+        assert (bench.evaluated.row.roll_back_to, bench.evaluated.row.stop_why) == (-1, "")
+    assert bench.restarted() == bench.evaluated
+    bench.evaluate(4, 9.0)
+    assert "the run went back 3 times without an improvement" in bench.evaluated.row.stop_why
+    with store.reading() as work:
+        found = [row.decision for row in Findings(work).of_run(RUN_ID, "cohort")]
+    assert found == ["improved", "nothing", "nothing", "nothing", "stop"]
+
+
 def test_a_run_that_is_over_neither_stops_nor_goes_back(store: Store) -> None:
     bench = Bench(store)
     bench.evaluate(0, 1.0)
@@ -323,6 +346,31 @@ def test_what_stops_a_run_is_decided_by_the_terms_of_today(store: Store) -> None
     assert bench.restarted("ended").row.stop_why
     bench.terms = replace(TERMS, rules=replace(RULES, patience=0))
     assert not bench.restarted("ended").row.stop_why
+
+
+def test_what_is_found_after_a_stop_does_not_take_it_back(store: Store) -> None:
+    bench = Bench(store)
+    for version, loss in enumerate([3.0, 1.0, 1.1, 1.2]):
+        bench.evaluate(version, loss)
+    why = bench.evaluated.row.stop_why
+    bench.evaluated = replace(bench.evaluated, over=True)
+    bench.evaluate(4, 0.1)  # its evaluation was open when the run stopped
+    assert bench.evaluated.row.best_version == 4
+    again = bench.restarted("ended").row
+    assert (again.stop_why, again.best_version) == (why, 4)
+
+
+def test_a_run_that_was_given_more_patience_is_not_stopped_by_what_was_before(
+    store: Store,
+) -> None:
+    bench = Bench(store)
+    for version, loss in enumerate([3.0, 1.0, 1.1, 1.2]):
+        bench.evaluate(version, loss)
+    bench.terms = replace(TERMS, rules=replace(RULES, patience=9))
+    bench.evaluated = bench.restarted("ended").reopened()
+    bench.evaluate(4, 0.9)
+    bench.terms = TERMS
+    assert not bench.restarted().row.stop_why
 
 
 def test_another_metric_names_another_best_version_and_the_store_learns_it(store: Store) -> None:

@@ -139,6 +139,20 @@ def test_versions_of_two_runs_lie_apart_and_one_is_forgotten(models: ModelFolder
     assert models.read(other, LAYOUT, digest_of(MODEL)) == MODEL
 
 
+def test_versions_are_kept_however_old_they_are(models: ModelFolder) -> None:
+    for version in range(5):
+        models.write(RUN_ID, version, MODEL, LAYOUT)
+    models.forget_before(RUN_ID, 4, {-1, 0, 2, 9})
+    assert [models.holds(RUN_ID, version) for version in range(6)] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
 def test_the_initial_model_is_read_from_a_file_of_another_tool(tmp_path: Path) -> None:
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
     save_file(arrays, tmp_path / "model.safetensors")

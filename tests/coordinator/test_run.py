@@ -22,6 +22,7 @@ from coordinator.events import (
     RoundDropped,
     RunStopped,
     TimePassed,
+    VersionStored,
 )
 from coordinator.run import DEADLINES_PAUSED, advance
 from coordinator.states import (
@@ -650,6 +651,30 @@ def test_a_run_that_is_stopped_drains_with_the_version_that_it_has(
     assert actions[-1] == DrainRun(version, "no improvement", bench.now + 5.0)
     assert isinstance(bench.state, Draining)
     assert not bench.open
+
+
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+def test_what_was_counted_when_a_run_is_stopped_goes_into_its_last_version(late: str) -> None:
+    bench = collecting(goal=2, concurrency=3, late=late)
+    first = bench.open[0]
+    bench.take(first, "a")
+    bench.update(first, "a")
+    assert bench.do(RunStopped("no improvement"))[0] == CloseRound(0, "stopped")
+    assert isinstance(bench.state, Closed)
+    actions = bench.do(VersionStored(1, stopped="no improvement"))
+    assert actions[-1] == DrainRun(1, "no improvement", bench.now + 5.0)
+    assert not any(isinstance(action, OpenRound | OfferTask) for action in actions)
+    assert isinstance(bench.state, Draining)
+    assert not bench.open
+
+
+def test_what_a_paused_round_counted_is_not_lost_when_the_run_is_stopped() -> None:
+    bench = collecting(goal=3, quorum=2, max_extensions=0)
+    bench.take(bench.open[0], "a")
+    bench.update(bench.open[0], "a")
+    bench.tick_to_wake()
+    assert isinstance(bench.state, Paused)
+    assert CloseRound(0, "stopped") in bench.do(RunStopped("no improvement"))
 
 
 def test_neither_is_heard_while_a_version_is_made_or_when_the_run_is_over() -> None:

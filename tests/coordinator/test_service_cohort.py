@@ -258,6 +258,22 @@ def test_a_run_stops_early_and_its_best_version_is_exported(make_world: MakeWorl
     assert newest.version == 3
 
 
+def test_an_evaluation_that_closes_while_a_stopped_run_drains_does_not_resume_it(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 1.0, 1.0)  # version 2 is due while version 1 is evaluated
+    evaluate(world, workers, 0.6)
+    assert (world.state, world.version) == ("draining", 2)
+    evaluate(world, workers, 0.3)
+    assert status_of(world.settings())["best_version"] == 2
+    world.restart()
+    assert world.state == "draining"
+    assert "no improvement for 1 versions" in status_of(world.settings())["stopped_early"]
+
+
 def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     make_world: MakeWorld,
 ) -> None:
@@ -271,6 +287,45 @@ def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     world.restart()
     assert world.state == "collecting"
     assert not status_of(world.settings())["stopped_early"]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_an_early_stop_finds_counted_is_in_the_last_version(
+    make_world: MakeWorld, restarts: bool
+) -> None:
+    world = world_of(make_world, evaluation__patience=1, coordinator__spool_keep_rounds=9)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 5.0)
+    evaluate(world, workers, 0.6)
+    assert (world.state, world.version) == ("draining", 2)
+    assert "no improvement for 1 versions" in world.run_row().why
+    row = world.version_row(2)
+    assert (row.counted, row.why) == (1, "stopped")
+    assert not world.open_tasks()
+    assert "the run stopped early" in explained(world, "1")
+    world.change(evaluation__patience=9)
+    world.restart()
+    train(world, 1.0)
+    if restarts:
+        world.restart()
+    train(world, 1.0)
+    assert world.version_row(3).counted == 2
+    assert replayed(world, 3) == ["the same"] * 3
+
+
+def test_a_coordinator_killed_between_an_early_stop_and_its_last_version_makes_it(
+    make_world: MakeWorld, steps: Steps
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 5.0)
+    steps.kill_at_name("before write")
+    evaluate(world, workers, 0.6)
+    assert steps.killed
+    assert (world.state, world.version) == ("draining", 2)
+    assert (world.version_row(2).counted, world.version_row(2).why) == (1, "stopped")
 
 
 def test_a_jump_of_the_loss_drops_the_round_and_makes_the_best_version_again(
@@ -398,6 +453,78 @@ def test_the_files_of_the_best_version_are_kept_and_no_others(make_world: MakeWo
     folder = (world.folder / "state" / "models" / world.version_row(1).file).parent
     kept = {path.name for path in folder.iterdir()}
     assert kept == {"000001.safetensors", "000001.state", "000004.safetensors", "000004.state"}
+
+
+def hasty(make_world: MakeWorld, **overrides: Any) -> tuple[World, list[Feeder]]:
+    """A world that keeps one version, and makes three while the first is evaluated as the best."""
+    world = world_of(
+        make_world,
+        evaluation__guard_loss=2.0,
+        coordinator__keep_versions=1,
+        rounds__max_staleness=0,
+        **overrides,
+    )
+    workers = arrive(world, *EVALUATORS[:3])
+    train(world, 1.0, 1.0, 1.0, 1.0)
+    assert world.version == 2
+    return world, workers
+
+
+def kept(world: World) -> set[int]:
+    folder = (world.folder / "state" / "models" / world.version_row(0).file).parent
+    return {int(path.stem) for path in folder.iterdir() if path.suffix == ".safetensors"}
+
+
+def test_a_version_that_is_being_evaluated_is_kept_and_can_be_gone_back_to(
+    make_world: MakeWorld,
+) -> None:
+    world, workers = hasty(make_world)
+    assert kept(world) == {0, 2}
+    evaluate(world, workers, 0.5)
+    train(world, 1.0, 1.0)
+    assert kept(world) == {0, 2, 3}, "the best, the one that is being evaluated, the newest"
+    evaluate(world, workers, 1.2)
+    assert world.version_row(4).rolled_back_to == 0
+    assert world.model(4) == world.model(0)
+
+
+def test_a_run_goes_on_where_the_best_version_is_not_kept_any_more(make_world: MakeWorld) -> None:
+    world, workers = hasty(make_world)
+    evaluate(world, workers, 0.5)
+    (world.folder / "state" / "models" / world.version_row(0).file).unlink()
+    evaluate(world, workers, 1.2)
+    assert (world.state, world.version) == ("collecting", 2)
+    row = found_of(world, 2)
+    assert row.decision == "nothing"
+    assert row.reason.startswith("version 0, to go back to, is not kept any more: loss 1.2")
+    world.restart()
+    train(world, 1.0, 1.0)
+    assert world.version_row(3).counted == 2
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_a_start_does_not_go_back_to_a_version_that_is_gone(
+    make_world: MakeWorld, steps: Steps, counted: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, workers = hasty(make_world)
+    evaluate(world, workers, 0.5)
+    before = world.model(2)
+    train(world, *[1.0] * counted)
+    answer(world, workers[0], 1.2)
+    steps.trouble["before write"] = OSError(28, "No space left on device")
+    answer(world, workers[1], 1.2)
+    assert world.run_row().state == "closed"
+    (world.folder / "state" / "models" / world.version_row(0).file).unlink()
+    steps.trouble.clear()
+    world.restart()
+    world.step()
+    row = world.version_row(3)
+    assert (row.rolled_back_to, row.counted) == (2, 0)
+    assert world.model(3) == before
+    assert "version 0, to go back to, is not kept any more" in row.guard
+    assert "version 0, to go back to, is not kept any more" in caplog.text
+    train(world, 1.0, 1.0)
+    assert world.version_row(4).counted == 2
 
 
 # the coordinator's own measurements
