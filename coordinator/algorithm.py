@@ -39,6 +39,7 @@ class Algorithm:
         population: Workers that there are, for the rules that cache; 0 if unknown.
         stepping: What the server does with the step.
         prox_mu: How strongly workers hold their training near the model they begin with.
+        max_local_steps: The most local steps that one update counts with, 0 for no cap.
     """
 
     rule: Rule = "mean"
@@ -48,6 +49,7 @@ class Algorithm:
     population: int = 0
     stepping: Stepping = field(default_factory=Stepping)
     prox_mu: float = 0.0
+    max_local_steps: int = 0
 
     @property
     def caches(self) -> bool:

@@ -621,9 +621,17 @@ class Batch:
             missing,
             tuple(unknown),
             hold,
-            roster.away_s(presence, now) if isinstance(self.state, Collecting) else 0.0,
+            self._send_away(presence),
         )
         self.effects.append(answer)
+
+    def _send_away(self, presence: Presence) -> float:
+        """For how long a worker shall go, 0 if it shall stay: for a task, or the run is paused."""
+        worker_id = presence.worker_id
+        asked = worker_id in self.state.run.tasks.asked or self._evaluations.task_of(worker_id)
+        if asked or not isinstance(self.state, Collecting):
+            return 0.0
+        return self._desk.roster.send_away(self._work, presence, self._desk.now)
 
     def _put_again(self, presence: Presence) -> None:
         """A worker that is there, and does not have its direct task, may not find it."""

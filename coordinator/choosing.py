@@ -24,6 +24,7 @@ def algorithm_of(algorithm: AlgorithmSettings) -> Algorithm:
             tau=algorithm.tau,
         ),
         prox_mu=algorithm.prox_mu,
+        max_local_steps=algorithm.max_local_steps,
     )
 
 

@@ -5,7 +5,8 @@
 
 Rules: what waits is a hint or an answer, never work; a lost connection forgets it, and the worker's
 next presence brings it back. A queue that the broker refuses is told of, and of what waited for it
-only that is done which does not need it.
+only that is done which does not need it. A worker that was drawn gets its queue in any case; of
+those that only say that they are there, so many a day: whoever may publish can say so in any name.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ ASKED_MAX = 10_000
 """Queues being declared at a time; who does not fit in asks again, and a task stays offered."""
 KNOWN_S = 600.0
 """After so long it is declared again: somebody may have deleted it, or nobody used it."""
+NEW_MAX = 5_000
+"""Queues that are not known to stand and are made in `NEW_S` for workers that were not drawn."""
+NEW_S = 86_400.0
 
 Purpose = Literal["answer", "task"]
 Then = Callable[[bool], None]
@@ -49,6 +53,7 @@ class OwnQueues:
         self._now = now
         self._known: dict[str, float] = {}  # worker to when its queue was last declared
         self._asked: dict[str, _Asked] = {}
+        self._new, self._new_since = 0, now()
         self._worker_of = dict[str, str]()  # by the name of a queue that is being declared
         self._sayings = Sayings()
 
@@ -59,6 +64,8 @@ class OwnQueues:
             asked.then[purpose] = then
         elif self._now() - self._known.get(worker_id, -KNOWN_S) < KNOWN_S:
             then(True)
+        elif purpose == "answer" and worker_id not in self._known and not self._may_make():
+            then(False)
         elif len(self._asked) < ASKED_MAX:
             self._asked[worker_id] = _Asked({purpose: then})
             queue = self._names.worker_queue(worker_id)
@@ -87,6 +94,20 @@ class OwnQueues:
         self._known.clear()
         self._asked.clear()
         self._worker_of.clear()
+
+    def _may_make(self) -> bool:
+        """Whether a worker that was not drawn may have a queue made; that it was is noted."""
+        now = self._now()
+        if not self._new_since <= now < self._new_since + NEW_S:
+            self._new, self._new_since = 0, now
+        self._new += 1
+        if self._new == NEW_MAX + 1:
+            _log.warning(
+                "%d workers have had queues made within a day: no more queues are made but for "
+                "those that are drawn. If you have fewer workers, somebody speaks in other names",
+                NEW_MAX,
+            )
+        return self._new <= NEW_MAX
 
     def _remember(self, worker_id: str) -> None:
         self._known.pop(worker_id, None)

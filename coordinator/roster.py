@@ -208,8 +208,18 @@ class Roster:
         rest_until = 0.0 if row is None else float(self.registry.rest_until[row])
         return held(declared_by(presence, now), rest_until, self._required, now)
 
-    def away_s(self, presence: Presence, now: float) -> float:
-        """For how long a worker that is there shall go, 0 if it shall stay."""
+    def send_away(self, work: Work, presence: Presence, now: float) -> float:
+        """For how long a worker that is there shall go, 0 if it shall stay.
+
+        One that shall go is not drawn until it is seen again.
+        """
+        away_s = self._away_s(presence, now)
+        if away_s:
+            Enrolment(work).change(presence.worker_id, leaving=True)
+            self.registry.see(self._rows[presence.worker_id], now, leaving=True)
+        return away_s
+
+    def _away_s(self, presence: Presence, now: float) -> float:
         settings = self._selection.settings
         row = self._rows.get(presence.worker_id)
         if not settings.pace or presence.leaving or presence.busy or presence.open_updates:
@@ -266,8 +276,7 @@ class Roster:
     def draw(self, count: int, version: int, now: float) -> list[str]:
         """Workers to give a task each, fewer than `count` if not so many may be given one."""
         settings = self._selection.settings
-        since = now - settings.seen_within_s if settings.seen_within_s else -math.inf
-        terms = Terms(version, now, since, self._required)
+        terms = Terms(version, now, self._seen_since(now), self._required)
         key = key_of(self._selection.seed, self._incarnation, self._run_id, version, "draw")
         chance = Chance(key, self._next_draw)
         rows = draw(self.registry, count, terms, chance, settings.candidates, settings.by)
@@ -286,13 +295,18 @@ class Roster:
             but: Workers that were asked already.
             now: The coordinator's time.
         """
-        settings = self._selection.settings
-        since = now - settings.seen_within_s if settings.seen_within_s else -math.inf
-        terms = Terms(version, now, since, self._required)
+        terms = Terms(version, now, self._seen_since(now), self._required)
         key = key_of(self._selection.seed, self._incarnation, self._run_id, version, "evaluate")
         out = {self._rows[worker_id] for worker_id in but if worker_id in self._rows}
         rows = draw_evaluators(self.registry, count, terms, Chance(key, len(but)), out)
         return [self._ids[row] for row in rows]
+
+    def _seen_since(self, now: float) -> float:
+        """Since when a worker must have been seen, and not have left, to be drawn; -inf: never."""
+        settings = self._selection.settings
+        if settings.seen_within_s:
+            return now - settings.seen_within_s
+        return 0.0 if settings.pace else -math.inf  # with a pace, whoever is away is meant to be
 
     def _begin(self, task_id: str, worker_id: str, version: int, now: float) -> None:
         """A task was given to a worker, or it took one from the pool."""

@@ -22,6 +22,9 @@ from typing import Literal, assert_never
 ExampleWeights = Literal["linear", "equal", "sqrt", "log"]
 Staleness = Literal["constant", "polynomial", "hinge"]
 
+DECAY_MAX = 1e100
+"""The most that a weight is divided by: (1 + t)^a has no end, and a weight of 0 divides by zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weighing:
@@ -57,14 +60,17 @@ class Weighing:
                 assert_never(self.example_weights)
 
     def decay(self, staleness: int) -> float:
-        """By what the weight of an update is divided that is so many versions behind."""
+        """By what the weight of an update is divided that is so many versions behind.
+
+        Never more than `DECAY_MAX`.
+        """
         match self.staleness:
             case "constant":
                 return 1.0
             case "polynomial":
                 # The square root is exact to the last bit, which a power need not be.
                 behind = 1.0 + staleness
-                return math.sqrt(behind) if self.a == 0.5 else behind**self.a
+                return math.sqrt(behind) if self.a == 0.5 else _power(behind, self.a)
             case "hinge":
                 return 1.0 + self.a * max(staleness - self.b, 0.0)
             case _:
@@ -73,3 +79,10 @@ class Weighing:
     def weight(self, num_examples: int, staleness: int) -> float:
         """What an update weighs in the sum."""
         return self.of_examples(num_examples) / self.decay(staleness)
+
+
+def _power(base: float, exponent: float) -> float:
+    """A power of a base of at least 1, or `DECAY_MAX` if that is less."""
+    if exponent * math.log(base) >= math.log(DECAY_MAX):
+        return DECAY_MAX
+    return min(math.pow(base, exponent), DECAY_MAX)

@@ -27,6 +27,10 @@ def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
         expected = f"at most rounds.concurrency, which is {tasks}"
         hint = "a goal above concurrency can never be met"
         raise _at_odds(settings, sources, "rounds.goal", expected, hint)
+    if 0 < settings.selection.pace < rounds.tasks_in_flight:
+        expected = f"0, or at least {rounds.tasks_in_flight}, the tasks in flight"
+        hint = "those above the pace are told to stay away, and nobody would be there for the rest"
+        raise _at_odds(settings, sources, "selection.pace", expected, hint)
     if rounds.max_staleness >= coordinator.keep_versions:
         kept = _given(settings, sources, "coordinator.keep_versions")
         expected = f"less than coordinator.keep_versions, which is {kept}"

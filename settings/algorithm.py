@@ -97,6 +97,18 @@ class AlgorithmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             waits=ABOUT_WORTH,
         ),
     ] = 4.0
+    max_local_steps: Annotated[
+        int,
+        about(
+            "The most local steps that one update counts with in rule nova, whatever its worker "
+            "says. 0: no cap. One that says far more than the others makes everybody's step "
+            "longer, so it should be little above what a training makes.",
+            unit="steps",
+            at_least=0,
+            at_most=1000 * MANY,
+            waits=ABOUT_WORTH,
+        ),
+    ] = 10_000
     optimizer: Annotated[
         Literal["none", "momentum", "adagrad", "adam", "yogi"],
         about(

@@ -107,7 +107,8 @@ class SelectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         int,
         about(
             "How many workers should be connected at a time. Those above it are asked to stay away "
-            "for a while, at most a day. 0: as many as like to.",
+            "for a while, at most a day, and are not drawn until they are back. Not below "
+            "rounds.concurrency. 0: as many as like to.",
             unit="workers",
             at_least=0,
             at_most=2 * MANY,

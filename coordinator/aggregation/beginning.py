@@ -50,7 +50,7 @@ def _aggregator(
         case "mean":
             return WeightedMean(size, algorithm.by_count)
         case "nova":
-            return NormalisedMean(size, algorithm.by_count)
+            return NormalisedMean(size, algorithm.by_count, algorithm.max_local_steps)
         case "median":
             return Median()
         case "trimmed-mean":

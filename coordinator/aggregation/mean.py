@@ -42,13 +42,20 @@ class NormalisedMean(Stateless):
 
     Wang et al. 2020 (FedNova), section 4: who did more steps does not pull the model to its own
     optimum. With equal steps it is the weighted mean.
+
+    Args:
+        size: Numbers of an update.
+        by_count: See `Weights`.
+        max_steps: The most local steps that one update counts with, 0 for no cap. They are what a
+            worker says of itself, and they make everybody's step longer.
     """
 
     reads_again = False
 
-    def __init__(self, size: int, by_count: bool = False) -> None:
+    def __init__(self, size: int, by_count: bool = False, max_steps: int = 0) -> None:
         self._sum = RunningSum(size)
         self._weights = Weights(by_count)
+        self._max_steps = max_steps
         self._steps = 0.0
         self._weight = 0.0
 
@@ -60,9 +67,10 @@ class NormalisedMean(Stateless):
         """
         if not update.local_steps > 0:
             raise ValueError(f"expected local steps above 0, came {update.local_steps}")
-        self._sum.add(floats, update.weight * shrink / update.local_steps)
+        steps = min(update.local_steps, self._max_steps or update.local_steps)
+        self._sum.add(floats, update.weight * shrink / steps)
         self._weights.add(update)
-        self._steps += update.weight * update.local_steps
+        self._steps += update.weight * steps
         self._weight += update.weight
 
     def step(self, start: int, out: Doubles) -> None:

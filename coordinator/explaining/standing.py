@@ -71,13 +71,15 @@ def _silent(scene: Scene, run: RunRow, seen: WorkerRow) -> Bar | None:
         return Bar("silent")
     if seen.worker_id in Enrolment(scene.accounts.work).unseen_since_lapse(run.run_id, run.version):
         return Bar("lapsed")
-    within_s = scene.selection.seen_within_s
-    if not within_s:
-        return None
-    if seen.leaving:
-        return Bar("unseen", "it said that it leaves")
+    within_s, pace = scene.selection.seen_within_s, scene.selection.pace
+    setting = "(selection.seen_within)" if within_s else "(selection.pace)"
+    if seen.leaving and (within_s or pace):
+        told = ", or was told to stay away" if pace else ""
+        return Bar("unseen", f"it said that it leaves{told} {setting}")
     ago_s = scene.now - seen.last_seen
-    return Bar("unseen", f"it was last seen {span(ago_s)} ago") if ago_s > within_s else None
+    if within_s and ago_s > within_s:
+        return Bar("unseen", f"it was last seen {span(ago_s)} ago {setting}")
+    return None
 
 
 def _out_of_hours(scene: Scene, seen: WorkerRow) -> Bar | None:
@@ -138,7 +140,7 @@ def bar_in_words(bar: Bar, run: RunRow) -> str:
         case "evaluates":
             return "it is in the evaluation cohort: it evaluates versions, and never trains"
         case "unseen":
-            return f"{bar.about} (selection.seen_within)"
+            return bar.about
         case _:
             assert_never(bar.why)
 

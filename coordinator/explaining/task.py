@@ -90,7 +90,7 @@ def where_it_may_be(scene: Scene, task: TaskRow) -> list[str]:
             "updates."
         )
     if seen is not None:
-        gone = ", and said that it was leaving" if seen.leaving else ""
+        gone = ", and was leaving" if seen.leaving else ""
         words.append(
             f"Worker {worker} was last seen {moment(seen.last_seen)}, "
             f"{span(scene.now - seen.last_seen)} ago{gone}; an update in its outbox is sent when "

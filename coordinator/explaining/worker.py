@@ -71,7 +71,7 @@ def _seen(scene: Scene, worker_id: str) -> str:
     seen = scene.accounts.worker(worker_id)
     if seen is None:
         return f"Worker {worker_id} sent updates, and never said that it was there."
-    gone = ", and said that it was leaving" if seen.leaving else ""
+    gone = ", and was leaving" if seen.leaving else ""
     return (
         f"Worker {worker_id} was first seen {moment(seen.first_seen)} and last "
         f"{moment(seen.last_seen)}, {span(scene.now - seen.last_seen)} ago{gone}."

@@ -10,7 +10,7 @@ from settings.rounds import RoundsSettings
 
 
 def test_the_defaults_are_the_weighted_mean_of_fedavg() -> None:
-    assert algorithm_of(AlgorithmSettings()) == Algorithm()
+    assert algorithm_of(AlgorithmSettings()) == Algorithm(max_local_steps=10_000)
     assert weighing_of(AlgorithmSettings(), RoundsSettings()) == Weighing()
 
 
@@ -26,9 +26,10 @@ def test_every_setting_comes_into_the_algorithm() -> None:
         beta2=0.6,
         tau=0.7,
         prox_mu=0.8,
+        max_local_steps=50,
     )
     stepping = Stepping("yogi", 0.01, 0.5, 0.6, 0.7)
-    assert algorithm_of(settings) == Algorithm("ca2fl", True, 0.2, 3.0, 40, stepping, 0.8)
+    assert algorithm_of(settings) == Algorithm("ca2fl", True, 0.2, 3.0, 40, stepping, 0.8, 50)
 
 
 def test_every_setting_comes_into_the_weighing() -> None:

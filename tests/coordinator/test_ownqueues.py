@@ -10,7 +10,7 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names, Queue, Topology
 from broker.transport import Event, Provided
 from coordinator import ownqueues
-from coordinator.ownqueues import KNOWN_MAX, KNOWN_S, OwnQueues
+from coordinator.ownqueues import KNOWN_MAX, KNOWN_S, NEW_MAX, NEW_S, OwnQueues
 
 NAMES = Names("demo")
 
@@ -133,3 +133,40 @@ def test_what_is_known_has_a_bound(bench: Bench, monkeypatch: pytest.MonkeyPatch
     assert bench.done[-1] == ("known", True)
     bench.ask("a", "not known any more")
     assert bench.done[-1] == ("known", True)
+
+
+def test_workers_that_only_say_that_they_are_there_have_so_many_queues_made_a_day(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(NEW_MAX + 50):
+        bench.ask(f"forged-{number}", f"{number}")
+    bench.hand_on()
+    assert bench.declared == NEW_MAX
+    assert bench.done.count((f"{NEW_MAX}", False)) == 1, "it is answered all the same"
+    assert len(bench.done) == NEW_MAX + 50
+    assert caplog.text.count("no more queues are made") == 1
+    bench.now += NEW_S
+    bench.ask("later", "the next day")
+    bench.hand_on()
+    assert bench.done[-1] == ("the next day", True)
+
+
+def test_a_worker_that_was_drawn_gets_its_queue_whoever_else_came(bench: Bench) -> None:
+    for number in range(NEW_MAX + 1):
+        bench.ask(f"forged-{number}", f"{number}")
+    bench.ask("drawn", "task", "task")
+    bench.hand_on()
+    assert bench.done[-1] == ("task", True)
+    bench.ask("drawn", "answer")
+    assert bench.done[-1] == ("answer", True)
+
+
+def test_a_queue_that_is_known_is_declared_again_whoever_else_came(bench: Bench) -> None:
+    for number in range(NEW_MAX + 1):
+        bench.ask(f"forged-{number}", f"{number}")
+    bench.hand_on()
+    bench.now += KNOWN_S
+    bench.ask("forged-0", "again")
+    bench.hand_on()
+    assert bench.done[-1] == ("again", True)
+    assert bench.declared == NEW_MAX + 1

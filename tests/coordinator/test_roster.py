@@ -557,6 +557,34 @@ def test_above_the_pace_workers_are_told_to_stay_away_unless_they_have_work(
     assert world.task_row(task.task_id).state == "taken"
 
 
+@pytest.mark.parametrize("within", ["0s", "1h"])
+def test_who_was_told_to_stay_away_is_not_drawn_until_it_is_seen_again(
+    make_world: MakeWorld, within: str
+) -> None:
+    names = [f"w{n}" for n in range(12)]
+    pacing = {"selection__pace": 3, "selection__seen_within": within}
+    world = make_world(rounds__dispatch="direct", rounds__goal=1, rounds__concurrency=1, **pacing)
+    fleet = Fleet(world, "")
+    fleet.workers = {name: world.worker(name) for name in names}
+    for name in names:
+        fleet.present(name)
+    fleet.settle()
+    (at_work,) = fleet.drawn()
+    world.pass_time(5.0)
+    told = [n for n in names if fleet.workers[n].standing_of(fleet.present(n)).away_s]
+    assert told
+    assert at_work not in told
+    world.restart()
+    roster = roster_of(world)
+    assert all(row_of(world, name).leaving for name in told)
+    drawn = roster.draw(len(names), world.run_row().version, world.now)
+    assert not set(drawn) & set(told)
+    world.pass_time(90.0)  # nobody else is there any more
+    back = told[0]
+    assert not fleet.workers[back].standing_of(fleet.present(back)).away_s
+    assert back in roster_of(world).draw(len(names), world.run_row().version, world.now)
+
+
 def test_below_the_pace_everyone_stays(make_world: MakeWorld) -> None:
     world = make_world(selection__pace=10)
     fleet = Fleet(world, "abcdef")

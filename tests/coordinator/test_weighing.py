@@ -57,5 +57,16 @@ def test_a_weight_is_above_zero_and_never_grows_with_staleness(
     assert weighing.weight(count, 0) == weighing.of_examples(count)
 
 
+@pytest.mark.parametrize("examples", get_args(ExampleWeights))
+@pytest.mark.parametrize("staleness", get_args(Staleness))
+def test_the_stalest_update_that_settings_allow_still_weighs_something(
+    examples: ExampleWeights, staleness: Staleness
+) -> None:
+    weighing = Weighing(examples, 0, staleness, a=100.0, b=0.0)
+    weight = weighing.weight(1, 10**6)
+    assert weight > 0
+    assert weight * 1e-45 / weight == pytest.approx(1e-45), "the smallest float32 is rounded away"
+
+
 def test_no_update_weighs_more_examples_than_the_cap() -> None:
     assert Weighing("sqrt", max_examples=100).of_examples(10**9) == 10.0

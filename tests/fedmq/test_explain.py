@@ -164,7 +164,7 @@ def test_an_update_that_never_came_is_traced_to_the_worker_that_owes_it(
     assert "never arrived, as far as this ledger knows" in text
     assert f"what worker till-9 owes task {task.task_id[:12]}" in text
     assert "in the outbox of worker till-9" in text
-    assert "said that it was leaving" in text
+    assert "and was leaving" in text
     assert "What to do: start the worker" in text
 
 

@@ -404,6 +404,12 @@ def test_an_unknown_name_on_the_command_line_gets_a_hint(tmp_path: Path) -> None
             "(federation.toml), got 5; a goal above concurrency can never be met",
         ),
         (
+            "[rounds]\ngoal = 10\n[selection]\npace = 12",
+            "selection.pace (federation.toml): expected 0, or at least 13, the tasks in flight, "
+            "got 12; those above the pace are told to stay away, and nobody would be there for the "
+            "rest",
+        ),
+        (
             "[coordinator]\nkeep_versions = 20",
             "rounds.max_staleness (the default): expected less than coordinator.keep_versions, "
             "which is 20 (federation.toml), got 20; a stale update is checked against the "

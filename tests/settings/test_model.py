@@ -21,7 +21,7 @@ KEYS = {
     "lease late max_staleness dispatch "
     "max_extensions max_examples max_norm part_bytes drain",
     "algorithm": "rule trim clip_norm population normalise example_weights staleness staleness_a "
-    "staleness_b optimizer server_lr beta1 beta2 tau prox_mu",
+    "staleness_b max_local_steps optimizer server_lr beta1 beta2 tau prox_mu",
     "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
     "unmetered hours pace",
     "evaluation": "cohort every goal deadline min_examples by metric better smoothing min_delta "

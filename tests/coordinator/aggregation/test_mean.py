@@ -70,6 +70,15 @@ def test_with_equal_steps_nova_is_the_mean(sent: list[Sent]) -> None:
     assert step(Algorithm(rule="nova"), equal) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
+def test_nova_counts_no_more_local_steps_than_the_cap() -> None:
+    many = Sent((1.0,) * 5, 9, steps=1e9)
+    sent = [Sent((1.0,) * 5, n, steps=10) for n in range(9)]
+    capped = [*sent, Sent(many.numbers, many.worker, steps=100)]
+    nova = Algorithm(rule="nova", max_local_steps=100)
+    assert step(nova, [*sent, many]).tolist() == step(nova, capped).tolist()
+    assert np.max(step(nova, [*sent, many])) < 2
+
+
 def test_nova_takes_no_update_of_unknown_steps() -> None:
     nova = NormalisedMean(1)
     update = Counted(np.ones(1, "<f4").tobytes(), "a", 0, 1.0, 1.0, local_steps=0.0)
