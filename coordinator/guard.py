@@ -28,6 +28,9 @@ from coordinator.scores import Better
 ROLL_BACKS_MAX = 3
 """So often in a row a run goes back; then what it does leads nowhere."""
 
+SPOILED_TIMES = 30.0
+"""An error that is so many times that of the newest measurement is a few workers' doing."""
+
 NORMS_LEAST = 3
 NORMS_KEPT = 10
 
@@ -162,9 +165,12 @@ def follow(course: Course, measured: Measured, rules: Rules) -> tuple[Course, De
     if not math.isfinite(measured.value):
         return course, Nothing(f"{rules.metric} is no finite number")
     newest = _smoothed(course.newest or best, measured, rules.smoothing)
+    # One worker of ten that says 1e12 makes a mean of 1e11 that is as uncertain: nothing would be
+    # better than that beyond doubt, however well the model does.
+    doubt = 0.0 if _spoiled(best, measured) else best.variance
     course = replace(course, newest=newest)
     gain = rules.gain(newest.value, best.value)
-    needed = rules.min_delta + rules.sureness * math.sqrt(newest.variance + best.variance)
+    needed = rules.min_delta + rules.sureness * math.sqrt(newest.variance + doubt)
     if gain > needed:
         why = f"{_named(rules, newest)} is better than {best.value:g} of version {best.version}"
         return replace(course, best=newest, roll_backs=0), Improved(version, why)
@@ -223,8 +229,14 @@ def _back(
     return course, RollBack(best.version, why)
 
 
+def _spoiled(before: Smoothed, measured: Measured) -> bool:
+    """Whether an earlier value says next to nothing beside one that was measured now."""
+    error = SPOILED_TIMES * measured.standard_error
+    return error > 0 and math.sqrt(before.variance) > error
+
+
 def _smoothed(before: Smoothed, measured: Measured, smoothing: int) -> Smoothed:
-    new = 2.0 / (smoothing + 1)
+    new = 1.0 if _spoiled(before, measured) else 2.0 / (smoothing + 1)
     value = new * measured.value + (1 - new) * before.value
     variance = new**2 * measured.standard_error**2 + (1 - new) ** 2 * before.variance
     return Smoothed(measured.version, value, variance)

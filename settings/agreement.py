@@ -52,11 +52,16 @@ def _check_guards(settings: Settings, sources: Mapping[str, str]) -> None:
             hint = "a version that is as good as the best would not be taken"
             expected = "a factor above 1, or 0 for no guard"
             raise _at_odds(settings, sources, f"evaluation.{name}", expected, hint)
-    if evaluation.cohort or settings.run.evaluate:
+    if settings.run.evaluate or (evaluation.cohort and evaluation.by == "cohort"):
         return
+    hint = "nobody evaluates: set evaluation.cohort, or run.evaluate to true"
+    if evaluation.cohort:
+        hint = (
+            "only the coordinator's measurements count (evaluation.by), and it makes none: set "
+            "run.evaluate to true"
+        )
     for name in ("patience", "guard_loss"):
         if getattr(evaluation, name):
-            hint = "nobody evaluates: set evaluation.cohort, or run.evaluate to true"
             raise _at_odds(settings, sources, f"evaluation.{name}", "0", hint)
 
 

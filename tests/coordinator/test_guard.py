@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,37 @@ def test_a_single_lucky_value_is_averaged_away() -> None:
     rules = Rules(smoothing=3, sureness=0.0, min_delta=0.3)
     course, _ = course_of(measured(1.0, 0.5, 1.0, 1.0), rules)
     assert best_of(course) == 0  # averaged 0.75 is not better by 0.3
+
+
+LIAR, HONEST = 1e11, 0.02
+
+
+def spoiled(place: int, values: list[float]) -> list[Measured]:
+    """Measurements of which one has a worker in it that says 1e12, one of ten."""
+    found = measured(*values, error=HONEST)
+    found[place] = replace(found[place], value=LIAR, standard_error=LIAR)
+    return found
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+@pytest.mark.parametrize("smoothing", [1, 3])
+def test_one_worker_with_a_huge_loss_does_not_stop_a_run_that_improves(
+    place: int, smoothing: int
+) -> None:
+    rules = Rules(smoothing=smoothing, patience=3)
+    falling = [10.0 - version for version in range(9)]
+    found = decisions(rules, spoiled(place, falling))
+    assert not any(isinstance(each, Stop) for each in found)
+    course, _ = course_of(spoiled(place, falling), rules)
+    assert best_of(course) == 8
+    assert course.best is not None
+    assert course.best.value < 3.5
+
+
+def test_a_measurement_without_an_error_does_not_outdo_one_that_has_a_large_one() -> None:
+    given = [Measured(0, 0, 1.0, 0.3), Measured(1, 1, 0.9, 0.0)]
+    course, _ = course_of(given, Rules(smoothing=1))
+    assert best_of(course) == 0
 
 
 def test_far_worse_than_the_best_goes_back_to_it() -> None:
