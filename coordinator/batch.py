@@ -567,10 +567,23 @@ class Batch:
             self._desk.roster.hear(self._work, declined.worker_id, self._desk.now)
             who, what = declined.worker_id, declined.task_id[:8]
             self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
+            missed = self._missed_current(declined)
             self._give_up(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             self._give_up_lapsed(declined)
-            if declined.reason.startswith(MODEL_GONE):
+            if missed:
                 self.effects.append(LookAtModel())
+
+    def _missed_current(self, declined: Declined) -> bool:
+        """Whether a worker did not find the current model, which a task of its own is for.
+
+        Older ones may be gone; and while a model is looked for, nobody is told where it lies.
+        """
+        task = self._work.task(declined.task_id)
+        if task is None or not declined.reason.startswith(MODEL_GONE):
+            return False
+        its_own = task.worker_id in ("", declined.worker_id)
+        current = task.base_version in (None, self.state.run.version)
+        return its_own and current and task.state in ("offered", "taken", "lapsed")
 
     def _give_up(self, event: TaskDeclined) -> None:
         if self._kind_of(event.task_id) == EVALUATION:
