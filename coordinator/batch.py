@@ -47,6 +47,7 @@ from coordinator.events import (
 from coordinator.intake import (
     EVALUATION,
     KIND,
+    NO_LOCAL_STEPS,
     Closing,
     Expected,
     Newer,
@@ -317,6 +318,9 @@ class Batch:
         fault = fault or self._left_behind(update)
         verdict = self._step(self._arrival(update, task, KIND, fault))
         assert verdict is not None
+        if fault is NO_LOCAL_STEPS:  # most likely all are, and no round ever closes
+            text = f"an update of worker {update.worker_id} is refused: {fault.reason}"
+            self.lines.append(("local steps", text))
         self._end_lapsed(task, update)
         self._record(arrived, verdict)
         self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)

@@ -422,6 +422,12 @@ def test_an_unknown_name_on_the_command_line_gets_a_hint(tmp_path: Path) -> None
             "close",
         ),
         (
+            '[rounds]\npreset = "sync"\nlate = "weigh"',
+            'rounds.late (federation.toml): expected "refuse", or a rounds.max_staleness above 0, '
+            'which is 0 (the preset "sync" (federation.toml)), got weigh; it would weigh nothing '
+            "that is late",
+        ),
+        (
             '[algorithm]\nrule = "fedvarp"',
             "algorithm.rule (federation.toml): expected one for updates that may be late, since "
             'rounds.late is weigh (the default), got fedvarp; set rounds.late to "refuse", or '
