@@ -99,12 +99,14 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         raise SettingsError(
             "--target", "a learner, since synthetic updates learn nothing", "--synthetic"
         )
+    workers = _whole("--workers", arguments.workers, 1, WORKERS_MAX)
+    configured = arguments.config is not None
     request = Request(
         config=arguments.config,
         environ=environ,
         devices=devices,
-        workers=_whole("--workers", arguments.workers, 1, WORKERS_MAX),
-        variations=variations_of(_policies(arguments), lists, arguments.config is not None),
+        workers=workers,
+        variations=variations_of(_policies(arguments), lists, configured, workers),
         patience_is_set=_patience_set(arguments.config, environ, lists),
         learner=arguments.learner,
         data="{worker}/{workers}" if arguments.data is None else arguments.data,
@@ -113,13 +115,22 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         limits=Limits(_duration("--until", arguments.until), target),
         seeds=range(seed, seed + seeds),
     )
-    learners = [request.settings(each, {}).learner.path for each in request.variations]
-    if not all(learners):
+    settings = [request.settings(each, {}) for each in request.variations]
+    for each in settings:
+        _check_goal(each.rounds.goal, workers)
+    if not all(each.learner.path for each in settings):
         for option in ("target", "data"):
             if getattr(arguments, option) is not None:
                 expected = "a learner (--learner, or learner.path in --config)"
                 raise SettingsError(f"--{option}", expected, "none")
     return request
+
+
+def _check_goal(goal: int, workers: int) -> None:
+    if goal > workers:
+        expected = f"at most the number of --workers, which is {workers}"
+        hint = "a worker counts once for a version, so a larger goal can never be met"
+        raise SettingsError("rounds.goal", expected, str(goal), hint=hint)
 
 
 def _policies(arguments: argparse.Namespace) -> list[str]:

@@ -162,6 +162,13 @@ def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     assert "[2/2] fedbuff, seed 0: target reached after" in captured.err
 
 
+def test_where_no_round_closed_none_has_a_length(capsys: Captured) -> None:
+    assert main(["simulate", *QUICK, "--until", "1s"]) == 0
+    head, row = capsys.readouterr().out.splitlines()[2:4]
+    assert head.split()[-3:] == ["round", "updates/min", "Jain"]
+    assert row.split()[-3] == "-"
+
+
 def test_the_plots_are_written_to_a_file(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "plots.svg"
     assert main(["simulate", *QUICK, "--until", "5m", "--svg", str(path)]) == 0
@@ -195,6 +202,9 @@ WRONG = {
     "--compare sync,sync": "--compare: expected values with commas between them, each once",
     "--goal abc": "--goal: expected a whole number",
     "--goal 200": "at most rounds.concurrency",
+    "--workers 20 --goal 30 --concurrency 40": "rounds.goal: expected at most the number of",
+    "--workers 20 --goal 30 --concurrency 40 --compare sync": "rounds.goal: expected at most",
+    "--workers 9": "rounds.goal: expected at most the number of --workers, which is 9, got 10",
     "--deadline 3x": "rounds.deadline (the command line): expected a duration",
     "--until never": "--until: expected a duration",
     "--until 0s": "--until: expected a duration above 0",
