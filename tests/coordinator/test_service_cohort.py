@@ -170,6 +170,28 @@ def test_what_comes_after_the_close_is_late_and_changes_nothing(make_world: Make
     assert world.verdict(update.update_id) == "late"
     assert world.ledger(update.update_id).metrics == {"loss": 90.0}
     assert found_of(world, 0) == before
+    assert world.refused() == []  # the ledger has all of it
+    assert status_of(world.settings())["updates"] == {}
+
+
+def test_an_evaluation_is_explained_as_one_and_not_as_a_training(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    *others, late = arrive(world, *EVALUATORS[:3])
+    task, start = asked(world, late)
+    counted = answer(world, others[0], 0.5)
+    answer(world, others[1], 0.5)
+    update = evaluation(world, late, task, start, 9.0)
+    late.send(update, b"")
+    train(world, 1.0)  # and so there is a version 1, which no evaluation is part of
+    said, _ = explain(world.settings(), counted, world.now)
+    text = "\n".join(said.words)
+    assert "an evaluation of version 0" in text
+    assert "is in model version" not in text
+    assert said.facts["in_version"] is None
+    text = "\n".join(explain(world.settings(), update.update_id, world.now)[0].words)
+    assert "The evaluation of its version had closed" in text
+    assert "rounds.late" not in text
+    assert "fedmq dead" not in text
 
 
 def test_a_deadline_closes_an_evaluation_with_what_came(make_world: MakeWorld) -> None:
