@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.cli import ended_before
 from coordinator.cohort import Cohort
 from coordinator.explaining.asked import explain
 from coordinator.findings import Findings
@@ -305,9 +306,11 @@ def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     assert world.state == "draining"
     world.restart()
     assert world.state == "draining"
+    assert "had ended; what still comes is recorded for 7 s" in ended_before(world.service, 7.0)
     world.change(evaluation__patience=9)
     world.restart()
     assert world.state == "collecting"
+    assert "had ended, and goes on" in ended_before(world.service, 7.0)
     assert not status_of(world.settings())["stopped_early"]
 
 
