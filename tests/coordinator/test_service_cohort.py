@@ -651,6 +651,21 @@ def test_people_are_told_who_evaluates_and_what_became_of_a_round(make_world: Ma
     assert "version 1 again" in lines
 
 
+def test_who_evaluates_has_no_part_in_how_evenly_the_others_trained(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world)
+    arrive(world, *EVALUATORS[:3])
+    train(world, 1.0, 1.0)
+    status = status_of(world.settings())
+    assert status["evaluators"] == sorted(EVALUATORS[:3])
+    assert status["participation"] == world.version_row(1).participation
+    assert (status["participation"]["workers"], status["participation"]["jain"]) == (2, 1.0)
+    lines = lines_of(status)
+    assert "workers  5 seen, 3 of them in the cohort, which never trains" in lines
+    assert "fairness Jain index 1.000; workers counted once: 2" in lines
+
+
 def explained(world: World, what: str) -> str:
     return "\n".join(explain(world.settings(), what, world.now)[0].words)
 
