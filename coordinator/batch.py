@@ -381,7 +381,9 @@ class Batch:
 
     def _record(self, arrived: _Arrived, verdict: RecordVerdict) -> None:
         where, update = NOWHERE, arrived.update
-        if verdict.verdict != "counted":
+        if verdict.verdict == "late" and update.kind == EVALUATION:
+            pass  # more are asked than are needed, and the ledger has all that it says
+        elif verdict.verdict != "counted":
             self._keep_copy(arrived.copy, update.update_id)
         elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
             where = self._desk.spool.append(arrived.whole)

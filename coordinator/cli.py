@@ -89,14 +89,19 @@ def run(arguments: argparse.Namespace) -> int:
         stop_on_signals(service)
         reload_on_signal(service)
         if service.finished_before:
-            say(
-                f"run {service.run_id[:8]} had ended; what still comes is recorded for "
-                f"{settings.rounds.drain_s:g} s. --new-run begins another"
-            )
+            say(ended_before(service, settings.rounds.drain_s))
         end = service.run()
     if arguments.json:
         say_result(json.dumps(result_of(end, time.monotonic() - began)))
     return 0 if end.state == "ended" else 130
+
+
+def ended_before(service: CoordinatorService, drain_s: float) -> str:
+    """What becomes of a run that had ended before this start."""
+    had = f"run {service.run_id[:8]} had ended"
+    if service.makes_versions:
+        return f"{had}, and goes on: by the settings of today it is not over"
+    return f"{had}; what still comes is recorded for {drain_s:g} s. --new-run begins another"
 
 
 def result_of(end: Progress, seconds: float) -> dict[str, Any]:

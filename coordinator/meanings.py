@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coordinator.events import Verdict
+from coordinator.intake import EVALUATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,23 @@ MEANINGS: Mapping[Verdict, Meaning] = {
         "The coordinator's log says how it ended each time; please report it.",
     ),
 }
+
+OF_EVALUATIONS: Mapping[Verdict, Meaning] = {
+    "counted": Meaning(
+        "It is in what the cohort found of its version; no sum has a part of it.",
+        "There is nothing to do.",
+    ),
+    "late": Meaning(
+        "The evaluation of its version had closed: its goal was met, its deadline had passed, or a "
+        "newer version was due. It is recorded, and changes nothing.",
+        "There is nothing to do: more workers are asked than evaluation.goal needs. If too few "
+        "answer in time, set a longer evaluation.deadline.",
+    ),
+}
+"""Where a verdict on an answer to a task to evaluate means something else."""
+
+
+def meaning_of(verdict: str, kind: str) -> Meaning | None:
+    """What a verdict on an update of a kind means, None if this release does not know it."""
+    table = {**MEANINGS, **OF_EVALUATIONS} if kind == EVALUATION else MEANINGS
+    return next((meaning for name, meaning in table.items() if name == verdict), None)

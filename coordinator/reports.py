@@ -123,6 +123,7 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
     findings = Findings(work)
     course = findings.course(row.run_id)
     cohorts = findings.of_run(row.run_id, "cohort")
+    workers, cohort = Enrolment(work).ids(), cohort_of(row.settings)
     return {
         "run": row.run_id,
         "state": row.state,
@@ -138,10 +139,9 @@ def _status(accounts: Accounts, row: RunRow) -> dict[str, Any]:
         "strays": work.count_strays(),
         "strays_accepted": accounts.accepted_strays(),
         "declined": accounts.declined(row.run_id),
-        "workers": Enrolment(work).ids(),
-        "participation": Enrolment(work)
-        .participation(row.run_id, cohort_of(row.settings))
-        .record(),
+        "workers": workers,
+        "evaluators": [worker_id for worker_id in workers if worker_id in cohort],
+        "participation": Enrolment(work).participation(row.run_id, cohort).record(),
         "metrics": dict(last.metrics) if last else {},
         "evaluated": last.version if last else None,
         "versions": [

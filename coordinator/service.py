@@ -47,7 +47,7 @@ from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
 from coordinator.rereading import reread
 from coordinator.startup import ORDINARY, OpenedState, Surroundings, open_state, policy_of
-from coordinator.states import Collecting, Ended, Paused
+from coordinator.states import Collecting, Draining, Ended, Paused
 from coordinator.telling import REMINDED_S, WAITING_MAX, Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
@@ -171,6 +171,11 @@ class CoordinatorService:
     def finished_before(self) -> bool:
         """The run had ended before this start."""
         return self._finished_before
+
+    @property
+    def makes_versions(self) -> bool:
+        """The run is not over: more versions are to be made."""
+        return not isinstance(self._run.state, Draining | Ended)
 
     def run(self) -> Progress:
         """Serve until the run has ended, or `stop`; how it stands then.

@@ -53,7 +53,7 @@ def lines_of(status: dict[str, Any]) -> list[str]:
         f"version  {status['version']} of {status['rounds']}",
         *_round_of(status),
         f"policy   {policy_in_words(status['policy'])}",
-        f"workers  {len(status['workers'])} seen",
+        _workers(status),
         f"fairness {in_words(status['participation'])}",
         updates_of(status["updates"]),
     ]
@@ -75,6 +75,13 @@ def lines_of(status: dict[str, Any]) -> list[str]:
             f"{why}  {about}"
         )
     return [*lines, *_evaluations(status)]
+
+
+def _workers(status: dict[str, Any]) -> str:
+    """Who was seen; those that evaluate have no part in the fairness that stands below."""
+    evaluators = len(status["evaluators"])
+    never = f", {evaluators} of them in the cohort, which never trains" if evaluators else ""
+    return f"workers  {len(status['workers'])} seen{never}"
 
 
 def _evaluations(status: dict[str, Any]) -> list[str]:

@@ -9,8 +9,9 @@ from coordinator.accounts import Accounts
 from coordinator.explaining.answer import SHORT, Explanation, Scene
 from coordinator.explaining.task import facts_of as task_facts
 from coordinator.explaining.task import history_of, where_it_may_be
+from coordinator.intake import EVALUATION, KIND
 from coordinator.listing import facts_of
-from coordinator.meanings import MEANINGS
+from coordinator.meanings import Meaning, meaning_of
 from coordinator.records import LedgerRow, StrayRow, TaskRow
 from coordinator.wording import count_of, moment
 from schemas.digest import update_id_of
@@ -33,21 +34,22 @@ def explain_update(scene: Scene, row: LedgerRow) -> Explanation:
     """What became of an update that came."""
     task = scene.accounts.work.task(row.task_id)
     where, place = _where(scene.accounts, row)
+    meaning = _meaning(row.verdict, row.kind)
     words = [
         f"Update {row.update_id} of worker {row.worker_id}: {row.verdict} "
         f"({one_line(row.reason)}).",
-        _meaning(row.verdict),
+        meaning.says,
         _arrival(row),
         *where,
         *_copies(row.copies),
         *([] if task is None else history_of(scene, task)),
-        *_remedy(scene, row),
+        *_remedy(scene, row, meaning),
     ]
     facts = {
         **facts_of(row),
         **place,
-        "meaning": _meaning(row.verdict),
-        "remedy": _remedy_of(row.verdict),
+        "meaning": meaning.says,
+        "remedy": meaning.remedy,
         "task_history": None if task is None else task_facts(scene, task),
     }
     return Explanation("update", row.update_id, words, facts)
@@ -57,20 +59,21 @@ def explain_stray(scene: Scene, row: StrayRow) -> Explanation:
     """What became of a message that took no update id."""
     if row.accepted_at is not None:
         return _explain_accepted(scene, row, row.accepted_at)
+    meaning = _meaning(row.verdict)
     words = [
         f"Stray {row.digest}: {row.verdict} ({one_line(row.reason)}).",
-        _meaning(row.verdict),
+        meaning.says,
         f"It came {moment(row.received_at)}, {row.num_bytes} bytes, and took no update id: "
         f"{TOOK_NO_ID.get(row.verdict, UNPROVED)}.",
         _claims(row),
         *_copies(row.copies),
-        f"What to do: {_remedy_of(row.verdict)}",
+        f"What to do: {meaning.remedy}",
         _kept_copy(scene),
     ]
     facts = {
         **facts_of(row),
-        "meaning": _meaning(row.verdict),
-        "remedy": _remedy_of(row.verdict),
+        "meaning": meaning.says,
+        "remedy": meaning.remedy,
     }
     return Explanation("update", row.digest, words, facts)
 
@@ -139,15 +142,17 @@ def explain_unknown(scene: Scene, update_id: str, owed: TaskRow | None) -> Expla
     return Explanation("update", update_id, words, facts, known=False)
 
 
-def _meaning(verdict: str) -> str:
-    return next((meaning.says for name, meaning in MEANINGS.items() if name == verdict), "")
-
-
-def _remedy_of(verdict: str) -> str:
-    return next((meaning.remedy for name, meaning in MEANINGS.items() if name == verdict), "")
+def _meaning(verdict: str, kind: str = KIND) -> Meaning:
+    return meaning_of(verdict, kind) or Meaning("", "")
 
 
 def _arrival(row: LedgerRow) -> str:
+    if row.kind == EVALUATION:
+        return (
+            f"It came {moment(row.received_at)}, an evaluation of version {row.base_version} of "
+            f"run {row.run_id[:8]} on {count_of(row.num_examples, 'example')}. It weighs "
+            f"{row.weight:g}."
+        )
     behind = f", {count_of(row.staleness, 'version')} behind" if row.staleness else ""
     return (
         f"It came {moment(row.received_at)}, trained on version {row.base_version} of run "
@@ -164,7 +169,7 @@ def _less(row: LedgerRow) -> str:
 def _where(accounts: Accounts, row: LedgerRow) -> tuple[list[str], dict[str, Any]]:
     """Which sum or model version a counted update is in."""
     nowhere: dict[str, Any] = {"in_version": None, "in_open_round": False}
-    if row.verdict != "counted":
+    if row.verdict != "counted" or row.kind == EVALUATION:
         return [], nowhere
     number = row.round_version + 1
     version = accounts.work.version(row.run_id, number)
@@ -190,10 +195,11 @@ def _copies(copies: int) -> list[str]:
     return [f"It was delivered {count_of(copies, 'more time')}; copies change nothing."]
 
 
-def _remedy(scene: Scene, row: LedgerRow) -> list[str]:
+def _remedy(scene: Scene, row: LedgerRow, meaning: Meaning) -> list[str]:
     if row.verdict == "counted":
         return []
-    return [f"What to do: {_remedy_of(row.verdict)}", _kept_copy(scene)]
+    copied = row.kind != EVALUATION or row.verdict != "late"
+    return [f"What to do: {meaning.remedy}", *[_kept_copy(scene)] * copied]
 
 
 def _kept_copy(scene: Scene) -> str:

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from coordinator.events import Verdict
-from coordinator.meanings import MEANINGS
+from coordinator.meanings import MEANINGS, OF_EVALUATIONS, Meaning
 from settings.fields import fields
 
 
@@ -16,16 +16,18 @@ def test_every_verdict_has_a_meaning_and_nothing_else_has() -> None:
     assert list(MEANINGS) == list(get_args(Verdict))
 
 
-@pytest.mark.parametrize("verdict", get_args(Verdict))
-def test_a_meaning_and_what_to_do_are_sentences(verdict: Verdict) -> None:
-    meaning = MEANINGS[verdict]
+EACH = [*MEANINGS.values(), *OF_EVALUATIONS.values()]
+
+
+@pytest.mark.parametrize("meaning", EACH)
+def test_a_meaning_and_what_to_do_are_sentences(meaning: Meaning) -> None:
     for sentence in (meaning.says, meaning.remedy):
         assert sentence[0].isupper()
         assert sentence.endswith(".")
 
 
-@pytest.mark.parametrize("verdict", get_args(Verdict))
-def test_settings_that_are_named_exist(verdict: Verdict) -> None:
-    meaning = MEANINGS[verdict]
-    named = re.findall(r"\b(?:rounds|coordinator|run)\.\w+", f"{meaning.says} {meaning.remedy}")
+@pytest.mark.parametrize("meaning", EACH)
+def test_settings_that_are_named_exist(meaning: Meaning) -> None:
+    said = f"{meaning.says} {meaning.remedy}"
+    named = re.findall(r"\b(?:rounds|coordinator|run|evaluation)\.\w+", said)
     assert set(named) <= set(fields())

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.cli import ended_before
 from coordinator.cohort import Cohort
 from coordinator.explaining.asked import explain
 from coordinator.findings import Findings
@@ -170,6 +171,28 @@ def test_what_comes_after_the_close_is_late_and_changes_nothing(make_world: Make
     assert world.verdict(update.update_id) == "late"
     assert world.ledger(update.update_id).metrics == {"loss": 90.0}
     assert found_of(world, 0) == before
+    assert world.refused() == []  # the ledger has all of it
+    assert status_of(world.settings())["updates"] == {}
+
+
+def test_an_evaluation_is_explained_as_one_and_not_as_a_training(make_world: MakeWorld) -> None:
+    world = world_of(make_world)
+    *others, late = arrive(world, *EVALUATORS[:3])
+    task, start = asked(world, late)
+    counted = answer(world, others[0], 0.5)
+    answer(world, others[1], 0.5)
+    update = evaluation(world, late, task, start, 9.0)
+    late.send(update, b"")
+    train(world, 1.0)  # and so there is a version 1, which no evaluation is part of
+    said, _ = explain(world.settings(), counted, world.now)
+    text = "\n".join(said.words)
+    assert "an evaluation of version 0" in text
+    assert "is in model version" not in text
+    assert said.facts["in_version"] is None
+    text = "\n".join(explain(world.settings(), update.update_id, world.now)[0].words)
+    assert "The evaluation of its version had closed" in text
+    assert "rounds.late" not in text
+    assert "fedmq dead" not in text
 
 
 def test_a_deadline_closes_an_evaluation_with_what_came(make_world: MakeWorld) -> None:
@@ -283,9 +306,11 @@ def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     assert world.state == "draining"
     world.restart()
     assert world.state == "draining"
+    assert "had ended; what still comes is recorded for 7 s" in ended_before(world.service, 7.0)
     world.change(evaluation__patience=9)
     world.restart()
     assert world.state == "collecting"
+    assert "had ended, and goes on" in ended_before(world.service, 7.0)
     assert not status_of(world.settings())["stopped_early"]
 
 
@@ -624,6 +649,21 @@ def test_people_are_told_who_evaluates_and_what_became_of_a_round(make_world: Ma
     assert "cohort   version 2: 2 workers, 20 examples: loss 1.2000 ± 0.0000 (p10 1.2000" in lines
     assert "best     version 1" in lines
     assert "version 1 again" in lines
+
+
+def test_who_evaluates_has_no_part_in_how_evenly_the_others_trained(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world)
+    arrive(world, *EVALUATORS[:3])
+    train(world, 1.0, 1.0)
+    status = status_of(world.settings())
+    assert status["evaluators"] == sorted(EVALUATORS[:3])
+    assert status["participation"] == world.version_row(1).participation
+    assert (status["participation"]["workers"], status["participation"]["jain"]) == (2, 1.0)
+    lines = lines_of(status)
+    assert "workers  5 seen, 3 of them in the cohort, which never trains" in lines
+    assert "fairness Jain index 1.000; workers counted once: 2" in lines
 
 
 def explained(world: World, what: str) -> str:

@@ -123,6 +123,23 @@ def test_what_is_no_text_is_one_line_and_exit_2(
     assert len(said.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", [[], ["--model-version", "newest"], ["--model-version", "1"]])
+def test_the_newest_version_is_exported_unless_another_is_named(
+    words: list[str], make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    path = tmp_path / "model"
+    assert (
+        main(["export", "--state-dir", str(world.folder / "state"), "-o", str(path), *words]) == 0
+    )
+    assert (
+        path.read_bytes()
+        == (world.folder / "state" / "models" / world.version_row(1).file).read_bytes()
+    )
+    assert f"{path}: version 1 of run " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("number", ["99999999999999999999", "2"])
 def test_a_version_that_was_never_made_cannot_be_exported(
     number: str, make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
