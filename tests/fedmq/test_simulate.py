@@ -100,7 +100,7 @@ def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Capt
     config.write_text("[run]\nrounds = 3\n[evaluation]\ncohort = 0.25\n")
     words = ["simulate", "--config", str(config), "--workers", "30", "--until", "10m"]
     assert main(words) == 0
-    first, *others = capsys.readouterr().err.splitlines()
+    first, *_ = capsys.readouterr().err.splitlines()
     assert first.startswith("fedmq: [evaluation] is not simulated")
     assert "the cohort (0.25 of the workers) trains" in first
     config.write_text("[run]\nrounds = 3\n")
