@@ -125,6 +125,29 @@ def spoiled(place: int, values: list[float]) -> list[Measured]:
     return found
 
 
+def test_the_best_by_itself_stays_best_while_the_average_still_falls() -> None:
+    rules = Rules(smoothing=3, sureness=0.0, patience=3)
+    course, decision = course_of(measured(1.0, 0.5, 0.02, 0.1), rules)
+    assert isinstance(decision, Improved), "the average has fallen from 0.39 to 0.24"
+    assert decision.version == best_of(course) == 2
+    assert "best by itself" in decision.why
+
+
+def test_patience_is_counted_from_the_last_fall_of_the_average() -> None:
+    rules = Rules(smoothing=3, sureness=0.0, patience=2)
+    found = decisions(rules, measured(1.0, 0.5, 0.02, 0.1, 0.9, 0.9))
+    assert [type(each) for each in found] == [*4 * [Improved], Nothing, Stop]
+    stop = found[-1]
+    assert isinstance(stop, Stop)
+    assert stop.version == 2
+
+
+def test_what_was_best_by_itself_gives_way_once_it_is_no_longer_averaged_over() -> None:
+    rules = Rules(smoothing=3, sureness=0.0)
+    course, _ = course_of(measured(9.0, 0.1, 0.2, 0.2, 0.2), rules)
+    assert best_of(course) == 4
+
+
 @pytest.mark.parametrize("place", [0, 1, 4])
 @pytest.mark.parametrize("smoothing", [1, 3])
 def test_one_worker_with_a_huge_loss_does_not_stop_a_run_that_improves(
