@@ -1,6 +1,6 @@
 """Does a simulated federation do what a real one does? The same settings, both ways.
 
-    python benchmarks/agreement.py [--workers 24] [--tasks 16] [--goal 4] [--task-s 2] [--for-s 90]
+    python benchmarks/agreement.py [--workers 12] [--tasks 8] [--goal 4] [--task-s 4] [--for-s 120]
 
 Really: a coordinator and workers (threads of this process, trainings in processes that sleep) over
 RabbitMQ, everything durable and confirmed. Simulated: `simulation.planning` with devices whose
@@ -154,11 +154,11 @@ def tell(beyond_s: float, seen: Seen, simulated: Seen) -> None:
 def main() -> None:
     """Compare, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--workers", type=int, default=24)
-    parser.add_argument("--tasks", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=12)
+    parser.add_argument("--tasks", type=int, default=8)
     parser.add_argument("--goal", type=int, default=4)
-    parser.add_argument("--task-s", type=float, default=2.0)
-    parser.add_argument("--for-s", type=float, default=90.0)
+    parser.add_argument("--task-s", type=float, default=4.0)
+    parser.add_argument("--for-s", type=float, default=120.0)
     parser.add_argument("--url", default="")
     arguments = parser.parse_args()
     os.environ["BENCH_TASK_S"] = str(arguments.task_s)
