@@ -110,6 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments, os.environ)
     reports: dict[str, list[Report]] = {variation.label: [] for variation in request.variations}
     interrupted = False
+    for remark in request.remarks:
+        complain(remark)
     with Watch(len(reports) * len(request.seeds)) as watch:
         try:
             for variation in request.variations:

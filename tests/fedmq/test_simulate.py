@@ -95,6 +95,19 @@ def test_a_configured_federation_is_simulated_as_it_is(tmp_path: Path, capsys: C
     assert compared["sync"]["policy"]["late"] == "refuse"
 
 
+def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Captured) -> None:
+    config = tmp_path / "federation.toml"
+    config.write_text("[run]\nrounds = 3\n[evaluation]\ncohort = 0.25\n")
+    words = ["simulate", "--config", str(config), "--workers", "30", "--until", "10m"]
+    assert main(words) == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith("fedmq: [evaluation] is not simulated")
+    assert "the cohort (0.25 of the workers) trains" in first
+    config.write_text("[run]\nrounds = 3\n")
+    assert main(words) == 0
+    assert "[evaluation]" not in capsys.readouterr().err
+
+
 def test_where_nobody_says_how_long_to_wait_the_devices_do(capsys: Captured) -> None:
     found = said(capsys, *QUICK, "--devices", "ideal", "--until", "10m", "--lease", "1h")
     policy = found["fedbuff"]["policy"]
@@ -215,6 +228,7 @@ WRONG = {
     "--target 2": "--target: expected an accuracy",
     "--data {worker}": "--data: expected a learner",
     "--seed=-1": "--seed",
+    "--set evaluation.cohort=0.1": "--set: expected a setting that is simulated",
     "--set rounds.goal": "--set: expected a setting and its values",
     "--set rounds.gaol=3": "rounds.gaol",
     "--goal 3 --set rounds.goal=4": "--set: expected a setting and its values, each setting once",
