@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         default="",
         metavar="POLICY,...",
-        help=f"presets to compare: {', '.join(PRESETS)} (default: that of --config, else fedbuff)",
+        help=f"presets to compare, beside --config if it is given: {', '.join(PRESETS)} "
+        "(default: fedbuff without --config)",
     )
     for option, (_, meaning) in SWEPT.items():
         parser.add_argument(

@@ -95,6 +95,8 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         if (text := getattr(arguments, option.replace("-", "_")))
     }
     lists |= _others(arguments.set, lists)
+    if arguments.config is None:
+        lists |= _derived_from(environ, lists)
     for name in ("rounds.goal", "rounds.concurrency"):
         for text in lists.get(name, ()):
             _whole(f"--{name.partition('.')[2]}", text, 1, 10**6)
@@ -154,11 +156,12 @@ def _check_goal(goal: int, workers: int) -> None:
 def _policies(arguments: argparse.Namespace) -> list[str]:
     if not arguments.compare:
         return [""] if arguments.config else ["fedbuff"]
+    beside = [""] if arguments.config else []
     names = _listed("--compare", arguments.compare)
     for name in names:
         if name not in PRESETS:
             raise SettingsError("--compare", f"presets of {', '.join(PRESETS)}", show(name))
-    return names
+    return beside + names
 
 
 def _patience_set(
@@ -169,6 +172,17 @@ def _patience_set(
         return frozenset(PATIENCE)
     given = (name for name in PATIENCE if name in lists or fields()[name].variable in environ)
     return frozenset(given)
+
+
+def _derived_from(environ: Mapping[str, str], lists: Mapping[str, object]) -> dict[str, list[str]]:
+    """What the environment says of settings that are derived, or derived from, else."""
+    said: dict[str, list[str]] = {}
+    for name in ("rounds.goal", "rounds.concurrency", "rounds.quorum"):
+        variable = fields()[name].variable
+        if name not in lists and variable in environ:
+            _whole(variable, environ[variable], 1, 10**6)
+            said[name] = [environ[variable]]
+    return said
 
 
 def _others(given: Sequence[str], lists: Mapping[str, object]) -> dict[str, list[str]]:

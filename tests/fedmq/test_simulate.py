@@ -92,7 +92,10 @@ def test_a_configured_federation_is_simulated_as_it_is(tmp_path: Path, capsys: C
     assert (policy["deadline_s"], policy["lease_s"]) == (180.0, 660.0)
     assert each["accuracy"] is not None
     compared = said(capsys, "--config", str(config), "--compare", "sync", "--workers", "200")
-    assert compared["sync"]["policy"]["late"] == "refuse"
+    assert list(compared) == ["configured", "sync"]
+    assert compared["configured"]["policy"]["late"] == "weigh"
+    sync = compared["sync"]["policy"]
+    assert (sync["late"], sync["goal"], sync["concurrency"]) == ("refuse", 4, 9)
 
 
 def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Captured) -> None:
@@ -106,6 +109,20 @@ def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Capt
     config.write_text("[run]\nrounds = 3\n")
     assert main(words) == 0
     assert "[evaluation]" not in capsys.readouterr().err
+
+
+def test_the_environment_comes_before_a_preset(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("FEDMQ_ROUNDS_GOAL", "7")
+    monkeypatch.setenv("FEDMQ_ROUNDS_MAX_STALENESS", "9")
+    found = said(capsys, "--compare", "sync,fedbuff", "--workers", "50", "--until", "10m")
+    policies = [each["policy"] for each in found.values()]
+    assert [policy["goal"] for policy in policies] == [7, 7]
+    assert [policy["max_staleness"] for policy in policies] == [9, 9]
+    assert policies[0]["quorum"] == 5
+    found = said(capsys, "--goal", "8", "--workers", "50", "--until", "10m")
+    assert found["fedbuff"]["policy"]["goal"] == 8
 
 
 def test_where_nobody_says_how_long_to_wait_the_devices_do(capsys: Captured) -> None:
