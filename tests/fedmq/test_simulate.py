@@ -192,6 +192,13 @@ def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     assert "[2/2] fedbuff, seed 0: target reached after" in captured.err
 
 
+def test_all_times_of_the_table_are_written_in_one_way(capsys: Captured) -> None:
+    words = [*QUICK, "--until", "30m", "--deadline", "131486s", "--lease", "150s"]
+    assert main(["simulate", *words]) == 0
+    row = capsys.readouterr().out.splitlines()[3]
+    assert [cell for cell in row.split("  ") if cell.strip()][3:6] == ["36.5 h", "2.5 m", "30 m"]
+
+
 def test_where_no_round_closed_none_has_a_length(capsys: Captured) -> None:
     assert main(["simulate", *QUICK, "--until", "1s"]) == 0
     head, row = capsys.readouterr().out.splitlines()[2:4]
