@@ -159,10 +159,27 @@ def _training(request: Request, settings: Settings, seed: int) -> tuple[Training
         settings.learner.config,
         settings.learner.data,
     )
-    if request.limits.target is not None and not learner.evaluates:
-        raise CannotPlan("--target: expected a learner with `evaluate`, or no target")
+    if request.limits.target is not None:
+        _check_target(learner)
     moved = learner.layout.num_bytes + learner.layout.update_bytes
     return learner, moved, learner.examples()
+
+
+def _check_target(learner: LearnerTraining) -> None:
+    """Before anything is simulated: whether a target can be reached at all.
+
+    Raises:
+        CannotPlan: The learner measures no accuracy.
+    """
+    if not learner.evaluates:
+        raise CannotPlan("--target: expected a learner with `evaluate`, or no target")
+    metrics = learner.evaluate(0, learner.initial())
+    if "accuracy" not in metrics:
+        found = ", ".join(sorted(metrics)) or "nothing"
+        raise CannotPlan(
+            f'--target: expected a learner whose `evaluate` gives "accuracy", or no target; '
+            f"it gives {found}"
+        )
 
 
 def write_page(path: Path, page: str) -> None:

@@ -162,6 +162,18 @@ def test_any_other_setting_can_be_tried(capsys: Captured) -> None:
     assert len(accuracies) == 2
 
 
+def test_a_target_of_what_the_learner_does_not_measure_is_refused_at_once(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    learner = tmp_path / "losses.py"
+    learner.write_text(Path(LEARNER).read_text().replace('"accuracy"', '"loss"'))
+    words = ["simulate", *QUICK, "--learner", str(learner), "--until", "1m"]
+    assert main([*words, "--target", "0.5"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'whose `evaluate` gives "accuracy", or no target; it gives loss' in line
+    assert main(words) == 0
+
+
 def test_in_a_terminal_a_bar_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
