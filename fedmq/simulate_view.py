@@ -197,6 +197,12 @@ def _charts(summaries: Mapping[str, Summary]) -> list[str]:
             f"up to {most}; {report.taking_part:.0%} took part"
         )
     short = [label for label, report in firsts.items() if not report.warm]
+    over = [label for label, report in firsts.items() if report.ended == "rounds"]
+    if over:
+        lines += [
+            "",
+            f"Over with the last round (run.rounds), not with the time: {', '.join(over)}.",
+        ]
     if short:
         lines += [
             "",

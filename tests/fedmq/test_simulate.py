@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fedmq.cli import main
+from fedmq.simulate import check_page
 from fedmq.simulate_view import Watch
 from simulation.planning.fleet import Fleet
 from tests.docs.pages import ROOT
@@ -125,6 +126,23 @@ def test_the_environment_comes_before_a_preset(
     assert found["fedbuff"]["policy"]["goal"] == 8
 
 
+def test_a_file_says_the_seed_and_when_it_ends_unless_that_is_asked_for(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    config = tmp_path / "federation.toml"
+    config.write_text(f'[run]\nrounds = 3\nseed = 41\n[learner]\npath = "{LEARNER}"\n')
+    words = ["--config", str(config), "--workers", "30", "--devices", "fedbuff"]
+    found = said(capsys, *words)["configured"]
+    assert (found["ended"], found["versions"], found["seed"]) == ("rounds", 3, 41)
+    found = said(capsys, *words, "--until", "1h", "--seed", "2")["configured"]
+    assert (found["ended"], found["virtual_s"], found["seed"]) == ("time", 3600.0, 2)
+    assert found["versions"] > 3
+    found = said(capsys, *words, "--target", "0.7")["configured"]
+    assert found["ended"] == "target"
+    assert main(["simulate", *words]) == 0
+    assert "Over with the last round (run.rounds)" in capsys.readouterr().out
+
+
 def test_where_nobody_says_how_long_to_wait_the_devices_do(capsys: Captured) -> None:
     found = said(capsys, *QUICK, "--devices", "ideal", "--until", "10m", "--lease", "1h")
     policy = found["fedbuff"]["policy"]
@@ -224,6 +242,21 @@ def test_the_plots_are_written_to_a_file(tmp_path: Path, capsys: Captured) -> No
     ElementTree.fromstring(path.read_text())
 
 
+def test_whether_the_plots_can_be_written_is_found_out_first(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["simulate", *QUICK, "--until", "5m", "--svg"]
+    assert main([*words, str(tmp_path / "nowhere" / "plots.svg")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--svg: expected a file that can be written" in line
+    kept = tmp_path / "kept.svg"
+    kept.write_text("as it was")
+    check_page(kept)
+    check_page(tmp_path / "new.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.svg"]
+    assert kept.read_text() == "as it was"
+
+
 def test_ctrl_c_shows_what_there_is_and_ends(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -255,6 +288,8 @@ WRONG = {
     "--workers 20 --goal 30 --concurrency 40 --compare sync": "rounds.goal: expected at most",
     "--workers 9": "rounds.goal: expected at most the number of --workers, which is 9, got 10",
     "--deadline 3x": "rounds.deadline (the command line): expected a duration",
+    "--until -1h": '--until: expected a duration above 0 such as "30s" or "10m", got "-1h"',
+    "--seed -1": "--seed: expected a whole number",
     "--until never": "--until: expected a duration",
     "--until 0s": "--until: expected a duration above 0",
     "--task-time=-1": "--task-time",
