@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 
-from fedmq.simulate_request import PATIENCE, SWEPT, Request, request_of
+from fedmq.simulate_request import PATIENCE, SWEPT, UNTIL, Request, request_of
 from fedmq.simulate_view import Watch, page_of, table_of
 from learning.loading import load_learner
 from settings import Settings, SettingsError
@@ -33,11 +34,13 @@ DESCRIPTION = (
     "as --goal 5,10,20, are tried one after the other, with each policy. (`make simulate` is "
     "something else: it breaks the services at random, to see that nothing is lost.)"
 )
-DEVICES, WORKERS, UNTIL, MODEL_SIZE = "phones", 1000, "1d", "1MiB"
+DEVICES, WORKERS, MODEL_SIZE = "phones", 1000, "1MiB"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `fedmq simulate`."""
+    # A value such as -1h is no option: it is refused by its own name, not with the whole usage.
+    parser._negative_number_matcher = re.compile(r"-\d")
     parser.add_argument(
         "--config",
         type=Path,
@@ -61,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         default="",
         metavar="POLICY,...",
-        help=f"presets to compare: {', '.join(PRESETS)} (default: that of --config, else fedbuff)",
+        help=f"presets to compare, beside --config if it is given: {', '.join(PRESETS)} "
+        "(default: fedbuff without --config)",
     )
     for option, (_, meaning) in SWEPT.items():
         parser.add_argument(
@@ -95,9 +99,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", metavar="ACCURACY", help="stop when this accuracy is reached, such as 0.8"
     )
     parser.add_argument(
-        "--until", default=UNTIL, metavar="TIME", help=f"of virtual time (default: {UNTIL})"
+        "--until",
+        metavar="TIME",
+        help=f"of virtual time (default: {UNTIL}, or before it run.rounds of --config)",
     )
-    parser.add_argument("--seed", default="0", metavar="N", help="default: 0")
+    parser.add_argument("--seed", metavar="N", help="default: run.seed of the settings, else 0")
     parser.add_argument(
         "--seeds", default="1", metavar="N", help="how many seeds are tried, from --seed on"
     )
@@ -108,6 +114,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Simulate each policy with each seed, and tell."""
     request = request_of(arguments, os.environ)
+    if arguments.svg:
+        check_page(arguments.svg)
     reports: dict[str, list[Report]] = {variation.label: [] for variation in request.variations}
     interrupted = False
     for remark in request.remarks:
@@ -158,10 +166,42 @@ def _training(request: Request, settings: Settings, seed: int) -> tuple[Training
         settings.learner.config,
         settings.learner.data,
     )
-    if request.limits.target is not None and not learner.evaluates:
-        raise CannotPlan("--target: expected a learner with `evaluate`, or no target")
+    if request.limits.target is not None:
+        _check_target(learner)
     moved = learner.layout.num_bytes + learner.layout.update_bytes
     return learner, moved, learner.examples()
+
+
+def _check_target(learner: LearnerTraining) -> None:
+    """Before anything is simulated: whether a target can be reached at all.
+
+    Raises:
+        CannotPlan: The learner measures no accuracy.
+    """
+    if not learner.evaluates:
+        raise CannotPlan("--target: expected a learner with `evaluate`, or no target")
+    metrics = learner.evaluate(0, learner.initial())
+    if "accuracy" not in metrics:
+        found = ", ".join(sorted(metrics)) or "nothing"
+        raise CannotPlan(
+            f'--target: expected a learner whose `evaluate` gives "accuracy", or no target; '
+            f"it gives {found}"
+        )
+
+
+def check_page(path: Path) -> None:
+    """Before anything takes its time: whether the plots can be written, leaving all as it is.
+
+    Raises:
+        SettingsError: They cannot.
+    """
+    was_there = path.exists()
+    try:
+        path.open("ab").close()
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def write_page(path: Path, page: str) -> None:
@@ -173,5 +213,9 @@ def write_page(path: Path, page: str) -> None:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SettingsError("--svg", "a file that can be written", f"{path}: {reason}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> SettingsError:
+    reason = error.strerror or type(error).__name__
+    return SettingsError("--svg", "a file that can be written", f"{path}: {reason}")

@@ -39,6 +39,7 @@ PATIENCE = ("rounds.deadline", "rounds.lease")
 """Settings that come from the devices where nobody has set them."""
 
 ALL_ROUNDS = 10_000_000
+UNTIL = "1d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Request:
     """What was asked for, checked.
 
     Attributes:
+        ends_with_rounds: It ends with run.rounds of the file, if that comes before its time.
         remarks: What is not done of what the settings say, a line each.
     """
 
@@ -61,6 +63,7 @@ class Request:
     model_bytes: int
     limits: Limits
     seeds: range
+    ends_with_rounds: bool
     remarks: tuple[str, ...] = ()
 
     def settings(self, variation: Variation, patience: Mapping[str, object]) -> Settings:
@@ -69,7 +72,7 @@ class Request:
             self.config,
             self.environ,
             {
-                "run.rounds": None if self.config else ALL_ROUNDS,
+                "run.rounds": None if self.ends_with_rounds else ALL_ROUNDS,
                 "coordinator.keep_versions": "all",  # no file is kept, and every version is known
                 "learner.path": self.learner,
                 **patience,
@@ -95,10 +98,12 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         if (text := getattr(arguments, option.replace("-", "_")))
     }
     lists |= _others(arguments.set, lists)
+    if arguments.config is None:
+        lists |= _derived_from(environ, lists)
     for name in ("rounds.goal", "rounds.concurrency"):
         for text in lists.get(name, ()):
             _whole(f"--{name.partition('.')[2]}", text, 1, 10**6)
-    seed = _whole("--seed", arguments.seed, 0, 2**63 - 1)
+    seed = None if arguments.seed is None else _whole("--seed", arguments.seed, 0, 2**63 - 1)
     seeds = _whole("--seeds", arguments.seeds, 1, SEEDS_MAX)
     target = None if arguments.target is None else _share("--target", arguments.target)
     if target is not None and arguments.synthetic:
@@ -118,8 +123,9 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         data="{worker}/{workers}" if arguments.data is None else arguments.data,
         synthetic=arguments.synthetic,
         model_bytes=_size("--model-size", arguments.model_size),
-        limits=Limits(_duration("--until", arguments.until), target),
-        seeds=range(seed, seed + seeds),
+        limits=Limits(_duration("--until", arguments.until or UNTIL), target),
+        seeds=range(seeds),
+        ends_with_rounds=configured and arguments.until is None and target is None,
     )
     settings = [request.settings(each, {}) for each in request.variations]
     for each in settings:
@@ -129,7 +135,8 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
             if getattr(arguments, option) is not None:
                 expected = "a learner (--learner, or learner.path in --config)"
                 raise SettingsError(f"--{option}", expected, "none")
-    return replace(request, remarks=_remarks(settings))
+    first = settings[0].run.seed if seed is None else seed
+    return replace(request, seeds=range(first, first + seeds), remarks=_remarks(settings))
 
 
 def _remarks(settings: Sequence[Settings]) -> tuple[str, ...]:
@@ -154,11 +161,12 @@ def _check_goal(goal: int, workers: int) -> None:
 def _policies(arguments: argparse.Namespace) -> list[str]:
     if not arguments.compare:
         return [""] if arguments.config else ["fedbuff"]
+    beside = [""] if arguments.config else []
     names = _listed("--compare", arguments.compare)
     for name in names:
         if name not in PRESETS:
             raise SettingsError("--compare", f"presets of {', '.join(PRESETS)}", show(name))
-    return names
+    return beside + names
 
 
 def _patience_set(
@@ -169,6 +177,17 @@ def _patience_set(
         return frozenset(PATIENCE)
     given = (name for name in PATIENCE if name in lists or fields()[name].variable in environ)
     return frozenset(given)
+
+
+def _derived_from(environ: Mapping[str, str], lists: Mapping[str, object]) -> dict[str, list[str]]:
+    """What the environment says of settings that are derived, or derived from, else."""
+    said: dict[str, list[str]] = {}
+    for name in ("rounds.goal", "rounds.concurrency", "rounds.quorum"):
+        variable = fields()[name].variable
+        if name not in lists and variable in environ:
+            _whole(variable, environ[variable], 1, 10**6)
+            said[name] = [environ[variable]]
+    return said
 
 
 def _others(given: Sequence[str], lists: Mapping[str, object]) -> dict[str, list[str]]:

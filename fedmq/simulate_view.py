@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from coordinator.display import updates_of
-from settings.duration import format_duration
 from simulation.planning.drawing import bar_blocks, curve_blocks, svg_of
 from simulation.planning.experiment import Limits
 from simulation.planning.fleet import Fleet
@@ -148,8 +147,8 @@ def _columns(target: float | None) -> list[tuple[str, Cell]]:
         *columns,
         ("accuracy", lambda found: _number(found.accuracy, ".4f")),
         ("goal/tasks", lambda found: _of(found.first)),
-        ("deadline", lambda found: format_duration(found.first.policy.deadline_s)),
-        ("lease", lambda found: format_duration(found.first.policy.lease_s)),
+        ("deadline", lambda found: span(found.first.policy.deadline_s)),
+        ("lease", lambda found: span(found.first.policy.lease_s)),
         ("virtual time", lambda found: span(found.first.virtual_s)),
         ("versions", lambda found: f"{found.versions:.0f}"),
         ("updates", lambda found: f"{found.updates:.0f}"),
@@ -198,6 +197,12 @@ def _charts(summaries: Mapping[str, Summary]) -> list[str]:
             f"up to {most}; {report.taking_part:.0%} took part"
         )
     short = [label for label, report in firsts.items() if not report.warm]
+    over = [label for label, report in firsts.items() if report.ended == "rounds"]
+    if over:
+        lines += [
+            "",
+            f"Over with the last round (run.rounds), not with the time: {', '.join(over)}.",
+        ]
     if short:
         lines += [
             "",

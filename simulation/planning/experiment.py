@@ -22,7 +22,10 @@ from simulation.planning.training import Training
 UPDATES_PER_EVALUATION = 10
 """A version made of fewer is not evaluated each time."""
 
-ANSWERS_LOOKED_AT = 1000
+TASKS_LOOKED_AT = 1000
+APART_S = 7 * 3600.0
+"""From one looked at task of a worker to its next: 24 of them come at each hour of the day."""
+
 MOST_ANSWERS, HALF_OF_THEM = 0.95, 0.5
 PATIENCE_FACTOR = 2.0
 
@@ -146,13 +149,16 @@ def patience_s(crowd: Crowd, share: float = MOST_ANSWERS, dispatch: Dispatch = "
         CannotPlan: If none of them ever answers.
     """
     availability, took = crowd.availability, []
-    for worker in range(min(crowd.workers, ANSWERS_LOOKED_AT)):
-        begun = availability.there_from(worker, 0.0)
+    workers = min(crowd.workers, TASKS_LOOKED_AT)
+    for place in range(-(-TASKS_LOOKED_AT // workers) * workers):
+        number, worker = divmod(place, workers)
+        offered = number * APART_S
+        begun = availability.there_from(worker, offered)
         if not np.isfinite(begun):
             continue
-        trip = crowd.trip(worker, 0, begun)
+        trip = crowd.trip(worker, number, begun)
         if trip.outcome == "arrives":
-            took.append(trip.ends_at - (begun if dispatch == "pool" else 0.0))
+            took.append(trip.ends_at - (begun if dispatch == "pool" else offered))
     if not took:
         raise CannotPlan("none of these workers would ever answer")
     return float(np.ceil(PATIENCE_FACTOR * np.quantile(took, share)))

@@ -68,8 +68,9 @@ def _of_preset(
 ) -> Values:
     if not preset:
         return {}
-    values = PRESETS[preset].dotted()
-    if configured or "rounds.goal" in values:
+    # By its name, so that what somebody wrote comes before what it sets.
+    values: dict[str, object] = {"rounds.preset": preset}
+    if configured or "rounds.goal" in PRESETS[preset].dotted():
         return values
     # A synchronous round: as many tasks as the others have in flight, or as the goal needs.
     if "rounds.goal" in chosen:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fedmq.cli import main
+from fedmq.simulate import check_page
 from fedmq.simulate_view import Watch
 from simulation.planning.fleet import Fleet
 from tests.docs.pages import ROOT
@@ -92,7 +93,10 @@ def test_a_configured_federation_is_simulated_as_it_is(tmp_path: Path, capsys: C
     assert (policy["deadline_s"], policy["lease_s"]) == (180.0, 660.0)
     assert each["accuracy"] is not None
     compared = said(capsys, "--config", str(config), "--compare", "sync", "--workers", "200")
-    assert compared["sync"]["policy"]["late"] == "refuse"
+    assert list(compared) == ["configured", "sync"]
+    assert compared["configured"]["policy"]["late"] == "weigh"
+    sync = compared["sync"]["policy"]
+    assert (sync["late"], sync["goal"], sync["concurrency"]) == ("refuse", 4, 9)
 
 
 def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Captured) -> None:
@@ -100,12 +104,43 @@ def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Capt
     config.write_text("[run]\nrounds = 3\n[evaluation]\ncohort = 0.25\n")
     words = ["simulate", "--config", str(config), "--workers", "30", "--until", "10m"]
     assert main(words) == 0
-    first, *_ = capsys.readouterr().err.splitlines()
+    first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("fedmq: [evaluation] is not simulated")
     assert "the cohort (0.25 of the workers) trains" in first
     config.write_text("[run]\nrounds = 3\n")
     assert main(words) == 0
     assert "[evaluation]" not in capsys.readouterr().err
+
+
+def test_the_environment_comes_before_a_preset(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setenv("FEDMQ_ROUNDS_GOAL", "7")
+    monkeypatch.setenv("FEDMQ_ROUNDS_MAX_STALENESS", "9")
+    found = said(capsys, "--compare", "sync,fedbuff", "--workers", "50", "--until", "10m")
+    policies = [each["policy"] for each in found.values()]
+    assert [policy["goal"] for policy in policies] == [7, 7]
+    assert [policy["max_staleness"] for policy in policies] == [9, 9]
+    assert policies[0]["quorum"] == 5
+    found = said(capsys, "--goal", "8", "--workers", "50", "--until", "10m")
+    assert found["fedbuff"]["policy"]["goal"] == 8
+
+
+def test_a_file_says_the_seed_and_when_it_ends_unless_that_is_asked_for(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    config = tmp_path / "federation.toml"
+    config.write_text(f'[run]\nrounds = 3\nseed = 41\n[learner]\npath = "{LEARNER}"\n')
+    words = ["--config", str(config), "--workers", "30", "--devices", "fedbuff"]
+    found = said(capsys, *words)["configured"]
+    assert (found["ended"], found["versions"], found["seed"]) == ("rounds", 3, 41)
+    found = said(capsys, *words, "--until", "1h", "--seed", "2")["configured"]
+    assert (found["ended"], found["virtual_s"], found["seed"]) == ("time", 3600.0, 2)
+    assert found["versions"] > 3
+    found = said(capsys, *words, "--target", "0.7")["configured"]
+    assert found["ended"] == "target"
+    assert main(["simulate", *words]) == 0
+    assert "Over with the last round (run.rounds)" in capsys.readouterr().out
 
 
 def test_where_nobody_says_how_long_to_wait_the_devices_do(capsys: Captured) -> None:
@@ -145,6 +180,18 @@ def test_any_other_setting_can_be_tried(capsys: Captured) -> None:
     assert len(accuracies) == 2
 
 
+def test_a_target_of_what_the_learner_does_not_measure_is_refused_at_once(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    learner = tmp_path / "losses.py"
+    learner.write_text(Path(LEARNER).read_text().replace('"accuracy"', '"loss"'))
+    words = ["simulate", *QUICK, "--learner", str(learner), "--until", "1m"]
+    assert main([*words, "--target", "0.5"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'whose `evaluate` gives "accuracy", or no target; it gives loss' in line
+    assert main(words) == 0
+
+
 def test_in_a_terminal_a_bar_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
@@ -175,6 +222,13 @@ def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     assert "[2/2] fedbuff, seed 0: target reached after" in captured.err
 
 
+def test_all_times_of_the_table_are_written_in_one_way(capsys: Captured) -> None:
+    words = [*QUICK, "--until", "30m", "--deadline", "131486s", "--lease", "150s"]
+    assert main(["simulate", *words]) == 0
+    row = capsys.readouterr().out.splitlines()[3]
+    assert [cell for cell in row.split("  ") if cell.strip()][3:6] == ["36.5 h", "2.5 m", "30 m"]
+
+
 def test_where_no_round_closed_none_has_a_length(capsys: Captured) -> None:
     assert main(["simulate", *QUICK, "--until", "1s"]) == 0
     head, row = capsys.readouterr().out.splitlines()[2:4]
@@ -186,6 +240,21 @@ def test_the_plots_are_written_to_a_file(tmp_path: Path, capsys: Captured) -> No
     path = tmp_path / "plots.svg"
     assert main(["simulate", *QUICK, "--until", "5m", "--svg", str(path)]) == 0
     ElementTree.fromstring(path.read_text())
+
+
+def test_whether_the_plots_can_be_written_is_found_out_first(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    words = ["simulate", *QUICK, "--until", "5m", "--svg"]
+    assert main([*words, str(tmp_path / "nowhere" / "plots.svg")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--svg: expected a file that can be written" in line
+    kept = tmp_path / "kept.svg"
+    kept.write_text("as it was")
+    check_page(kept)
+    check_page(tmp_path / "new.svg")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.svg"]
+    assert kept.read_text() == "as it was"
 
 
 def test_ctrl_c_shows_what_there_is_and_ends(
@@ -219,6 +288,8 @@ WRONG = {
     "--workers 20 --goal 30 --concurrency 40 --compare sync": "rounds.goal: expected at most",
     "--workers 9": "rounds.goal: expected at most the number of --workers, which is 9, got 10",
     "--deadline 3x": "rounds.deadline (the command line): expected a duration",
+    "--until -1h": '--until: expected a duration above 0 such as "30s" or "10m", got "-1h"',
+    "--seed -1": "--seed: expected a whole number",
     "--until never": "--until: expected a duration",
     "--until 0s": "--until: expected a duration above 0",
     "--task-time=-1": "--task-time",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from coordinator.algorithm import Algorithm, Rule
 from coordinator.policy import RoundPolicy
 from settings import load
 from simulation.planning.crowd import Crowd
-from simulation.planning.devices import SETS, Presence
+from simulation.planning.devices import SETS, Compute, Presence
 from simulation.planning.errors import CannotPlan
 from simulation.planning.experiment import Experiment, Limits, Setup, patience_s, waits_for
 from simulation.planning.learners import LearnerTraining
@@ -135,6 +136,17 @@ def test_patience_is_twice_what_most_answers_take() -> None:
     half_normal = 2 * 60.0 * 1.96
     assert patience_s(Crowd(SETS["fedbuff"], 5000, 1)) == pytest.approx(half_normal, rel=0.06)
     assert patience_s(Crowd(SETS["flaky"], 500, 1)) > 3600.0
+
+
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_patience_with_few_workers_is_no_matter_of_luck(
+    dispatch: Literal["pool", "direct"],
+) -> None:
+    """Devices that differ from task to task only: few of them are as many."""
+    devices = replace(SETS["flaky"], compute=Compute(60.0, "half-normal"), examples_sigma=0.0)
+    many = patience_s(Crowd(devices, 5000, 1), dispatch=dispatch)
+    few = [patience_s(Crowd(devices, 10, seed), dispatch=dispatch) for seed in range(8)]
+    assert few == pytest.approx([many] * 8, rel=0.35)
 
 
 def test_where_late_updates_count_a_lease_may_be_short() -> None:
