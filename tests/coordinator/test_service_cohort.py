@@ -689,6 +689,31 @@ def test_how_many_examples_were_measured_on_is_no_metric_of_a_version(
     assert line.endswith("goal  loss 0.5000")
 
 
+def test_of_who_evaluates_it_is_said_whether_or_not_the_run_is_over(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, run__rounds=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    evaluate(world, workers, 0.5)
+    (worker,), belongs = EVALUATORS[:1], "in the evaluation cohort: it evaluates versions"
+    said = explain(world.settings(), worker, world.now)[0]
+    assert "\n".join(said.words).count(belongs) == 1
+    assert said.facts["evaluates"]
+    assert (said.facts["updates"], said.facts["evaluations"]) == ({}, {"counted": 1})
+    assert "Its evaluations: 1 counted." in said.words
+    assert any("evaluation of version 0" in line for line in said.words)
+    train(world, 1.0, 1.0)
+    evaluate(world, workers, 0.4)
+    world.pass_time(1000.0)
+    assert world.state == "ended"
+    text = explained(world, worker)
+    assert text.count(belongs) == 1
+    assert "is over" in text
+    said = explain(world.settings(), TRAINERS[0], world.now)[0]
+    assert belongs not in "\n".join(said.words)
+    assert not said.facts["evaluates"]
+
+
 def explained(world: World, what: str) -> str:
     return "\n".join(explain(world.settings(), what, world.now)[0].words)
 
