@@ -47,6 +47,7 @@ from coordinator.events import (
 from coordinator.intake import (
     EVALUATION,
     KIND,
+    NO_LOCAL_STEPS,
     Closing,
     Expected,
     Newer,
@@ -321,6 +322,9 @@ class Batch:
         fault = fault or self._left_behind(update)
         verdict = self._step(self._arrival(update, task, KIND, fault))
         assert verdict is not None
+        if fault is NO_LOCAL_STEPS:  # most likely all are, and no round ever closes
+            text = f"an update of worker {update.worker_id} is refused: {fault.reason}"
+            self.lines.append(("local steps", text))
         self._end_lapsed(task, update)
         self._record(arrived, verdict)
         self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
@@ -573,10 +577,23 @@ class Batch:
             self._desk.roster.hear(self._work, declined.worker_id, self._desk.now)
             who, what = declined.worker_id, declined.task_id[:8]
             self.lines.append(("declined", f"worker {who} gives task {what} up: {declined.reason}"))
+            missed = self._missed_current(declined)
             self._give_up(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             self._give_up_lapsed(declined)
-            if declined.reason.startswith(MODEL_GONE):
+            if missed:
                 self.effects.append(LookAtModel())
+
+    def _missed_current(self, declined: Declined) -> bool:
+        """Whether a worker did not find the current model, which a task of its own is for.
+
+        Older ones may be gone; and while a model is looked for, nobody is told where it lies.
+        """
+        task = self._work.task(declined.task_id)
+        if task is None or not declined.reason.startswith(MODEL_GONE):
+            return False
+        its_own = task.worker_id in ("", declined.worker_id)
+        current = task.base_version in (None, self.state.run.version)
+        return its_own and current and task.state in ("offered", "taken", "lapsed")
 
     def _give_up(self, event: TaskDeclined) -> None:
         if self._kind_of(event.task_id) == EVALUATION:

@@ -28,6 +28,9 @@ from coordinator.scores import Better
 ROLL_BACKS_MAX = 3
 """So often in a row a run goes back; then what it does leads nowhere."""
 
+SPOILED_TIMES = 30.0
+"""An error that is so many times that of the newest measurement is a few workers' doing."""
+
 NORMS_LEAST = 3
 NORMS_KEPT = 10
 
@@ -101,13 +104,19 @@ class Course:
     """How the versions have gone.
 
     Attributes:
-        best: The best version, None before the first measurement.
+        best: The best version, and the best average, None before the first measurement.
+        own: What the best version itself was measured to be.
+        held: How many measurements came since.
+        since: As of which version the average was last better than before.
         newest: The average as of the newest version measured.
         muted: Measurements of versions up to this one change nothing.
         roll_backs: How often the run went back since the last improvement.
     """
 
     best: Smoothed | None = None
+    own: float = math.nan
+    held: int = 0
+    since: int = -1
     newest: Smoothed | None = None
     muted: int = -1
     roll_backs: int = 0
@@ -162,13 +171,16 @@ def follow(course: Course, measured: Measured, rules: Rules) -> tuple[Course, De
     if not math.isfinite(measured.value):
         return course, Nothing(f"{rules.metric} is no finite number")
     newest = _smoothed(course.newest or best, measured, rules.smoothing)
-    course = replace(course, newest=newest)
+    # One worker of ten that says 1e12 makes a mean of 1e11 that is as uncertain: nothing would be
+    # better than that beyond doubt, however well the model does.
+    doubt = 0.0 if _spoiled(best, measured) else best.variance
+    course = replace(course, newest=newest, held=course.held + 1)
     gain = rules.gain(newest.value, best.value)
-    needed = rules.min_delta + rules.sureness * math.sqrt(newest.variance + best.variance)
+    needed = rules.min_delta + rules.sureness * math.sqrt(newest.variance + doubt)
     if gain > needed:
         why = f"{_named(rules, newest)} is better than {best.value:g} of version {best.version}"
-        return replace(course, best=newest, roll_backs=0), Improved(version, why)
-    waited = version - best.version
+        return _improved(course, best, measured, newest, rules, why)
+    waited = version - course.since
     why = (
         f"{_named(rules, newest)} is not better than {best.value:g} of version {best.version} by "
         f"more than {needed:g}"
@@ -205,7 +217,29 @@ def _first(course: Course, measured: Measured, rules: Rules) -> tuple[Course, De
         return course, Nothing(f"{rules.metric} is no finite number")
     first = Smoothed(measured.version, measured.value, measured.standard_error**2)
     why = f"{_named(rules, first)} is the first"
-    return replace(course, best=first, newest=first), Improved(first.version, why)
+    course = replace(course, best=first, own=first.value, since=first.version, newest=first)
+    return course, Improved(first.version, why)
+
+
+def _improved(
+    course: Course,
+    best: Smoothed,
+    measured: Measured,
+    newest: Smoothed,
+    rules: Rules,
+    why: str,
+) -> tuple[Course, Decision]:
+    """The average is better than it ever was; which of the versions it is of is the best?
+
+    An average falls for a while after the best of its versions: that one stays the best as long as
+    it is among those averaged over, and the newest itself is worse.
+    """
+    course = replace(course, since=measured.version, roll_backs=0)
+    if course.held < rules.smoothing and rules.gain(measured.value, course.own) < 0:
+        course = replace(course, best=replace(newest, version=best.version))
+        return course, Improved(best.version, f"{why}; of these it is the best by itself")
+    course = replace(course, best=newest, own=measured.value, held=0)
+    return course, Improved(measured.version, why)
 
 
 def _back(
@@ -223,8 +257,14 @@ def _back(
     return course, RollBack(best.version, why)
 
 
+def _spoiled(before: Smoothed, measured: Measured) -> bool:
+    """Whether an earlier value says next to nothing beside one that was measured now."""
+    error = SPOILED_TIMES * measured.standard_error
+    return error > 0 and math.sqrt(before.variance) > error
+
+
 def _smoothed(before: Smoothed, measured: Measured, smoothing: int) -> Smoothed:
-    new = 2.0 / (smoothing + 1)
+    new = 1.0 if _spoiled(before, measured) else 2.0 / (smoothing + 1)
     value = new * measured.value + (1 - new) * before.value
     variance = new**2 * measured.standard_error**2 + (1 - new) ** 2 * before.variance
     return Smoothed(measured.version, value, variance)

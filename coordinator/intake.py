@@ -22,6 +22,11 @@ CODEC = "none"
 KIND = "train"
 EVALUATION = "evaluate"
 LOCAL_STEPS_MAX = 1e9
+NO_LOCAL_STEPS = Refused(
+    "malformed",
+    'algorithm.rule "nova" divides by the local steps, and its learner does not say them: return '
+    "them as TrainResult.local_steps",
+)
 BELIEVED_AHEAD_MS = 10 * 365 * 24 * 3600 * 1000
 """How far an incarnation may be ahead: more than a wrong clock is, and far below what a message can
 name, or a forged one would leave no incarnation above it to go on in.
@@ -163,11 +168,7 @@ def _steps_fault(local_steps: float, expected: Expected) -> Refused | None:
         expects = f"expected local steps from 0 to {LOCAL_STEPS_MAX:g}"
         return Refused("malformed", f"{expects}, came {local_steps:g}")
     if expected.needs_local_steps and local_steps < 1:
-        return Refused(
-            "malformed",
-            'algorithm.rule "nova" divides by the local steps, and its learner does not say them: '
-            "return them as TrainResult.local_steps",
-        )
+        return NO_LOCAL_STEPS
     return None
 
 

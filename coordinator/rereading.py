@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from settings import Settings
+from settings.agreement import check_agreement
 from settings.errors import SettingsError
 from settings.fields import fields
 from settings.frozen import changed, changed_fields, frozen_fields
@@ -44,6 +45,15 @@ def reread(old: Settings, read: Callable[[], Settings], run_id: str) -> Settings
         )
         return None
     taken = msgspec.structs.replace(old, **{name: getattr(new, name) for name in TAKEN})
+    try:
+        check_agreement(taken, {})
+    except SettingsError as error:
+        _log.error(
+            "the settings are not taken: with those that are read at a start only, %s. Start the "
+            "coordinator again to take all of them",
+            error,
+        )
+        return None
     later = changed_fields(taken, new)
     if later:
         _log.warning("these settings are taken at the next start: %s", "; ".join(later))

@@ -115,7 +115,8 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
         case TaskTaken():
             run, actions = take(state.run, event, now)
             state = replace(state, run=run)
-            return _resumed(_seen(state, event.worker_id, event.counted_before), actions, now)
+            of_no_use = event.counted_before or bool(event.barred)
+            return _resumed(_seen(state, event.worker_id, of_no_use), actions, now)
         case TaskDeclined():
             run, actions = decline(state.run, event)
             return replace(state, run=run), actions

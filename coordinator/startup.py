@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coordinator.accounts import Accounts
 from coordinator.choosing import algorithm_of, weighing_of
+from coordinator.cohort import Cohort
 from coordinator.enrolment import Enrolment
 from coordinator.errors import InUse, RunError
 from coordinator.evaluation import Initial, initial_of
@@ -131,7 +132,7 @@ def open_state(
     models = ModelFolder(folder.models, disk)
     with store.reading() as work:
         row = find_run(work, settings, new_run)
-        _warn_of_few_workers(settings.rounds.goal, Enrolment(work).count())
+        _warn_of_few_workers(settings, Enrolment(work))
     if restored:
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")
@@ -145,13 +146,27 @@ def open_state(
     return OpenedState(store, spool, models, handover, row, finished_before, around.draw_id())
 
 
-def _warn_of_few_workers(goal: int, seen: int) -> None:
-    if 0 < seen < goal:  # where none was ever seen, there is nothing to compare with
+def _warn_of_few_workers(settings: Settings, enrolment: Enrolment) -> None:
+    seen, goal = enrolment.count(), settings.rounds.goal
+    cohort = Cohort(settings.run.seed, settings.evaluation.cohort)
+    if not seen:
+        return  # where none was ever seen, there is nothing to compare with
+    evaluate = sum(worker_id in cohort for worker_id in enrolment.ids()) if cohort.share else 0
+    train = seen - evaluate
+    if train < goal:
         _log.warning(
-            "rounds.goal is %d and only %d workers were ever seen: a worker counts once in a "
+            "rounds.goal is %d and only %d workers were ever seen%s: a worker counts once in a "
             "version, so rounds close at their deadline until more come",
             goal,
-            seen,
+            train,
+            " that train" if cohort.share else "",
+        )
+    if cohort.share and evaluate < settings.evaluation.goal:
+        _log.warning(
+            "evaluation.goal is %d and only %d workers of the evaluation cohort were ever seen: "
+            "evaluations close at their deadline until more come",
+            settings.evaluation.goal,
+            evaluate,
         )
 
 

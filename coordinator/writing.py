@@ -113,6 +113,8 @@ class RunWriter:
         """Go by other settings: the machine is told of the policy in the next transaction."""
         self._settings, self._policy = settings, policy
         self._told = False
+        machine = replace(self.evaluations, plan=plan_of(settings))
+        self._evaluated = replace(self._evaluated, machine=machine)
         if _selection_of(settings) != self._selection:
             row = self._row()
             with self._store.reading() as work:

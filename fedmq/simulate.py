@@ -110,6 +110,8 @@ def run(arguments: argparse.Namespace) -> int:
     request = request_of(arguments, os.environ)
     reports: dict[str, list[Report]] = {variation.label: [] for variation in request.variations}
     interrupted = False
+    for remark in request.remarks:
+        complain(remark)
     with Watch(len(reports) * len(request.seeds)) as watch:
         try:
             for variation in request.variations:
@@ -135,7 +137,7 @@ def simulate(request: Request, variation: Variation, seed: int, watch: Watch) ->
     training, transfer_bytes, examples = _training(request, settings, seed)
     crowd = Crowd(request.devices, request.workers, seed, transfer_bytes, examples)
     if len(request.patience_is_set) < len(PATIENCE):
-        waits = waits_for(crowd, settings.rounds.late)
+        waits = waits_for(crowd, settings.rounds.late, settings.rounds.dispatch)
         unset = {name: wait for name, wait in waits.items() if name not in request.patience_is_set}
         settings = request.settings(variation, unset)
     setup = Setup.of(variation.label, settings)

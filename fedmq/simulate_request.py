@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from settings import Settings, SettingsError, load
 from settings.duration import parse_duration
 from settings.errors import show
+from settings.evaluation import EvaluationSettings
 from settings.fields import fields
 from settings.presets import PRESETS
 from settings.size import parse_size
@@ -42,7 +43,11 @@ ALL_ROUNDS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked for, checked."""
+    """What was asked for, checked.
+
+    Attributes:
+        remarks: What is not done of what the settings say, a line each.
+    """
 
     config: Path | None
     environ: Mapping[str, str]
@@ -56,6 +61,7 @@ class Request:
     model_bytes: int
     limits: Limits
     seeds: range
+    remarks: tuple[str, ...] = ()
 
     def settings(self, variation: Variation, patience: Mapping[str, object]) -> Settings:
         """The settings of a variation."""
@@ -99,12 +105,14 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         raise SettingsError(
             "--target", "a learner, since synthetic updates learn nothing", "--synthetic"
         )
+    workers = _whole("--workers", arguments.workers, 1, WORKERS_MAX)
+    configured = arguments.config is not None
     request = Request(
         config=arguments.config,
         environ=environ,
         devices=devices,
-        workers=_whole("--workers", arguments.workers, 1, WORKERS_MAX),
-        variations=variations_of(_policies(arguments), lists, arguments.config is not None),
+        workers=workers,
+        variations=variations_of(_policies(arguments), lists, configured, workers),
         patience_is_set=_patience_set(arguments.config, environ, lists),
         learner=arguments.learner,
         data="{worker}/{workers}" if arguments.data is None else arguments.data,
@@ -113,13 +121,34 @@ def request_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Req
         limits=Limits(_duration("--until", arguments.until), target),
         seeds=range(seed, seed + seeds),
     )
-    learners = [request.settings(each, {}).learner.path for each in request.variations]
-    if not all(learners):
+    settings = [request.settings(each, {}) for each in request.variations]
+    for each in settings:
+        _check_goal(each.rounds.goal, workers)
+    if not all(each.learner.path for each in settings):
         for option in ("target", "data"):
             if getattr(arguments, option) is not None:
                 expected = "a learner (--learner, or learner.path in --config)"
                 raise SettingsError(f"--{option}", expected, "none")
-    return request
+    return replace(request, remarks=_remarks(settings))
+
+
+def _remarks(settings: Sequence[Settings]) -> tuple[str, ...]:
+    found = []
+    if any(each.evaluation != EvaluationSettings() for each in settings):
+        cohort = max(each.evaluation.cohort for each in settings)
+        trains = f", and the cohort ({cohort:g} of the workers) trains like the others"
+        found.append(
+            "[evaluation] is not simulated: no run stops early or goes back"
+            + (trains if cohort else "")
+        )
+    return tuple(found)
+
+
+def _check_goal(goal: int, workers: int) -> None:
+    if goal > workers:
+        expected = f"at most the number of --workers, which is {workers}"
+        hint = "a worker counts once for a version, so a larger goal can never be met"
+        raise SettingsError("rounds.goal", expected, str(goal), hint=hint)
 
 
 def _policies(arguments: argparse.Namespace) -> list[str]:
@@ -150,6 +179,9 @@ def _others(given: Sequence[str], lists: Mapping[str, object]) -> dict[str, list
         if not equals or name in lists or name in others:
             expected = 'a setting and its values, each setting once: "algorithm.rule=mean,ca2fl"'
             raise SettingsError("--set", expected, show(text))
+        if name.startswith("evaluation."):
+            hint = "evaluations by workers are not simulated, and nothing follows from them"
+            raise SettingsError("--set", "a setting that is simulated", show(text), hint=hint)
         others[name] = _listed(f"--set {name}", values)
     return others
 

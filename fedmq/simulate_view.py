@@ -156,7 +156,7 @@ def _columns(target: float | None) -> list[tuple[str, Cell]]:
         ("counted", lambda found: f"{_counted(found):.0%}"),
         ("staleness", lambda found: f"{found.mean_staleness:.2f}"),
         ("p95", lambda found: f"{found.first.staleness.p95:.0f}"),
-        ("round", lambda found: span(found.round_s)),
+        ("round", lambda found: span(found.round_s) if found.round_s else "-"),
         ("updates/min", lambda found: f"{60 * found.updates_per_s:.3g}"),
         ("Jain", lambda found: f"{found.jain:.2f}"),
     ]

@@ -7,6 +7,12 @@ from settings.errors import SettingsError
 from settings.fields import fields
 from settings.model import Settings
 
+SORTING_RULES = ("median", "trimmed-mean")
+SORTED_MAX = 2_000
+"""The most updates that are sorted at a close: nothing else is done meanwhile, and it takes so much
+longer the more there are. At this many it is about a minute for a million parameters.
+"""
+
 
 def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
     """Check the settings against each other.
@@ -41,6 +47,16 @@ def check_agreement(settings: Settings, sources: Mapping[str, str]) -> None:
         expected = f"one for updates that may be late, since rounds.late is {late}"
         hint = 'set rounds.late to "refuse", or take ca2fl, which is the same for late updates'
         raise _at_odds(settings, sources, "algorithm.rule", expected, hint)
+    if rounds.preset == "sync" and rounds.late == "weigh" and not rounds.max_staleness:
+        zero = _given(settings, sources, "rounds.max_staleness")
+        expected = f'"refuse", or a rounds.max_staleness above 0, which is {zero}'
+        hint = "it would weigh nothing that is late"
+        raise _at_odds(settings, sources, "rounds.late", expected, hint)
+    if settings.algorithm.rule in SORTING_RULES and rounds.goal > SORTED_MAX:
+        rule = _given(settings, sources, "algorithm.rule")
+        expected = f"at most {SORTED_MAX}, since algorithm.rule is {rule}"
+        hint = "that rule reads and sorts all updates of a round at its close"
+        raise _at_odds(settings, sources, "rounds.goal", expected, hint)
     _check_guards(settings, sources)
     _check_availability(settings, sources)
 
@@ -52,11 +68,16 @@ def _check_guards(settings: Settings, sources: Mapping[str, str]) -> None:
             hint = "a version that is as good as the best would not be taken"
             expected = "a factor above 1, or 0 for no guard"
             raise _at_odds(settings, sources, f"evaluation.{name}", expected, hint)
-    if evaluation.cohort or settings.run.evaluate:
+    if settings.run.evaluate or (evaluation.cohort and evaluation.by == "cohort"):
         return
+    hint = "nobody evaluates: set evaluation.cohort, or run.evaluate to true"
+    if evaluation.cohort:
+        hint = (
+            "only the coordinator's measurements count (evaluation.by), and it makes none: set "
+            "run.evaluate to true"
+        )
     for name in ("patience", "guard_loss"):
         if getattr(evaluation, name):
-            hint = "nobody evaluates: set evaluation.cohort, or run.evaluate to true"
             raise _at_odds(settings, sources, f"evaluation.{name}", "0", hint)
 
 

@@ -9,8 +9,8 @@ from settings.about import MANY, YEAR_S, about
 from settings.hours import Hours, parse_hours
 
 _ABOUT_WHOM = "it decides who is asked, not what a counted update is worth"
-_NAME = r"[A-Za-z0-9._-]{1,200}"
-_NAMES_MAX = 64
+_NAME = r"[A-Za-z0-9._-]{1,64}"  # as worker.capabilities, or nobody could declare it
+_NAMES_MAX = 32
 
 
 class SelectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,10 +69,10 @@ class SelectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     capabilities: Annotated[
         str,
         about(
-            "What a worker must say it is capable of: names with commas between them, at most 64, "
+            "What a worker must say it is capable of: names with commas between them, at most 32, "
             'such as "camera, gpu"; see worker.capabilities. Empty: nothing.',
             pattern=rf"(?:{_NAME}(?: *, *{_NAME}){{0,{_NAMES_MAX - 1}}})?",
-            expected="at most 64 names of A-Z a-z 0-9 . _ - with commas between them",
+            expected="at most 32 names of up to 64 of A-Z a-z 0-9 . _ - with commas between them",
             free=_ABOUT_WHOM,
         ),
     ] = ""

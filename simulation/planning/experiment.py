@@ -27,6 +27,7 @@ MOST_ANSWERS, HALF_OF_THEM = 0.95, 0.5
 PATIENCE_FACTOR = 2.0
 
 Look = Callable[[Fleet], None]
+Dispatch = Literal["pool", "direct"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,17 @@ class Experiment:
         self._reached = target is not None and metrics.get("accuracy", 0.0) >= target
 
 
-def patience_s(crowd: Crowd, share: float = MOST_ANSWERS) -> float:
+def patience_s(crowd: Crowd, share: float = MOST_ANSWERS, dispatch: Dispatch = "pool") -> float:
     """How long to wait for devices like these: twice what such a share of answers take.
 
+    Args:
+        crowd: The devices.
+        share: Of the answers, above 0 and at most 1.
+        dispatch: From the pool a task is taken by who is there; a direct one waits for its worker
+            to come, and that is part of how long its answer takes.
+
     Raises:
-        CannotPlan: If too few of them ever answer.
+        CannotPlan: If none of them ever answers.
     """
     availability, took = crowd.availability, []
     for worker in range(min(crowd.workers, ANSWERS_LOOKED_AT)):
@@ -145,18 +152,20 @@ def patience_s(crowd: Crowd, share: float = MOST_ANSWERS) -> float:
             continue
         trip = crowd.trip(worker, 0, begun)
         if trip.outcome == "arrives":
-            took.append(trip.ends_at - begun)
+            took.append(trip.ends_at - (begun if dispatch == "pool" else 0.0))
     if not took:
         raise CannotPlan("none of these workers would ever answer")
     return float(np.ceil(PATIENCE_FACTOR * np.quantile(took, share)))
 
 
-def waits_for(crowd: Crowd, late: Literal["weigh", "refuse"]) -> dict[str, float]:
+def waits_for(
+    crowd: Crowd, late: Literal["weigh", "refuse"], dispatch: Dispatch = "pool"
+) -> dict[str, float]:
     """Seconds to set `rounds.deadline` and `rounds.lease` to, for devices like these.
 
     Where a late update still counts nothing is lost by a short lease, and a long one lets those
     that are away hold the places of those that are there.
     """
-    deadline_s = patience_s(crowd)
-    lease_s = deadline_s if late == "refuse" else patience_s(crowd, HALF_OF_THEM)
+    deadline_s = patience_s(crowd, MOST_ANSWERS, dispatch)
+    lease_s = deadline_s if late == "refuse" else patience_s(crowd, HALF_OF_THEM, dispatch)
     return {"rounds.deadline": deadline_s, "rounds.lease": lease_s}

@@ -123,8 +123,8 @@ class Fleet:
     @property
     def num_bytes(self) -> int:
         """What the arrays of all workers take in memory."""
-        registry = 0 if self._drawer is None else self._drawer.registry.num_bytes
-        return self.roster.num_bytes + registry
+        drawer = 0 if self._drawer is None else self._drawer.num_bytes
+        return self.roster.num_bytes + drawer
 
     @property
     def over(self) -> bool:

@@ -35,7 +35,10 @@ class Variation:
 
 
 def variations_of(
-    presets: Sequence[str], lists: Mapping[str, Sequence[str]], configured: bool = False
+    presets: Sequence[str],
+    lists: Mapping[str, Sequence[str]],
+    configured: bool = False,
+    workers: int | None = None,
 ) -> list[Variation]:
     """Each preset with each combination of values.
 
@@ -43,6 +46,7 @@ def variations_of(
         presets: Names of `settings.presets.PRESETS`; "" for what the settings say by themselves.
         lists: Values by the dotted name of a setting, as somebody wrote them.
         configured: Whether a file says goal and quorum where neither preset nor list does.
+        workers: How many there are, if that is known: no more tasks can be in flight.
     """
     made = []
     for preset in presets:
@@ -54,11 +58,14 @@ def variations_of(
                 if len(lists[name]) > 1
             ]
             label = " ".join([preset or "configured", *swept])
-            made.append(Variation(label, {**_of_preset(preset, chosen, configured), **chosen}))
+            derived = _of_preset(preset, chosen, configured, workers)
+            made.append(Variation(label, {**derived, **chosen}))
     return made
 
 
-def _of_preset(preset: str, chosen: Mapping[str, str], configured: bool) -> Values:
+def _of_preset(
+    preset: str, chosen: Mapping[str, str], configured: bool, workers: int | None
+) -> Values:
     if not preset:
         return {}
     values = PRESETS[preset].dotted()
@@ -69,6 +76,7 @@ def _of_preset(preset: str, chosen: Mapping[str, str], configured: bool) -> Valu
         goal = int(chosen["rounds.goal"])
     else:
         concurrency = int(chosen.get("rounds.concurrency", CONCURRENCY))
-        goal = max(int(concurrency / OVER_SELECTION), 1)
+        in_flight = concurrency if workers is None else min(concurrency, workers)
+        goal = max(int(in_flight / OVER_SELECTION), 1)
         values["rounds.concurrency"] = concurrency
     return {**values, "rounds.goal": goal, "rounds.quorum": max(int(QUORUM_OF_GOAL * goal), 1)}

@@ -109,6 +109,7 @@ class SteppedTransport:
         self._inner = inner
         self._steps = steps
         self.published: list[Outgoing] = []
+        self.consumed: list[str] = []
         self.started = 0
 
     def start(self) -> None:
@@ -140,6 +141,7 @@ class SteppedTransport:
 
     def consume(self, queue: Queue, prefetch: int, offset: int | None = None) -> int:
         with self._steps.around("consume"):
+            self.consumed.append(queue.name)
             return self._inner.consume(queue, prefetch, offset)
 
     def cancel(self, consumer: int) -> None:

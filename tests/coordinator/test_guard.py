@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,60 @@ def test_a_single_lucky_value_is_averaged_away() -> None:
     rules = Rules(smoothing=3, sureness=0.0, min_delta=0.3)
     course, _ = course_of(measured(1.0, 0.5, 1.0, 1.0), rules)
     assert best_of(course) == 0  # averaged 0.75 is not better by 0.3
+
+
+LIAR, HONEST = 1e11, 0.02
+
+
+def spoiled(place: int, values: list[float]) -> list[Measured]:
+    """Measurements of which one has a worker in it that says 1e12, one of ten."""
+    found = measured(*values, error=HONEST)
+    found[place] = replace(found[place], value=LIAR, standard_error=LIAR)
+    return found
+
+
+def test_the_best_by_itself_stays_best_while_the_average_still_falls() -> None:
+    rules = Rules(smoothing=3, sureness=0.0, patience=3)
+    course, decision = course_of(measured(1.0, 0.5, 0.02, 0.1), rules)
+    assert isinstance(decision, Improved), "the average has fallen from 0.39 to 0.24"
+    assert decision.version == best_of(course) == 2
+    assert "best by itself" in decision.why
+
+
+def test_patience_is_counted_from_the_last_fall_of_the_average() -> None:
+    rules = Rules(smoothing=3, sureness=0.0, patience=2)
+    found = decisions(rules, measured(1.0, 0.5, 0.02, 0.1, 0.9, 0.9))
+    assert [type(each) for each in found] == [*4 * [Improved], Nothing, Stop]
+    stop = found[-1]
+    assert isinstance(stop, Stop)
+    assert stop.version == 2
+
+
+def test_what_was_best_by_itself_gives_way_once_it_is_no_longer_averaged_over() -> None:
+    rules = Rules(smoothing=3, sureness=0.0)
+    course, _ = course_of(measured(9.0, 0.1, 0.2, 0.2, 0.2), rules)
+    assert best_of(course) == 4
+
+
+@pytest.mark.parametrize("place", [0, 1, 4])
+@pytest.mark.parametrize("smoothing", [1, 3])
+def test_one_worker_with_a_huge_loss_does_not_stop_a_run_that_improves(
+    place: int, smoothing: int
+) -> None:
+    rules = Rules(smoothing=smoothing, patience=3)
+    falling = [10.0 - version for version in range(9)]
+    found = decisions(rules, spoiled(place, falling))
+    assert not any(isinstance(each, Stop) for each in found)
+    course, _ = course_of(spoiled(place, falling), rules)
+    assert best_of(course) == 8
+    assert course.best is not None
+    assert course.best.value < 3.5
+
+
+def test_a_measurement_without_an_error_does_not_outdo_one_that_has_a_large_one() -> None:
+    given = [Measured(0, 0, 1.0, 0.3), Measured(1, 1, 0.9, 0.0)]
+    course, _ = course_of(given, Rules(smoothing=1))
+    assert best_of(course) == 0
 
 
 def test_far_worse_than_the_best_goes_back_to_it() -> None:

@@ -245,7 +245,9 @@ def test_a_replay_finds_a_state_that_differs(make_world: MakeWorld) -> None:
     assert found.detail == "what it hands to the next version differs"
 
 
-def test_nova_refuses_an_update_that_does_not_say_its_local_steps(make_world: MakeWorld) -> None:
+def test_nova_refuses_an_update_that_does_not_say_its_local_steps(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
     world = make_world(**options({"rule": "nova"}))
     worker = world.worker("a")
     task, start = world.begin_task(worker)
@@ -255,6 +257,7 @@ def test_nova_refuses_an_update_that_does_not_say_its_local_steps(make_world: Ma
     row = world.ledger(update.update_id)
     assert row.verdict == "malformed"
     assert "TrainResult.local_steps" in row.reason
+    assert "an update of worker a is refused: algorithm.rule" in caplog.text
 
 
 def test_another_algorithm_holds_from_the_next_version_on(make_world: MakeWorld) -> None:

@@ -21,6 +21,7 @@ from coordinator.events import (
     Refused,
     RoundDropped,
     RunStopped,
+    TaskTaken,
     TimePassed,
     VersionStored,
 )
@@ -365,6 +366,14 @@ def test_a_paused_run_does_not_resume_for_a_worker_whose_try_was_refused() -> No
     bench = paused(quorum=2)
     assert bench.see("a") == []
     assert bench.see("b", spent=True) == []
+    assert isinstance(bench.state, Paused)
+
+
+def test_a_paused_run_does_not_resume_for_workers_that_never_train() -> None:
+    bench = paused(concurrency=3)
+    for task_id, worker in zip(list(bench.open), "ab", strict=False):
+        actions = bench.do(TaskTaken(task_id, worker, False, "evaluates, and never trains"))
+        assert not any(isinstance(action, ExtendRound) for action in actions)
     assert isinstance(bench.state, Paused)
 
 

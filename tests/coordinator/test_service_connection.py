@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -144,6 +145,35 @@ def test_a_model_that_a_worker_does_not_find_is_written_again(make_world: MakeWo
     other = world.somebody()
     _, start = world.begin_task(other)
     assert other.read_model(start) == world.model(0)
+
+
+def looks(world: World) -> int:
+    """How often the current model was read back so far."""
+    return world.transport.consumed.count(world.model_queue().name)
+
+
+def test_a_model_is_looked_for_only_if_it_is_the_current_one_that_is_gone(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    old, other = world.worker("old"), world.worker("other")
+    task, _ = world.begin_task(old)
+    for name in "ab":
+        world.answer(world.worker(name), 1.0)
+    assert world.version == 1
+    fresh, _ = world.begin_task(other)
+    before = looks(world)
+    old.say_declined(task, "model gone: it begins with another")  # it was given version 0
+    old.say_declined(fresh, "model gone")  # another worker has it
+    old.say_declined(replace(fresh, task_id="f" * 32), "model gone")  # there is no such task
+    world.step()
+    assert looks(world) == before
+    other.say_declined(fresh, "model gone")
+    world.step()
+    assert looks(world) == before + 1
+    other.say_declined(fresh, "model gone")  # it has said so
+    world.step()
+    assert looks(world) == before + 1
 
 
 def test_a_broker_that_has_other_queues_stops_it_with_one_line(make_world: MakeWorld) -> None:

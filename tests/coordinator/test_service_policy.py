@@ -345,3 +345,31 @@ def test_whom_a_run_selects_may_change_while_it_is_under_way(make_world: MakeWor
     assert may_take()
     reload(world, selection__min_examples=11)
     assert not may_take()
+
+
+def test_what_is_at_odds_with_settings_that_wait_for_a_start_is_not_taken(
+    make_world: MakeWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = make_world(begin=False)
+    start(world)
+    keeps = world.settings().coordinator.keep_versions
+    reload(world, rounds__max_staleness=400, coordinator__keep_versions=1000)
+    assert f"less than coordinator.keep_versions, which is {keeps}, got 400" in caplog.text
+    assert "Start the coordinator again to take all of them" in caplog.text
+    world.round(1.0, 1.0)
+    assert policy_of(world, 1).max_staleness < keeps
+    world.kill()
+    start(world)
+    world.round(1.0, 1.0)
+    world.round(1.0, 1.0)
+    assert policy_of(world, 3).max_staleness == 400
+
+
+def test_the_cohort_evaluates_the_last_version_of_a_run_that_was_made_longer(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(begin=False, run__rounds=10, evaluation__cohort=0.1)
+    start(world)
+    reload(world, run__rounds=20, rounds__max_examples=7)
+    plan = world.service._run.evaluations.plan
+    assert (plan.rounds, plan.max_examples) == (20, 7)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from broker.errors import BrokerUrlError
+from coordinator.cohort import Cohort
 from coordinator.errors import InUse, RunError, StoreError
 from coordinator.models import to_safetensors
 from coordinator.startup import Surroundings
@@ -73,6 +74,37 @@ def test_a_goal_above_the_workers_ever_seen_is_warned_of(
     world.answer(world.somebody())
     world.restart()
     assert "only 1 workers were ever seen" in caplog.text
+
+
+NAMES = [f"w{number}" for number in range(60)]
+EVALUATORS = [name for name in NAMES if name in Cohort(0, 0.4)]
+TRAINERS = [name for name in NAMES if name not in Cohort(0, 0.4)]
+
+
+@pytest.mark.parametrize(
+    ("trainers", "evaluators", "said"),
+    [
+        (1, 3, "rounds.goal is 2 and only 1 workers were ever seen that train"),
+        (2, 1, "evaluation.goal is 2 and only 1 workers of the evaluation cohort were ever seen"),
+        (2, 2, ""),
+    ],
+)
+def test_a_cohort_that_leaves_too_few_to_train_or_to_evaluate_is_warned_of(
+    make_world: MakeWorld,
+    caplog: pytest.LogCaptureFixture,
+    trainers: int,
+    evaluators: int,
+    said: str,
+) -> None:
+    world = make_world(evaluation__cohort=0.4, evaluation__goal=2)
+    for name in (*TRAINERS[:trainers], *EVALUATORS[:evaluators]):
+        world.worker(name).say_present()
+        world.step()
+    caplog.clear()
+    world.restart()
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == bool(said)
+    assert said in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_one_error(make_world: MakeWorld) -> None:

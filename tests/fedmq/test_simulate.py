@@ -95,6 +95,19 @@ def test_a_configured_federation_is_simulated_as_it_is(tmp_path: Path, capsys: C
     assert compared["sync"]["policy"]["late"] == "refuse"
 
 
+def test_that_evaluations_are_not_simulated_is_said(tmp_path: Path, capsys: Captured) -> None:
+    config = tmp_path / "federation.toml"
+    config.write_text("[run]\nrounds = 3\n[evaluation]\ncohort = 0.25\n")
+    words = ["simulate", "--config", str(config), "--workers", "30", "--until", "10m"]
+    assert main(words) == 0
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith("fedmq: [evaluation] is not simulated")
+    assert "the cohort (0.25 of the workers) trains" in first
+    config.write_text("[run]\nrounds = 3\n")
+    assert main(words) == 0
+    assert "[evaluation]" not in capsys.readouterr().err
+
+
 def test_where_nobody_says_how_long_to_wait_the_devices_do(capsys: Captured) -> None:
     found = said(capsys, *QUICK, "--devices", "ideal", "--until", "10m", "--lease", "1h")
     policy = found["fedbuff"]["policy"]
@@ -162,6 +175,13 @@ def test_people_get_a_table_and_charts(capsys: Captured) -> None:
     assert "[2/2] fedbuff, seed 0: target reached after" in captured.err
 
 
+def test_where_no_round_closed_none_has_a_length(capsys: Captured) -> None:
+    assert main(["simulate", *QUICK, "--until", "1s"]) == 0
+    head, row = capsys.readouterr().out.splitlines()[2:4]
+    assert head.split()[-3:] == ["round", "updates/min", "Jain"]
+    assert row.split()[-3] == "-"
+
+
 def test_the_plots_are_written_to_a_file(tmp_path: Path, capsys: Captured) -> None:
     path = tmp_path / "plots.svg"
     assert main(["simulate", *QUICK, "--until", "5m", "--svg", str(path)]) == 0
@@ -195,6 +215,9 @@ WRONG = {
     "--compare sync,sync": "--compare: expected values with commas between them, each once",
     "--goal abc": "--goal: expected a whole number",
     "--goal 200": "at most rounds.concurrency",
+    "--workers 20 --goal 30 --concurrency 40": "rounds.goal: expected at most the number of",
+    "--workers 20 --goal 30 --concurrency 40 --compare sync": "rounds.goal: expected at most",
+    "--workers 9": "rounds.goal: expected at most the number of --workers, which is 9, got 10",
     "--deadline 3x": "rounds.deadline (the command line): expected a duration",
     "--until never": "--until: expected a duration",
     "--until 0s": "--until: expected a duration above 0",
@@ -205,6 +228,7 @@ WRONG = {
     "--target 2": "--target: expected an accuracy",
     "--data {worker}": "--data: expected a learner",
     "--seed=-1": "--seed",
+    "--set evaluation.cohort=0.1": "--set: expected a setting that is simulated",
     "--set rounds.goal": "--set: expected a setting and its values",
     "--set rounds.gaol=3": "rounds.gaol",
     "--goal 3 --set rounds.goal=4": "--set: expected a setting and its values, each setting once",

@@ -406,7 +406,7 @@ OFFERS = (
         _START,
         "nobody is warned",
         "coordinator/startup.py",
-        "if 0 < seen < goal:",
+        "if train < goal:",
         "if False:",
         "tests/coordinator/test_startup.py::test_a_goal_above_the_workers_ever_seen_is_warned_of",
     ),

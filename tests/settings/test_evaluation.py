@@ -47,3 +47,8 @@ def test_nothing_follows_where_nobody_evaluates(tmp_path: Path, text: str) -> No
         load(path, {})
     path.write_text(path.read_text() + "cohort = 0.1\n", encoding="utf-8")
     assert load(path, {}).evaluation.cohort
+    path.write_text(path.read_text() + 'by = "coordinator"\n', encoding="utf-8")
+    with pytest.raises(SettingsError, match="the coordinator's measurements count"):
+        load(path, {})
+    path.write_text(path.read_text().replace("false", "true"), encoding="utf-8")
+    assert load(path, {}).evaluation.by == "coordinator"

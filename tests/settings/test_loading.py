@@ -416,6 +416,18 @@ def test_an_unknown_name_on_the_command_line_gets_a_hint(tmp_path: Path) -> None
             "version that it began with",
         ),
         (
+            '[rounds]\ngoal = 2001\n[algorithm]\nrule = "median"',
+            "rounds.goal (federation.toml): expected at most 2000, since algorithm.rule is median "
+            "(federation.toml), got 2001; that rule reads and sorts all updates of a round at its "
+            "close",
+        ),
+        (
+            '[rounds]\npreset = "sync"\nlate = "weigh"',
+            'rounds.late (federation.toml): expected "refuse", or a rounds.max_staleness above 0, '
+            'which is 0 (the preset "sync" (federation.toml)), got weigh; it would weigh nothing '
+            "that is late",
+        ),
+        (
             '[algorithm]\nrule = "fedvarp"',
             "algorithm.rule (federation.toml): expected one for updates that may be late, since "
             'rounds.late is weigh (the default), got fedvarp; set rounds.late to "refuse", or '

@@ -40,7 +40,8 @@ def test_what_somebody_wrote_comes_before_a_preset(tmp_path: Path) -> None:
 
 def test_a_default_that_is_written_out_comes_before_a_preset(tmp_path: Path) -> None:
     path = tmp_path / "federation.toml"
-    path.write_text('[rounds]\npreset = "sync"\nlate = "weigh"\n', encoding="utf-8")
+    text = '[rounds]\npreset = "sync"\nlate = "weigh"\nmax_staleness = 5\n'
+    path.write_text(text, encoding="utf-8")
     assert load(path, {}).rounds.late == "weigh"
 
 

@@ -144,6 +144,16 @@ def test_where_late_updates_count_a_lease_may_be_short() -> None:
     assert weighed["rounds.lease"] == patience_s(crowd, 0.5) < 0.2 * refused["rounds.lease"]
 
 
+def test_a_direct_task_is_waited_for_until_its_worker_has_come() -> None:
+    crowd = Crowd(SETS["hostile"], 200, 1)
+    pool, direct = waits_for(crowd, "weigh"), waits_for(crowd, "weigh", "direct")
+    assert pool["rounds.lease"] < 600.0
+    assert direct["rounds.lease"] > 3600.0  # they are away for two hours
+    assert direct["rounds.deadline"] > pool["rounds.deadline"]
+    always = Crowd(SETS["fedbuff"], 200, 1)
+    assert waits_for(always, "weigh", "direct") == waits_for(always, "weigh")
+
+
 def test_where_nobody_ever_answers_there_is_nothing_to_plan() -> None:
     gone = Presence(share=0.5, leaving_share=1.0, leaving_s=1e-3)
     with pytest.raises(CannotPlan, match="none of these workers"):

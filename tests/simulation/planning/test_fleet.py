@@ -326,6 +326,15 @@ def test_only_workers_that_were_there_lately_are_drawn_where_that_is_asked_for()
     assert any_of_them > 20
 
 
+def test_a_drawn_worker_that_was_not_heard_is_drawn_again_when_it_comes() -> None:
+    policy = replace(DIRECT, concurrency=100, lease_s=138.0)
+    fleet = fleet_of(policy, SETS["hostile"], 200)
+    fleet.run(86400.0)
+    # The rare ones come about once a day; each of the others many times.
+    assert fleet.tally.arrived > 400
+    assert fleet.models.version > 30
+
+
 @pytest.mark.parametrize("dispatch", ["pool", "direct"])
 def test_a_worker_has_its_rest_after_a_task(dispatch: Literal["pool", "direct"]) -> None:
     policy = replace(FEDBUFF, dispatch=dispatch, goal=2, concurrency=5)

@@ -38,6 +38,13 @@ def test_a_synchronous_round_of_a_goal_has_as_many_tasks_as_that_needs() -> None
     assert policy("sync", goal="10", concurrency="50") == (10, 8, 50, "refuse")
 
 
+def test_a_synchronous_round_asks_for_no_more_than_there_are_workers() -> None:
+    (made,) = variations_of(["sync"], {}, workers=60)
+    assert (made.values["rounds.goal"], made.values["rounds.quorum"]) == (46, 36)
+    (made,) = variations_of(["sync"], {}, workers=5000)
+    assert made.values["rounds.goal"] == 76
+
+
 def test_without_a_preset_the_settings_speak_for_themselves() -> None:
     (made,) = variations_of([""], {})
     assert made.label == "configured"
