@@ -115,18 +115,18 @@ class RoundPolicy:
 
     def differences(self, other: RoundPolicy) -> list[str]:
         """What is not the same in another policy, in words: "goal: was 2, now 3"."""
-        was, now = _flat(self.as_json()), _flat(other.as_json())
+        was, now = flattened(self.as_json()), flattened(other.as_json())
         return [
             f"{name}: was {was[name]}, now {now[name]}" for name in was if was[name] != now[name]
         ]
 
 
-def _flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+def flattened(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Fields, and those of the values in them: of "algorithm" there is "algorithm.rule"."""
     flat: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
-            flat |= {f"{name}.{inner}": each for inner, each in _flat(value).items()}
+            flat |= {f"{name}.{inner}": each for inner, each in flattened(value).items()}
         else:
             flat[name] = value
     return flat

@@ -21,6 +21,7 @@ DESCRIPTION = (
 )
 ROUNDS_SHOWN = 10
 EVALUATIONS_SHOWN = 3
+NO_METRIC = "num_examples"  # what metrics are means over; `evaluate` returns it among them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def lines_of(status: dict[str, Any]) -> list[str]:
         lines.append(f"refused without an id, and accepted later: {status['strays_accepted']}")
     for version in status["versions"][-ROUNDS_SHOWN:]:
         made = datetime.fromtimestamp(version["made_at"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items())
+        about = ", ".join(f"{n} {v:.4f}" for n, v in version["metrics"].items() if n != NO_METRIC)
         again = version["rolled_back_to"]
         why = version["why"] if again is None else f"version {again} again"
         lines.append(
@@ -90,7 +91,8 @@ def _evaluations(status: dict[str, Any]) -> list[str]:
     lines = [f"cohort   {_found(each)}" for each in cohorts[-EVALUATIONS_SHOWN:]]
     if status["best_version"] is not None:
         early = status["stopped_early"]
-        stopped = f"; the run stopped early: {early}" if early else ""
+        why = "" if early in status["why"] else f": {early}"  # it stands beside the run already
+        stopped = f"; the run stopped early{why}" if early else ""
         lines.append(f"best     version {status['best_version']}{stopped}")
     return lines
 

@@ -15,6 +15,8 @@ from coordinator.registry import UNHEARD_MAX
 from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred, held
 from coordinator.wording import count_of, span
 
+EVALUATES = "it is in the evaluation cohort: it evaluates versions, and never trains"
+
 
 def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     """What keeps a worker from taking a task, None if nothing does; and the same in words.
@@ -138,7 +140,7 @@ def bar_in_words(bar: Bar, run: RunRow) -> str:
                 "since"
             )
         case "evaluates":
-            return "it is in the evaluation cohort: it evaluates versions, and never trains"
+            return EVALUATES
         case "unseen":
             return bar.about
         case _:

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from coordinator.accounts import Wanted
+from coordinator.cohort import cohort_of
 from coordinator.explaining.answer import SHORT, Explanation, Scene
-from coordinator.explaining.standing import may_be_drawn, may_take
+from coordinator.explaining.standing import EVALUATES, may_be_drawn, may_take
 from coordinator.explaining.task import end_in_words
 from coordinator.explaining.task import facts_of as task_facts
+from coordinator.intake import EVALUATION, KIND
 from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, TaskRow, WorkerRow
 from coordinator.wording import listed, moment, span
@@ -23,7 +25,9 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     """What is known of a worker."""
     accounts = scene.accounts
     wanted = Wanted(worker_id=worker_id)
-    verdicts = accounts.verdicts(wanted)
+    verdicts = accounts.verdicts(replace(wanted, kind=KIND))
+    evaluations = accounts.verdicts(replace(wanted, kind=EVALUATION))
+    evaluates = worker_id in cohort_of(accounts.run().settings)
     updates = accounts.last_updates(wanted, LAST_UPDATES)
     ends = accounts.task_ends_of_worker(worker_id)
     tasks = accounts.tasks_of_worker(worker_id, LAST_TASKS)
@@ -35,7 +39,10 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
     words = [
         _seen(scene, worker_id),
         *([] if seen is None else _habits(seen)),
+        # Where this is what keeps it from a task it is said below.
+        *[f"{EVALUATES.capitalize()}."] * (evaluates and (bar is None or bar.why != "evaluates")),
         f"Its updates: {listed(verdicts)}.",
+        *[f"Its evaluations: {listed(evaluations)}."] * bool(evaluations),
         *(_update(row) for row in updates),
         f"Tasks it took: {sum(count for *_, count in ends)}.",
         *(f"  {count} {end_in_words(state, reason)}" for state, reason, count in ends),
@@ -53,7 +60,9 @@ def explain_worker(scene: Scene, worker_id: str) -> Explanation:
         "duration_s": None if seen is None else seen.duration_s or None,
         "train_s": None if seen is None else seen.train_s or None,
         "loss": None if seen is None else seen.loss,
+        "evaluates": evaluates,
         "updates": verdicts,
+        "evaluations": evaluations,
         "last_updates": [facts_of(row) for row in updates],
         "tasks": [
             {"state": state, "reason": reason, "count": count} for state, reason, count in ends
@@ -109,8 +118,9 @@ def _declares(seen: WorkerRow) -> dict[str, Any]:
 
 
 def _update(row: LedgerRow) -> str:
+    what = "evaluation of " * (row.kind == EVALUATION)
     return (
-        f"  {moment(row.received_at)}  {row.update_id[:SHORT]}  version {row.base_version}  "
+        f"  {moment(row.received_at)}  {row.update_id[:SHORT]}  {what}version {row.base_version}  "
         f"{row.verdict} ({one_line(row.reason)})"
     )
 

@@ -666,6 +666,54 @@ def test_who_evaluates_has_no_part_in_how_evenly_the_others_trained(
     assert "fairness Jain index 1.000; workers counted once: 2" in lines
 
 
+def test_why_a_run_stopped_early_is_said_once(make_world: MakeWorld) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5, 0.6)
+    status = status_of(world.settings())
+    said = "\n".join(lines_of(status))
+    assert status["stopped_early"]
+    assert said.count(status["stopped_early"]) == 1
+    assert "best     version 0; the run stopped early" in said.splitlines()
+
+
+def test_how_many_examples_were_measured_on_is_no_metric_of_a_version(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    world.service._mailbox.put(Evaluated(1, {"loss": 0.5, "num_examples": 50.0}))
+    world.step()
+    assert status_of(world.settings())["metrics"]["num_examples"] == 50.0
+    (line,) = [line for line in lines_of(status_of(world.settings())) if "version    1" in line]
+    assert line.endswith("goal  loss 0.5000")
+
+
+def test_of_who_evaluates_it_is_said_whether_or_not_the_run_is_over(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, run__rounds=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    evaluate(world, workers, 0.5)
+    (worker,), belongs = EVALUATORS[:1], "in the evaluation cohort: it evaluates versions"
+    said = explain(world.settings(), worker, world.now)[0]
+    assert "\n".join(said.words).count(belongs) == 1
+    assert said.facts["evaluates"]
+    assert (said.facts["updates"], said.facts["evaluations"]) == ({}, {"counted": 1})
+    assert "Its evaluations: 1 counted." in said.words
+    assert any("evaluation of version 0" in line for line in said.words)
+    train(world, 1.0, 1.0)
+    evaluate(world, workers, 0.4)
+    world.pass_time(1000.0)
+    assert world.state == "ended"
+    text = explained(world, worker)
+    assert text.count(belongs) == 1
+    assert "is over" in text
+    said = explain(world.settings(), TRAINERS[0], world.now)[0]
+    assert belongs not in "\n".join(said.words)
+    assert not said.facts["evaluates"]
+
+
 def explained(world: World, what: str) -> str:
     return "\n".join(explain(world.settings(), what, world.now)[0].words)
 

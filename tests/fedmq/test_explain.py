@@ -440,7 +440,7 @@ def test_a_stale_update_says_what_it_would_weigh_in_time(
 
 def test_a_round_by_another_algorithm_says_so(make_world: MakeWorld, capsys: Capture) -> None:
     world = make_world(algorithm__rule="ca2fl", algorithm__optimizer="yogi")
-    assert "dispatch pool, rule ca2fl, optimizer yogi." in words(world, capsys, "0")
+    assert "rule ca2fl, optimizer yogi, server_lr 0.01." in words(world, capsys, "0")
 
 
 def test_each_round_says_what_it_went_by(make_world: MakeWorld, capsys: Capture) -> None:
@@ -452,7 +452,8 @@ def test_each_round_says_what_it_went_by(make_world: MakeWorld, capsys: Capture)
     world.change(rounds__goal=3)
     world.restart()
     late = "late updates weighed up to 20 versions behind"
-    assert f"It goes by goal 2, quorum 1, {late}, dispatch pool." in words(world, capsys, "0")
+    went_by = f"It goes by goal 2, quorum 1, {late}, dispatch pool, concurrency 4,"
+    assert went_by in words(world, capsys, "0")
     assert "It goes by goal 1, quorum 1, late updates refused" in words(world, capsys, "1")
     assert [facts(world, capsys, round_)["goal"] for round_ in ("0", "1")] == [2, 1]
     assert facts(world, capsys, "1")["policy"]["late"] == "refuse"
