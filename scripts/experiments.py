@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -114,7 +114,9 @@ def _setup(trial: Trial, crowd: Crowd) -> Setup:
     lists = {"rounds.concurrency": [str(trial.concurrency)]}
     chosen = variations_of([trial.preset], lists)[0].values
     late: Literal["weigh", "refuse"] = "refuse" if trial.preset == "sync" else "weigh"
-    waits = {name: format_duration(s) for name, s in waits_for(crowd, late).items()}
+    dispatch: Any = trial.values.get("rounds.dispatch", "pool")
+    found = waits_for(crowd, late, dispatch)
+    waits = {name: format_duration(seconds) for name, seconds in found.items()}
     values = {**chosen, **waits, **trial.values}
     goal = int(str(values.get("rounds.goal") or PRESETS[trial.preset].dotted()["rounds.goal"]))
     values["run.rounds"] = max(trial.updates // goal, 1)

@@ -104,10 +104,17 @@ def test_started_in_any_order_and_the_broker_last_the_mean_is_that_by_hand(
         np.testing.assert_allclose(final[array], value / sum(names.values()), rtol=0, atol=1e-6)
 
 
-def test_in_direct_dispatch_workers_are_drawn_and_all_take_part(make: Make) -> None:
-    federation = make(LINEAR, rounds=6, goal=2, quorum=2, concurrency=2, dispatch="direct")
-    workers = [federation.worker(name, "--until-run-ends") for name in ("a", "b", "c", "d")]
-    result = federation.ended(federation.coordinator())
+def test_in_direct_dispatch_workers_are_drawn_and_all_take_part(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    chosen = {"dispatch": "direct", "deadline": "10m", "lease": "10m"}
+    learner = str(tmp_path / "sleeper.py")
+    federation = make(learner, rounds=6, goal=2, quorum=2, concurrency=2, **chosen)
+    coordinator, mark = federation.coordinator(), tmp_path / "mark"
+    workers = [federation.worker(name, "--data", str(mark), "--until-run-ends") for name in "abcd"]
+    # Nobody trains to an end before all are there, or the first two would do all of it.
+    wait_until(lambda: len(_status(federation).get("workers", [])) == 4, "four workers")
+    (tmp_path / "mark.go").touch()
+    result = federation.ended(coordinator)
     assert (result["version"], result["updates"]["counted"]) == (6, 12)
     for worker in workers:
         federation.ended(worker)
