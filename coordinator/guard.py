@@ -186,7 +186,8 @@ def follow(course: Course, measured: Measured, rules: Rules) -> tuple[Course, De
         f"more than {needed:g}"
     )
     if rules.patience and waited >= rules.patience:
-        return course, Stop(best.version, f"no improvement for {waited} versions: {why}")
+        versions = "1 version" if waited == 1 else f"{waited} versions"
+        return course, Stop(best.version, f"no improvement for {versions}: {why}")
     return course, Nothing(why)
 
 
@@ -271,8 +272,8 @@ def _smoothed(before: Smoothed, measured: Measured, smoothing: int) -> Smoothed:
 
 
 def _named(rules: Rules, smoothed: Smoothed) -> str:
-    averaged = ", averaged" if rules.smoothing > 1 else ""
-    return f"{rules.metric} {smoothed.value:g} of version {smoothed.version}{averaged},"
+    averaged = ", averaged," if rules.smoothing > 1 else ""
+    return f"{rules.metric} {smoothed.value:g} of version {smoothed.version}{averaged}"
 
 
 def norm_jump(norm: float, before: Sequence[float], factor: float) -> str:

@@ -294,7 +294,7 @@ def test_an_evaluation_that_closes_while_a_stopped_run_drains_does_not_resume_it
     assert status_of(world.settings())["best_version"] == 2
     world.restart()
     assert world.state == "draining"
-    assert "no improvement for 1 versions" in status_of(world.settings())["stopped_early"]
+    assert "no improvement for 1 version:" in status_of(world.settings())["stopped_early"]
 
 
 def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
@@ -324,7 +324,7 @@ def test_what_an_early_stop_finds_counted_is_in_the_last_version(
     train(world, 5.0)
     evaluate(world, workers, 0.6)
     assert (world.state, world.version) == ("draining", 2)
-    assert "no improvement for 1 versions" in world.run_row().why
+    assert "no improvement for 1 version:" in world.run_row().why
     row = world.version_row(2)
     assert (row.counted, row.why) == (1, "stopped")
     assert not world.open_tasks()
