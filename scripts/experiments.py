@@ -398,8 +398,8 @@ task; in direct dispatch whoever is drawn is waited for, there or not.
 {flaky}
 
 The lease is to an asynchronous run what the deadline is to a synchronous one: until it ends, a
-lost task holds one of the tasks in flight. In direct dispatch short waits help both alike, since
-they let go of whoever is away, and then asynchrony buys little.
+lost task holds one of the tasks in flight. In direct dispatch short waits help both, since they let
+go of whoever is away.
 
 ## Availability that goes with the labels
 
