@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from coordinator.display import updates_of
-from simulation.planning.drawing import bar_blocks, curve_blocks, svg_of
+from simulation.planning.charts import bar_blocks, curve_blocks, svg_of
 from simulation.planning.experiment import Limits
 from simulation.planning.fleet import Fleet
 from simulation.planning.report import Report

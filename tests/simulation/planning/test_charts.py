@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from xml.etree import ElementTree
 
-from simulation.planning.drawing import bar_blocks, blocks, curve_blocks, curve_of, svg_of
+from simulation.planning.charts import bar_blocks, blocks, curve_blocks, curve_of, svg_of
 from simulation.planning.report import Bar
 from simulation.planning.tally import Measured
 from tests.simulation.planning.test_experiment import synthetic
