@@ -7,10 +7,12 @@ constant, so that any of them can be had alone or in a block, and after a restar
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.digest import identify
 
 Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
+Bits = NDArray[np.uint64]
 
 _MASK = 2**64 - 1
 _GAMMA = 0x9E3779B97F4A7C15
@@ -51,10 +53,7 @@ class Chance:
         """The next `count` numbers, as `below` would give them one by one."""
         at = np.arange(self._at + 1, self._at + count + 1, dtype=np.uint64)
         self._at += count
-        z = np.uint64(self._key) + at * np.uint64(_GAMMA)  # arrays wrap around, as they should
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(_MIX_1)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_2)
-        z ^= z >> np.uint64(31)
+        z = mixed_many(np.uint64(self._key) + at * np.uint64(_GAMMA))
         scaled = (z >> np.uint64(11)).astype(np.float64) * (limit * _UNIT)
         return scaled.astype(np.int64)
 
@@ -65,3 +64,10 @@ def mixed(number: int) -> int:
     z = ((z ^ (z >> 30)) * _MIX_1) & _MASK
     z = ((z ^ (z >> 27)) * _MIX_2) & _MASK
     return z ^ (z >> 31)
+
+
+def mixed_many(numbers: Bits) -> Bits:
+    """`mixed` of many; arrays wrap around, as they should."""
+    z = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(_MIX_1)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_MIX_2)
+    return np.asarray(z ^ (z >> np.uint64(31)))

@@ -35,7 +35,7 @@ from coordinator.states import Collecting, Run
 from coordinator.tasks import OpenTask
 
 DRAW_SOON_S = 0.2  # workers that are seen at about one time are drawn among, not the first of them
-DRAW_AGAIN_S = 10.0  # where too few could be drawn: a cool-down may have ended
+DRAW_AGAIN_S = 10.0  # where too few could be drawn: somebody's rest may have ended
 
 
 def take(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:

@@ -21,6 +21,7 @@ from typing import Literal, assert_never
 from immutables import Map
 
 from coordinator.cohort import NO_COHORT, Cohort
+from coordinator.dispatch import DRAW_AGAIN_S, DRAW_SOON_S
 from coordinator.events import (
     DenyTask,
     EndTask,
@@ -39,8 +40,6 @@ from coordinator.events import (
 from schemas.digest import identify
 
 KIND: Literal["evaluate"] = "evaluate"
-DRAW_SOON_S = 0.2  # workers that are seen at about one time are drawn among, not the first of them
-DRAW_AGAIN_S = 10.0  # where too few could be drawn: somebody's rest may have ended
 
 NO_TASKS: Map[str, str] = Map()
 

@@ -152,6 +152,8 @@ class Handover:
 
     def forget_others(self, work: Work) -> None:
         """Forget what is cached for other runs."""
+        # The file before the commit: rows without one are forgotten at the next start, but nothing
+        # would ever find a file without rows. `replay` of that run says that it is not kept.
         for run_id in work.forget_cached_of_others(self._run_id):
             shelf.forget(self._folder, run_id, self._disk)
 

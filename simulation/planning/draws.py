@@ -4,7 +4,7 @@ A stream belongs to one purpose and gives the same number for the same (worker, 
 is asked. So a policy that asks more often, or in another order, changes nothing for the others: the
 third task of worker 17 lasts as long under each policy, and experiments are not coupled.
 
-The function is the finaliser of SplitMix64 (Steele, Lea and Flood 2014) over a counter. Each form
+The function is the finaliser of SplitMix64 over a counter, as in `coordinator.chance`. Each form
 exists for one worker and for many (numpy), and both give the same bits.
 """
 
@@ -16,17 +16,14 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from coordinator.chance import Bits, mixed, mixed_many
 from schemas.digest import digest_of
 
 Ints = NDArray[np.int64]
-Bits = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
-_MASK = 2**64 - 1
 _BY_WORKER = 0x9E3779B97F4A7C15
 _BY_NUMBER = 0xD1B54A32D192ED03
-_FIRST = 0xBF58476D1CE4E5B9
-_SECOND = 0x94D049BB133111EB
 _UNIT = 2.0**-52
 
 _inverse_normal = NormalDist().inv_cdf
@@ -49,8 +46,8 @@ class Stream:
 
     def bits(self, worker: int, number: int = 0) -> int:
         """64 bits; `number` may be negative."""
-        inner = _mixed((self._key + worker * _BY_WORKER) & _MASK)
-        return _mixed((inner + number * _BY_NUMBER) & _MASK)
+        inner = mixed(self._key + worker * _BY_WORKER)
+        return mixed(inner + number * _BY_NUMBER)
 
     def uniform(self, worker: int, number: int = 0) -> float:
         """A number between 0 and 1, neither of them."""
@@ -68,21 +65,9 @@ class Stream:
         """`bits` of many; the arguments are broadcast."""
         by_worker = workers.astype(np.uint64) * np.uint64(_BY_WORKER)
         by_number = np.asarray(numbers, np.int64).astype(np.uint64) * np.uint64(_BY_NUMBER)
-        return _mixed_many(_mixed_many(by_worker + np.uint64(self._key)) + by_number)
+        return mixed_many(mixed_many(by_worker + np.uint64(self._key)) + by_number)
 
     def uniforms(self, workers: Ints, numbers: Ints | int = 0) -> Floats:
         """`uniform` of many."""
         bits = self.many_bits(workers, numbers) >> np.uint64(12)
         return np.asarray((bits.astype(np.float64) + 0.5) * _UNIT)
-
-
-def _mixed(bits: int) -> int:
-    bits = ((bits ^ (bits >> 30)) * _FIRST) & _MASK
-    bits = ((bits ^ (bits >> 27)) * _SECOND) & _MASK
-    return bits ^ (bits >> 31)
-
-
-def _mixed_many(bits: Bits) -> Bits:
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(_FIRST)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(_SECOND)
-    return np.asarray(bits ^ (bits >> np.uint64(31)))
