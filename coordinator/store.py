@@ -26,10 +26,13 @@ from sqlalchemy.exc import DatabaseError
 
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
+from coordinator.prepared import Prepared
 from coordinator.work import Work
 from disk import OS_DISK, Disk
 
 BUSY_S = 10.0  # a reader or a fenced process may hold the file for a moment
+
+_EPOCH = Prepared(select(schema.store.c.epoch))
 
 
 class Store:
@@ -143,11 +146,11 @@ class Store:
         Raises:
             Fenced: If another process has taken the store over.
         """
-        with self._engine.connect() as connection:
-            self._require_epoch(connection.execution_options(reading=True))
+        with self._reading() as connection:
+            self._require_epoch(connection)
 
     def _require_epoch(self, connection: Connection) -> None:
-        epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
+        epoch = _EPOCH.run(connection, {})[0][0]
         if epoch != self.epoch:
             raise Fenced(
                 f"another coordinator has taken this store over (epoch {epoch}, ours "
@@ -157,8 +160,16 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Work]:
         """Look at the store without the right to write."""
+        with self._reading() as connection:
+            yield Work(connection)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A transaction that does not write: all that is read in it is of one moment."""
         with self._engine.connect() as connection:
-            yield Work(connection.execution_options(reading=True))
+            connection = connection.execution_options(reading=True)
+            with connection.begin():
+                yield connection
 
 
 def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
