@@ -10,11 +10,11 @@ from schemas.codecs.numbers import BLOCK
 from schemas.codecs.payload import numbers_of, size_fault
 from schemas.errors import DecodeError
 from schemas.layout import Layout
-from schemas.tensors import layout_of
+from schemas.tensors import Array, layout_of
 
 
 def layout(count: int) -> Layout:
-    arrays = {"w": np.zeros(count, np.float32), "seen": np.zeros(3, np.int64)}
+    arrays: dict[str, Array] = {"w": np.zeros(count, np.float32), "seen": np.zeros(3, np.int64)}
     return layout_of(arrays, {"seen": "max"})
 
 
