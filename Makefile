@@ -16,8 +16,8 @@ setup: ## make .venv with all that is needed (a second time is instant)
 demo: setup ## learn handwritten digits with 12 flaky workers on this machine
 	@$(BIN)/fedmq demo
 
-test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for some)
-	@$(BIN)/pytest $(ARGS)
+test: setup ## run the tests (RabbitMQ's on private nodes; ARGS="-k word" for some)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
 	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
