@@ -27,7 +27,7 @@ from coordinator.errors import CoordinatorError, Fenced, Restored
 from coordinator.evaluating import Evaluations
 from coordinator.evaluator import Evaluated, Terms, load, plan_of
 from coordinator.events import PolicyChanged
-from coordinator.intake import CODEC, Expected, newest_believed
+from coordinator.intake import Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
@@ -41,6 +41,7 @@ from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from coordinator.work import Work
+from schemas.codecs.names import FP32
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Presence, Task, TaskKind, encode
@@ -273,7 +274,7 @@ class RunWriter:
             kind=kind,
             incarnation=self.state.run.incarnation,
             not_after=not_after,
-            codec=CODEC,
+            codec=FP32,
             part_bytes=self._settings.rounds.part_bytes,
             replaces=replaces,
             base_version=base_version,

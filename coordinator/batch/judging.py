@@ -37,6 +37,8 @@ def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
         weight=verdict.weight,
         examples=verdict.full_weight,
         local_steps=update.local_steps,
+        codec=update.codec,
+        update_id=update.update_id,
     )
 
 
