@@ -40,6 +40,7 @@ class Store:
 
     def __init__(self, engine: Engine, epoch: int | None) -> None:
         self._engine = engine
+        self._writer: Connection | None = None
         self.epoch = epoch
 
     @classmethod
@@ -85,6 +86,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._forget_writer()
         self._engine.dispose()
 
     @contextlib.contextmanager
@@ -136,9 +138,21 @@ class Store:
         Raises:
             Fenced: If another process has taken the store over.
         """
-        with self._engine.begin() as connection:
-            self._require_epoch(connection)
-            yield Work(connection)
+        if self._writer is None:
+            self._writer = self._engine.connect()
+        try:
+            with self._writer.begin():
+                self._require_epoch(self._writer)
+                yield Work(self._writer)
+        except BaseException:
+            self._forget_writer()
+            raise
+
+    def _forget_writer(self) -> None:
+        """The connection that writes is another next time."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def require_epoch(self) -> None:
         """Look whether this process may still write, before it writes beside the store.
@@ -168,8 +182,8 @@ class Store:
         """A transaction that does not write: all that is read in it is of one moment."""
         with self._engine.connect() as connection:
             connection = connection.execution_options(reading=True)
-            with connection.begin():
-                yield connection
+            connection.begin()  # what is prepared would not begin it
+            yield connection
 
 
 def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
