@@ -81,8 +81,8 @@ class Enrolment:
 
     def change(self, worker_id: str, **values: Any) -> None:
         """Change fields of a worker, if it is known."""
-        change(schema.workers, "worker_id", tuple(values)).run(
-            self._connection, {"_key": worker_id, **values}
+        change(schema.workers, ("worker_id",), tuple(values)).run(
+            self._connection, {"_worker_id": worker_id, **values}
         )
 
     def forget(self, worker_ids: Sequence[str]) -> None:

@@ -69,7 +69,7 @@ class Prepared:
         if form.given:
             values = {**form.given, **values}
         parameters = _converted([values[name] for name in form.order], form.bind)
-        rows = _execute(connection, form.sql, parameters)
+        rows = execute(connection, form.sql, parameters)
         return [_converted(list(row), form.read) for row in rows] if form.read else rows
 
     def _prepare(self, dialect: Dialect, values: Mapping[str, Any]) -> _Form:
@@ -113,14 +113,21 @@ def _converted(values: list[Any], converters: _Converters) -> list[Any]:
     return values
 
 
-def _execute(connection: Connection, sql: str, parameters: list[Any]) -> list[Sequence[Any]]:
+def execute(
+    connection: Connection, sql: str, parameters: Sequence[Any] = ()
+) -> list[Sequence[Any]]:
+    """Give SQL to the driver itself; the rows that it finds.
+
+    Raises:
+        DBAPIError: If the database does not take it, as of SQLAlchemy.
+    """
     cursor = connection.connection.cursor()
     try:
         cursor.execute(sql, parameters)
         return list(cursor.fetchall()) if cursor.description else []
     except connection.dialect.loaded_dbapi.Error as error:
         base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(sql, parameters, error, base) from error
+        raise DBAPIError.instance(sql, list(parameters), error, base) from error
     finally:
         cursor.close()
 
@@ -162,9 +169,10 @@ def insertion(table: Table, columns: tuple[str, ...]) -> Prepared:
 
 
 @cache
-def change(table: Table, key: str, columns: tuple[str, ...]) -> Prepared:
-    """Changes these columns of a row; parameter `_key` says which it is."""
-    return Prepared(update(table).where(table.c[key] == bindparam("_key")), columns)
+def change(table: Table, keys: tuple[str, ...], columns: tuple[str, ...]) -> Prepared:
+    """Changes these columns of a row: of that whose keys are the parameters `_<key>`."""
+    which = (table.c[key] == bindparam(f"_{key}") for key in keys)
+    return Prepared(update(table).where(*which), columns)
 
 
 @cache

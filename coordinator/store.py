@@ -26,7 +26,7 @@ from sqlalchemy.exc import DatabaseError
 
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
-from coordinator.prepared import Prepared
+from coordinator.prepared import Prepared, execute
 from coordinator.work import Work
 from disk import OS_DISK, Disk
 
@@ -198,7 +198,7 @@ def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
     def begin(connection: Connection) -> None:
         # A writer takes the lock at once, or two could read, decide, and collide at the commit.
         reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        execute(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 

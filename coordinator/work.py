@@ -48,6 +48,20 @@ _COUNTED = Prepared(
         select(schema.ledger.c.arrival).where(schema.ledger.c.verdict == "counted").limit(1)
     )
 )
+_VERDICT = Prepared(_with(schema.ledger, "update_id")(select(schema.ledger.c.verdict)))
+_NEWEST_TASK = Prepared(
+    _with(schema.tasks, "run_id", "kind")(
+        select(func.coalesce(func.max(schema.tasks.c.number), -1))
+    )
+)
+_WHY = Prepared(_with(schema.runs, "run_id")(select(schema.runs.c.why)))
+_OLDEST_SEGMENT = Prepared(
+    _with(schema.ledger, "run_id")(
+        select(func.min(schema.ledger.c.segment)).where(
+            schema.ledger.c.round_version >= bindparam("from_version"), schema.ledger.c.segment > 0
+        )
+    )
+)
 _LAST_ARRIVAL = Prepared(select(func.coalesce(func.max(schema.ledger.c.arrival), 0)))
 _STRAYS = Prepared(_with(schema.strays, "num_bytes")(select(schema.strays.c.num_bytes).limit(1)))
 
@@ -105,9 +119,14 @@ class Work:
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change fields of a run."""
-        change(schema.runs, "run_id", tuple(values)).run(
-            self._connection, {"_key": run_id, **values}
+        change(schema.runs, ("run_id",), tuple(values)).run(
+            self._connection, {"_run_id": run_id, **values}
         )
+
+    def why_closed(self, run_id: str) -> str:
+        """Why the round of a run that is closed was."""
+        why: str = _WHY.run(self._connection, {"run_id": run_id})[0][0]
+        return why
 
     # versions
 
@@ -127,9 +146,9 @@ class Work:
 
     def update_version(self, run_id: str, version: int, **values: Any) -> None:
         """Change fields of a version."""
-        table = schema.versions
-        query = update(table).where(table.c.run_id == run_id, table.c.version == version)
-        self._connection.execute(query.values(**values))
+        change(schema.versions, ("run_id", "version"), tuple(values)).run(
+            self._connection, {"_run_id": run_id, "_version": version, **values}
+        )
 
     # cached updates
 
@@ -219,8 +238,8 @@ class Work:
 
     def update_task(self, task_id: str, **values: Any) -> None:
         """Change fields of a task."""
-        change(schema.tasks, "task_id", tuple(values)).run(
-            self._connection, {"_key": task_id, **values}
+        change(schema.tasks, ("task_id",), tuple(values)).run(
+            self._connection, {"_task_id": task_id, **values}
         )
 
     def end_open_tasks(self, reason: str, now: float) -> None:
@@ -237,6 +256,17 @@ class Work:
         )
         value = self._connection.execute(query).scalar_one()
         return -1 if value is None else int(value)
+
+    def take_task(self, task_id: str, **values: Any) -> None:
+        """Change fields of a task that nobody has taken; another stays as it is."""
+        change(schema.tasks, ("task_id", "state"), tuple(values)).run(
+            self._connection, {"_task_id": task_id, "_state": "offered", **values}
+        )
+
+    def next_number(self, run_id: str, kind: str) -> int:
+        """How many tasks of a kind were ever made in a run: they are numbered from 0 on."""
+        number: int = _NEWEST_TASK.run(self._connection, {"run_id": run_id, "kind": kind})[0][0]
+        return number + 1
 
     def open_tasks(self, run_id: str, kind: str | None = None) -> list[TaskRow]:
         """Tasks offered or taken, of a kind or of any, in the order of their numbers."""
@@ -286,6 +316,11 @@ class Work:
     def ledger_row(self, update_id: str) -> LedgerRow | None:
         """The row of an update."""
         return _UPDATE.one(self._connection, update_id=update_id)
+
+    def verdict_of(self, update_id: str) -> str | None:
+        """The verdict of an update, None if it has none yet."""
+        rows = _VERDICT.run(self._connection, {"update_id": update_id})
+        return rows[0][0] if rows else None
 
     def insert_ledger_row(self, row: LedgerRow) -> None:
         """Write an update's one verdict; its arrival number is given by the store."""
@@ -378,15 +413,8 @@ class Work:
 
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
-        table = schema.ledger
-        query = select(func.min(table.c.segment)).where(
-            and_(
-                table.c.run_id == run_id,
-                table.c.round_version >= from_version,
-                table.c.segment > 0,
-            )
-        )
-        value: int | None = self._connection.execute(query).scalar_one()
+        asked = {"run_id": run_id, "from_version": from_version}
+        value: int | None = _OLDEST_SEGMENT.run(self._connection, asked)[0][0]
         return value
 
     # bytes without an update id

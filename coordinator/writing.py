@@ -59,6 +59,7 @@ LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be f
 RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 VERSIONS_KNOWN = 64  # rows of versions in memory
+SIZES_KNOWN = 4096  # lengths of messages, of which it is known whether any was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class RunWriter:
         self._since_look = 0
         self._told = False
         self._known: dict[int, VersionRow] = {}
+        self._stray_sizes: dict[int, bool] = {}
+        self._terms = Terms.of(settings)
         self._names = Names(settings.federation.name)
         self.state: State
         self.verdicts: dict[str, int]
@@ -116,6 +119,7 @@ class RunWriter:
     def change(self, settings: Settings, policy: RoundPolicy) -> None:
         """Go by other settings: the machine is told of the policy in the next transaction."""
         self._settings, self._policy = settings, policy
+        self._terms = Terms.of(settings)
         self._told = False
         machine = replace(self.evaluations, plan=plan_of(settings))
         self._evaluated = replace(self._evaluated, machine=machine)
@@ -157,13 +161,14 @@ class RunWriter:
         row = self._row()
         self._told = False
         self._known.clear()
+        self._stray_sizes.clear()
         with self._store.reading() as work:
             stored = Stored.read(work, row)
             self.verdicts = work.count_by_verdict(row.run_id)
             self.roster = self._load_roster(work, row)
             now = self._now()
-            plan, terms = plan_of(self._settings), Terms.of(self._settings)
-            self._evaluated = load(work, row, plan, terms, self._salt, now)
+            plan = plan_of(self._settings)
+            self._evaluated = load(work, row, plan, self._terms, self._salt, now)
         stopped = bool(self._evaluated.row.stop_why)
         self.state = restore_state(stored, self._policy, now, self._salt, stopped)
         if self.closed:
@@ -428,6 +433,8 @@ class RunWriter:
 
     def _desk(self) -> Desk:
         run, now = self.state.run, self._now()
+        if len(self._stray_sizes) >= SIZES_KNOWN:
+            self._stray_sizes.clear()
         expected = Expected(
             run_id=run.run_id,
             incarnation=run.incarnation,
@@ -448,9 +455,10 @@ class RunWriter:
             self._uploads,
             self.roster,
             self.selector or self.roster,
-            Terms.of(self._settings),
+            self._terms,
             self.versions.left_behind,
             self._keeps,
+            self._stray_sizes,
             self._settings.coordinator.senders == "users",
         )
 
@@ -508,7 +516,9 @@ class RunWriter:
 
     def _make(self, base: VersionRow) -> VersionRow:
         """The version after another: of the sum, or of what is to be gone back to."""
-        policy, why, now = self.state.run.policy, self._row().why, self._now()
+        policy, now = self.state.run.policy, self._now()
+        with self._store.reading() as work:
+            why = work.why_closed(self.run_id)
         follows = self._evaluated.row
         if follows.roll_back_to < 0:
             guard_norm = self._settings.evaluation.guard_norm

@@ -90,8 +90,8 @@ def test_only_what_is_named_changes(engine: Engine) -> None:
     with engine.begin() as connection:
         _add(connection, _ANNA)
         _add(connection, Boat("Berta", None, False, {}))
-        change(_BOATS, "name", ("sails", "cargo")).run(
-            connection, {"_key": "Anna", "sails": False, "cargo": {"cod": 1}}
+        change(_BOATS, ("name",), ("sails", "cargo")).run(
+            connection, {"_name": "Anna", "sails": False, "cargo": {"cod": 1}}
         )
         assert _BY_NAME.one(connection, name="Anna") == Boat("Anna", 7.5, False, {"cod": 1})
         assert _BY_NAME.one(connection, name="Berta") == Boat("Berta", None, False, {})
