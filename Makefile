@@ -16,8 +16,8 @@ setup: ## make .venv with all that is needed (a second time is instant)
 demo: setup ## learn handwritten digits with 12 flaky workers on this machine
 	@$(BIN)/fedmq demo
 
-test: setup ## run the tests (RabbitMQ's on a private node; ARGS="-k word" for some)
-	@$(BIN)/pytest $(ARGS)
+test: setup ## run the tests (RabbitMQ's on private nodes; ARGS="-k word" for some)
+	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
 	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
@@ -49,7 +49,8 @@ wheel: setup
 	@$(BIN)/python scripts/smoke_test_wheel.py
 
 bench: setup ## run the benchmarks, one after the other
-	@set -e; for file in $(wildcard benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file"; done
+	@set -e; for name in rounds recovery million agreement; do \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 format: setup ## format the code, and fix what lint can fix
 	@$(BIN)/ruff check --fix

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from coordinator.aggregation.checks import inspect
 from coordinator.events import Refused, Verdict
 from schemas.buffer import Buffer
+from schemas.codecs.names import CODECS
+from schemas.codecs.payload import size_fault
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import DecodeError, UnsupportedVersion
 from schemas.layout import Layout
 from schemas.messages import Update, UpdatePart, decode, part_count, part_span
 
-CODEC = "none"
 KIND = "train"
 EVALUATION = "evaluate"
 LOCAL_STEPS_MAX = 1e9
@@ -137,7 +138,9 @@ def sender_fault(worker_id: str, task_id: str, sender: str | None) -> Stray | No
 
 def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
     """What is wrong with an update that holds its id, None if nothing is. Called once per id."""
-    return header_fault(update, expected) or inspect(payload, expected.layout, expected.max_norm)
+    return header_fault(update, expected) or inspect(
+        payload, expected.layout, expected.max_norm, update.codec, update.update_id
+    )
 
 
 def evaluation_fault(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
@@ -153,10 +156,10 @@ def header_fault(update: Update, expected: Expected) -> Refused | None:
     fault = _origin_fault(update, expected, KIND) or _steps_fault(update.local_steps, expected)
     if fault is not None:
         return fault
-    whole = expected.layout.update_bytes
-    if update.payload_bytes != whole:
-        return Refused("malformed", f"expected {whole} bytes, came {update.payload_bytes}")
-    count = part_count(whole, expected.part_bytes)
+    wrong = size_fault(update.payload_bytes, update.codec, expected.layout)
+    if wrong:
+        return Refused("malformed", wrong)
+    count = part_count(update.payload_bytes, expected.part_bytes)
     if update.parts not in (0, count):
         return Refused("malformed", f"expected {count} parts, came {update.parts}")
     return None
@@ -183,8 +186,8 @@ def _origin_fault(update: Update, expected: Expected, kind: str) -> Refused | No
         return Refused("malformed", f"expected an update of kind {kind!r}, came {update.kind!r}")
     if update.layout_digest != expected.layout.digest:
         return Refused("malformed", "its arrays differ from the model's in name, shape or dtype")
-    if update.codec != CODEC:
-        return Refused("malformed", f"expected codec {CODEC!r}, came {update.codec!r}")
+    if update.codec not in CODECS:
+        return Refused("malformed", f"expected a codec of {sorted(CODECS)}, came {update.codec!r}")
     if update.num_examples < 1:
         return Refused("malformed", "num_examples is 0: it stands for nothing")
     return None
@@ -273,7 +276,7 @@ def _receive_part(part: UpdatePart, payload: memoryview, expected: Expected) -> 
 def _part_fault(part: UpdatePart, payload_bytes: int, expected: Expected) -> str:
     if (part.run_id, part.incarnation) != (expected.run_id, expected.incarnation):
         return "a part of an upload for another run"
-    if part.layout_digest != expected.layout.digest or part.codec != CODEC:
+    if part.layout_digest != expected.layout.digest or part.codec not in CODECS:
         return "a part of an update for another model or codec"
     whole, size = expected.layout.update_bytes, expected.part_bytes
     if (part.payload_bytes, part.part_bytes) != (whole, size):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from broker.transport import AnswerTo
-from coordinator.chance import Chance, key_of
 from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.declaring import declared_by, required_by
 from coordinator.drawing import Terms, draw, draw_evaluators
@@ -40,6 +39,7 @@ from coordinator.records import RunRow, TaskRow
 from coordinator.registry import BUSY, EVALUATES, Registry
 from coordinator.tries import Bar, held
 from coordinator.work import Work
+from schemas.chance import Chance, key_of
 from schemas.messages import Presence, Update
 from settings.selection import SelectionSettings
 

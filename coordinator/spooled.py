@@ -14,7 +14,7 @@ from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.layout import Layout
-from schemas.messages import decode
+from schemas.messages import Update, decode
 from schemas.tensors import Floats
 
 FLOAT_BYTES = 4
@@ -56,7 +56,7 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
         StoreError: If the spool does not hold what was received.
     """
     for row in rows:
-        payload = _read_again(row, spool)
+        message, payload = _read_again(row, spool)
         update = Counted(
             payload=payload,
             worker_id=row.worker_id,
@@ -64,15 +64,18 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
             weight=row.weight,
             examples=row.full_weight,
             local_steps=row.local_steps,
+            codec=message.codec,
+            update_id=row.update_id,
         )
         yield update, row.where
 
 
-def _read_again(row: LedgerRow, spool: Spool) -> Buffer:
+def _read_again(row: LedgerRow, spool: Spool) -> tuple[Update, Buffer]:
     try:
-        _, payload = decode(spool.read(row.where))
+        message, payload = decode(spool.read(row.where))
     except DecodeError as error:
         raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
     if digest_of(payload) != row.payload_digest:
         raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
-    return payload
+    assert isinstance(message, Update), "the ledger names updates"
+    return message, payload

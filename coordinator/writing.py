@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker.topology import Names
 from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
 from coordinator import evaluating
-from coordinator.batch import Batch, Desk
+from coordinator.batch.batch import Batch
+from coordinator.batch.desk import Desk
 from coordinator.cohort import Cohort
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
@@ -26,7 +27,7 @@ from coordinator.errors import CoordinatorError, Fenced, Restored
 from coordinator.evaluating import Evaluations
 from coordinator.evaluator import Evaluated, Terms, load, plan_of
 from coordinator.events import PolicyChanged
-from coordinator.intake import CODEC, Expected, newest_believed
+from coordinator.intake import Expected, newest_believed
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
@@ -40,6 +41,7 @@ from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions
 from coordinator.work import Work
+from schemas.codecs.names import FP32
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Presence, Task, TaskKind, encode
@@ -272,7 +274,7 @@ class RunWriter:
             kind=kind,
             incarnation=self.state.run.incarnation,
             not_after=not_after,
-            codec=CODEC,
+            codec=FP32,
             part_bytes=self._settings.rounds.part_bytes,
             replaces=replaces,
             base_version=base_version,
@@ -323,8 +325,8 @@ class RunWriter:
             batch = self._batch(work)
             self._tell_policy(batch)
             if due:
-                batch.pass_time()
-            while arrivals and not batch.closed:
+                batch.steps.pass_time()
+            while arrivals and not batch.steps.closed:
                 self._take(batch, *arrivals.popleft())
             for task_id in notes.tasks:
                 work.update_task(task_id, published=True)
@@ -345,7 +347,7 @@ class RunWriter:
         with self._store.transaction() as work:
             work.update_version(self.run_id, version, metrics=dict(metrics))
             batch = self._batch(work)
-            batch.measured(version, metrics)
+            batch.steps.measured(version, metrics)
         self._committed(batch, told=False)
         self.versions.noted(version, metrics)
         return batch.effects
@@ -354,7 +356,7 @@ class RunWriter:
         """The open round goes by the policy that it was opened with, until it is told."""
         if not self._told:
             ends_at = end_of(self._ran_until_now(), self._policy, self._now())
-            batch.advance(PolicyChanged(self._policy, ends_at))
+            batch.steps.advance(PolicyChanged(self._policy, ends_at))
 
     def _say_what_waits(self) -> None:
         run = self.state.run
@@ -391,8 +393,8 @@ class RunWriter:
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
     def _committed(self, batch: Batch, told: bool = True) -> None:
-        self.state = batch.state
-        self._evaluated = batch.evaluated
+        self.state = batch.steps.state
+        self._evaluated = batch.steps.evaluated
         if told and not self._told:
             self._told = True
             self._say_what_waits()
@@ -481,7 +483,7 @@ class RunWriter:
                 self.versions.write(work, row, keep.keep_versions, keep.spool_keep_rounds)
             batch = self._batch(work)
             self._tell_policy(batch)
-            batch.store_version(row.version, new)
+            batch.steps.store_version(row.version, new)
         self._reopened = False
         self._committed(batch)
         self.versions.begin_round(row, self.state.run.policy.algorithm)

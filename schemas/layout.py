@@ -142,9 +142,14 @@ class Layout:
         return tuple(entry for entry in self.entries if entry.rule == "max")
 
     @cached_property
+    def maxed_bytes(self) -> int:
+        """Size of the `maxed` arrays in an update's payload."""
+        return sum(DTYPES[entry.dtype] * entry.count for entry in self.maxed)
+
+    @cached_property
     def update_bytes(self) -> int:
         """Size of an update's payload before any codec: float32 of each float, then `maxed`."""
-        return 4 * self.num_floats + sum(DTYPES[e.dtype] * e.count for e in self.maxed)
+        return 4 * self.num_floats + self.maxed_bytes
 
     @cached_property
     def digest(self) -> str:

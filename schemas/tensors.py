@@ -174,13 +174,13 @@ def update_between(received: Buffer, trained: Buffer, layout: Layout) -> bytearr
 
 
 def update_floats(payload: Buffer, layout: Layout) -> Floats:
-    """The float32 part of an update's payload, `(layout.num_floats,)`, in place."""
+    """The floats of a payload before any codec, `(layout.num_floats,)` float32, in place."""
     return np.frombuffer(payload, "<f4", layout.num_floats)
 
 
 def update_maxed(payload: Buffer, layout: Layout) -> dict[str, Array]:
-    """The arrays of an update that are maxed, in place."""
-    arrays, offset = {}, 4 * layout.num_floats
+    """The arrays of an update that are maxed, in place; they end its payload in every codec."""
+    arrays, offset = {}, memoryview(payload).nbytes - layout.maxed_bytes
     for entry in layout.maxed:
         numbers = np.frombuffer(payload, _NUMPY[entry.dtype], entry.count, offset)
         arrays[entry.name] = numbers.reshape(entry.shape)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
+from schemas.codecs.names import CODECS
 from schemas.messages import Declined, Start, Taken, Task, TaskSource
 from worker.events import (
     Ack,
@@ -61,7 +62,7 @@ from worker.events import (
     WentOnline,
     WorkEvent,
 )
-from worker.options import ATTEMPTS_MAX, CODECS, Moment, Options
+from worker.options import ATTEMPTS_MAX, Moment, Options
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
 _START_S, _START_MOST_S = 10.0, 60.0

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 from worker.events import Rng
 
-CODECS = frozenset({"none"})
-"""Encodings of an update that this worker can make."""
-
 ATTEMPTS_MAX = 3
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinator.aggregation.aggregator import Aggregator, ServerState
-from coordinator.aggregation.blocks import BLOCK, spans
 from coordinator.aggregation.cache import CachedUpdate
 from coordinator.aggregation.checks import l2_norm
 from coordinator.aggregation.counted import Counted, Updates
 from coordinator.aggregation.optimizers import Optimizer
 from schemas.buffer import Buffer
+from schemas.codecs.numbers import BLOCK, Numbers, spans
 from schemas.layout import FLOATS, Layout
-from schemas.tensors import add_to, segment_view, unflatten, update_floats, update_maxed
+from schemas.tensors import add_to, segment_view, unflatten, update_maxed
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Aggregation:
 
     def add(self, update: Counted) -> None:
         """Add a checked update."""
-        floats = update_floats(update.payload, self._layout)
-        self._aggregator.add(update, floats, self._shrink(update.payload))
+        numbers = update.numbers(self._layout)
+        self._aggregator.add(update, numbers, self._shrink(numbers))
         for name, values in update_maxed(update.payload, self._layout).items():
             largest = self._largest.get(name)
             if largest is None:
@@ -75,11 +75,11 @@ class Aggregation:
         self.total_weight += update.weight
         self.count += 1
 
-    def _shrink(self, payload: Buffer) -> float:
+    def _shrink(self, numbers: Numbers) -> float:
         """What brings an update down to the norm that it may have (Sun et al. 2019)."""
         if not self._clip_norm:
             return 1.0
-        norm = l2_norm(update_floats(payload, self._layout))
+        norm = l2_norm(numbers)
         return min(1.0, self._clip_norm / norm) if norm else 1.0
 
     def result(self, base: Buffer, updates: Updates) -> Made:

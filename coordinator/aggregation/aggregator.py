@@ -21,7 +21,8 @@ from typing import Protocol
 from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import CachedUpdate
 from coordinator.aggregation.counted import Counted, Updates
-from schemas.tensors import Array, Floats
+from schemas.codecs.numbers import Numbers
+from schemas.tensors import Array
 
 ServerState = Mapping[str, Array]
 """Named arrays that a version is made with and that its successor needs, each `(num_floats,)`."""
@@ -38,12 +39,12 @@ class Aggregator(Protocol):
     reads_again: bool
     newer: Sequence[CachedUpdate]
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """Take one more update.
 
         Args:
             update: Its weights and where it is from.
-            floats: Its numbers, `(num_floats,)` float32; they are not kept.
+            numbers: Its numbers, checked; they are not kept.
             shrink: What they are to be multiplied by, above 0 and at most 1.
         """
         ...

@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.aggregation.blocks import Doubles, spans
+from coordinator.aggregation.blocks import Doubles
+from schemas.codecs.numbers import Numbers
 from schemas.tensors import Floats
 
 Halves = NDArray[np.float16]
@@ -122,11 +123,10 @@ class Cache:
             heapq.heappush(self._free, slot)
 
 
-def scale_of(floats: Floats, shrink: float) -> float:
+def scale_of(numbers: Numbers, shrink: float) -> float:
     """The smallest power of two that no number of an update is above; 1 if all are 0."""
     largest = 0.0
-    for start, stop in spans(floats.size):
-        block = floats[start:stop]
+    for _, block in numbers.blocks():
         largest = max(largest, float(block.max()), -float(block.min()))
     mantissa, exponent = math.frexp(largest * shrink)
     return math.ldexp(1.0, exponent) if mantissa else 1.0

@@ -26,10 +26,10 @@ from dataclasses import replace
 import numpy as np
 
 from coordinator.aggregation.aggregator import ServerState, Weights
-from coordinator.aggregation.blocks import BLOCK, Doubles, RunningSum, spans
+from coordinator.aggregation.blocks import Doubles, RunningSum
 from coordinator.aggregation.cache import Cache, CachedUpdate, as_halves, scale_of
 from coordinator.aggregation.counted import Counted, Updates
-from schemas.tensors import Floats
+from schemas.codecs.numbers import BLOCK, Numbers, spans
 
 TOTAL = "cached_total"
 """The name in the state of the sum of the cached updates, each times what its examples weigh."""
@@ -63,12 +63,12 @@ class _Cached:
         self._scratch = np.empty(min(BLOCK, size))
         self._halves = np.empty(min(BLOCK, size), np.float16)
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
         last = self._last.get(update.worker_id)
         # By version and not by arrival: in any order the same one is kept.
         if last is None or last[1].base_version < update.base_version:
-            scale = scale_of(floats, shrink)
+            scale = scale_of(numbers, shrink)
             cached = CachedUpdate(update.worker_id, update.base_version, -1, scale, update.examples)
             self._last[update.worker_id] = len(self._shrink), cached
         self._shrink.append(shrink)
@@ -128,16 +128,16 @@ class Calibrated(_Cached):
         self._first = 0.0
         self._share = 0.0
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
-        super().add(update, floats, shrink)
+        super().add(update, numbers, shrink)
         self._weights.add(update)
-        self._sum.add(floats, update.weight * shrink)
+        self._sum.add(numbers, update.weight * shrink)
         before = self._cache.in_force.get(update.worker_id)
         if before is None:
             self._first += update.weight
             return
-        for start, stop in spans(floats.size):
+        for start, stop in spans(numbers.size):
             halves = self._cache.shelf.read(before.slot, start, stop)
             self._sum.add_block(start, halves, -update.weight * before.scale)
 

@@ -6,25 +6,32 @@ import math
 
 import numpy as np
 
-from coordinator.aggregation.blocks import spans
 from coordinator.events import Refused
 from schemas.buffer import Buffer
+from schemas.codecs.names import FP32
+from schemas.codecs.numbers import Numbers, spans
+from schemas.codecs.payload import numbers_of
+from schemas.errors import DecodeError
 from schemas.layout import FLOATS, Layout
-from schemas.tensors import as_float32, segment_view, update_floats, update_maxed
+from schemas.tensors import as_float32, segment_view, update_maxed
 
 
-def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
+def inspect(
+    payload: Buffer, layout: Layout, max_norm: float, codec: str = FP32, update_id: str = ""
+) -> Refused | None:
     """What is wrong with an update's payload, None if it can be added.
 
     Args:
-        payload: Float32 of every float of the layout, then the maxed arrays.
+        payload: Every float of the layout in its codec, then the maxed arrays.
         layout: The coordinator's own, never the sender's.
-        max_norm: The largest L2 norm allowed, 0 for no ceiling.
+        max_norm: The largest L2 norm allowed, 0 for no ceiling; of the decoded numbers.
+        codec: How its floats are encoded.
+        update_id: What is random in the codec follows from it.
     """
-    came = memoryview(payload).nbytes
-    if came != layout.update_bytes:
-        return Refused("malformed", f"expected {layout.update_bytes} bytes, came {came}")
-    norm = l2_norm(update_floats(payload, layout))
+    try:
+        norm = l2_norm(numbers_of(payload, codec, layout, update_id))
+    except DecodeError as error:
+        return Refused("malformed", str(error))
     if not math.isfinite(norm):
         return Refused("non-finite", "it holds NaN, infinity, or numbers near the largest float")
     if max_norm and norm > max_norm:
@@ -37,11 +44,10 @@ def inspect(payload: Buffer, layout: Layout, max_norm: float) -> Refused | None:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is the answer, not an accident
-def l2_norm(floats: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float:
+def l2_norm(numbers: Numbers) -> float:
     """The L2 norm, summed over blocks in double precision; not finite if any number is not."""
     total = 0.0
-    for start, stop in spans(floats.size):
-        block = floats[start:stop]
+    for _, block in numbers.blocks():
         total += float(np.dot(block, block))
     return math.sqrt(total) if total >= 0 else math.nan
 

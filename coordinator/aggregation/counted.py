@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.buffer import Buffer
+from schemas.codecs.names import FP32
+from schemas.codecs.numbers import Numbers
+from schemas.codecs.payload import numbers_of
 from schemas.layout import Layout
-from schemas.tensors import Floats, update_floats
+from schemas.tensors import Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A counted update, checked: finite, and of the layout's size.
+    """A counted update, checked: finite, and of the size that layout and codec give.
 
     Attributes:
-        payload: Float32 of every float of the layout, then the maxed arrays.
+        payload: Every float of the layout in its codec, then the maxed arrays.
         weight: What it weighs in the sum, above 0: `examples`, less for its staleness.
         examples: What its examples weigh, above 0; `weight` if it is not stale.
         local_steps: Optimiser steps of its training, 0 if unknown.
+        codec: How its floats are encoded.
+        update_id: What is random in its codec follows from it.
     """
 
     payload: Buffer
@@ -28,6 +33,16 @@ class Counted:
     weight: float
     examples: float
     local_steps: float = 0.0
+    codec: str = FP32
+    update_id: str = ""
+
+    def numbers(self, layout: Layout) -> Numbers:
+        """What its floats are.
+
+        Raises:
+            DecodeError: If it was not checked after all.
+        """
+        return numbers_of(self.payload, self.codec, layout, self.update_id)
 
 
 class Updates(Protocol):
@@ -47,9 +62,9 @@ class Updates(Protocol):
 class UpdatesInMemory:
     """Updates that are kept where they are."""
 
-    def __init__(self, payloads: Sequence[Buffer], layout: Layout) -> None:
-        self._floats = [update_floats(payload, layout) for payload in payloads]
+    def __init__(self, updates: Iterable[Counted], layout: Layout) -> None:
+        self._numbers = [update.numbers(layout) for update in updates]
 
     def read(self, index: int, start: int, stop: int) -> Floats:
         """See `Updates.read`."""
-        return self._floats[index][start:stop]
+        return self._numbers[index].read(start, stop)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from coordinator.aggregation.aggregator import Stateless, Weights
 from coordinator.aggregation.blocks import Doubles, RunningSum
 from coordinator.aggregation.counted import Counted
-from schemas.tensors import Floats
+from schemas.codecs.numbers import Numbers
 
 
 class WeightedMean(Stateless):
@@ -24,9 +24,9 @@ class WeightedMean(Stateless):
         self._sum = RunningSum(size)
         self._weights = Weights(by_count)
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
-        self._sum.add(floats, update.weight * shrink)
+        self._sum.add(numbers, update.weight * shrink)
         self._weights.add(update)
 
     def step(self, start: int, out: Doubles) -> None:
@@ -59,7 +59,7 @@ class NormalisedMean(Stateless):
         self._steps = 0.0
         self._weight = 0.0
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`.
 
         Raises:
@@ -68,7 +68,7 @@ class NormalisedMean(Stateless):
         if not update.local_steps > 0:
             raise ValueError(f"expected local steps above 0, came {update.local_steps}")
         steps = min(update.local_steps, self._max_steps or update.local_steps)
-        self._sum.add(floats, update.weight * shrink / steps)
+        self._sum.add(numbers, update.weight * shrink / steps)
         self._weights.add(update)
         self._steps += update.weight * steps
         self._weight += update.weight

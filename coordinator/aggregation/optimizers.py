@@ -18,8 +18,9 @@ from typing import assert_never
 import numpy as np
 
 from coordinator.aggregation.aggregator import ServerState
-from coordinator.aggregation.blocks import BLOCK, Doubles
+from coordinator.aggregation.blocks import Doubles
 from coordinator.algorithm import Stepping
+from schemas.codecs.numbers import BLOCK
 from schemas.tensors import Array, Floats
 
 MOMENTUM, SECOND = "momentum", "second_moment"

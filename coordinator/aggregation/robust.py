@@ -11,9 +11,9 @@ import math
 import numpy as np
 
 from coordinator.aggregation.aggregator import Stateless
-from coordinator.aggregation.blocks import Doubles, spans
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.counted import Counted, Updates
-from schemas.tensors import Floats
+from schemas.codecs.numbers import Numbers, spans
 
 TABLE_FLOATS = 4 * 1024 * 1024
 """Numbers of all updates that are in memory at once: 16 MiB, however many updates there are."""
@@ -34,7 +34,7 @@ class TrimmedMean(Stateless):
         self._shrink: list[float] = []
         self._updates: Updates
 
-    def add(self, update: Counted, floats: Floats, shrink: float) -> None:
+    def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
         self._shrink.append(shrink)
 

@@ -34,7 +34,7 @@ class Models:
         self._cache: Cache | None = None
         if layout is not None and self._algorithm.caches:
             self._cache = Cache(ShelfInMemory(layout.num_floats))
-        self._payloads: list[Buffer] = []
+        self._counted: list[Counted] = []
         self._round = self._begin()
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Models:
         if self._round is not None:
             self._round.add(update)
             if self._round.reads_again:
-                self._payloads.append(update.payload)
+                self._counted.append(update)
 
     def make(self) -> int:
         """Make the next version of the open round; its number."""
@@ -74,7 +74,7 @@ class Models:
             del self._kept[self.version]
         self.version += 1
         self._kept[self.version] = model
-        self._payloads.clear()
+        self._counted.clear()
         self._round = self._begin()
         return self.version
 
@@ -86,7 +86,7 @@ class Models:
     def _made(self) -> Buffer:
         if self._round is None or self._layout is None:
             return b""
-        made = self._round.result(self.newest, UpdatesInMemory(self._payloads, self._layout))
+        made = self._round.result(self.newest, UpdatesInMemory(self._counted, self._layout))
         self._state = made.state
         if self._cache is not None:
             self._cache.free(self._cache.replace(made.cached))

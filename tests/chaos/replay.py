@@ -156,7 +156,7 @@ def _update(
         base_version=base,
         base_digest=coordinator.model_digest(base),
         layout_digest=layout,
-        codec="none",
+        codec="fp32",
         num_examples=int(draw.integers(1, 100)),
         metrics={},
         train_s=0.0,

@@ -154,7 +154,7 @@ class Feeder:
             base_version=start.base_version,
             base_digest=start.model_digest,
             layout_digest=layout.digest,
-            codec="none",
+            codec="fp32",
             num_examples=10,
             metrics={"loss": 0.5},
             train_s=0.1,

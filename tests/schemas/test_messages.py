@@ -33,7 +33,7 @@ ID = "0123456789abcdef" * 2
 DIGEST = ID * 2
 CARRIERS = (Update, UpdatePart, ModelPart)
 
-TASK = Task(ID, ID, "train", 1, None, "none", 4096, "", None, 0.0)
+TASK = Task(ID, ID, "train", 1, None, "fp32", 4096, "", None, 0.0)
 PRESENCE = Presence("shop-1", "", -1, 0, False, False, ())
 STANDING = Standing(ID, "running", 1, 0, True, 0.0, {}, {}, (), 0.0)
 UPDATE = Update(
@@ -46,7 +46,7 @@ UPDATE = Update(
     base_version=0,
     base_digest=DIGEST,
     layout_digest=DIGEST,
-    codec="none",
+    codec="fp32",
     num_examples=10,
     metrics={"loss": 0.5},
     train_s=1.0,

@@ -51,11 +51,13 @@ def test_the_reference_and_the_rules_agree(name: Name, rounds: list[list[UnitUpd
     for version, sent in enumerate(rounds):
         payloads = [np.eye(SLOTS, dtype="<f4")[one.slot].tobytes() for one in sent]
         aggregation = begin(algorithm, LAYOUT, state, cache)
-        for one, payload in zip(sent, payloads, strict=True):
-            aggregation.add(
-                Counted(payload, one.worker_id, one.base_version, one.weight, examples=1.0)
-            )
-        made = aggregation.result(base, UpdatesInMemory(payloads, LAYOUT))
+        updates = [
+            Counted(payload, one.worker_id, one.base_version, one.weight, examples=1.0)
+            for one, payload in zip(sent, payloads, strict=True)
+        ]
+        for update in updates:
+            aggregation.add(update)
+        made = aggregation.result(base, UpdatesInMemory(updates, LAYOUT))
         state = made.state
         cache.free(cache.replace(made.cached))
         counted += sent

@@ -5,9 +5,11 @@ The system's node is never used and never started: the package is there for its 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +51,29 @@ def find_or_install_server() -> Path:
         return found
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise NoBrokerError(f"no RabbitMQ here: {WHAT_TO_DO}")
+    with _alone():
+        found = find_server()  # another process of these tests may have installed it meanwhile
+        if found is None:
+            _install()
+            found = find_server()
+    if found is None:
+        raise NoBrokerError(f"apt-get installed no usable rabbitmq-server: {WHAT_TO_DO}")
+    return found
+
+
+def _install() -> None:
     print("installing rabbitmq-server with apt-get, its service not started", flush=True)
     with _no_service_started():
         _apt("update")
         _apt("install", "--yes", "--no-install-recommends", "rabbitmq-server")
-    found = find_server()
-    if found is None:
-        raise NoBrokerError(f"apt-get installed no usable rabbitmq-server: {WHAT_TO_DO}")
-    return found
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time: the tests run in several."""
+    with (Path(tempfile.gettempdir()) / "fedmq-tests-install.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _apt(*arguments: str) -> None:

@@ -156,7 +156,7 @@ class ScriptedCoordinator:
             kind="train",
             incarnation=self.incarnation,
             not_after=None,
-            codec="none",
+            codec="fp32",
             part_bytes=self.part_bytes,
             replaces="",
             base_version=None,

@@ -100,7 +100,7 @@ class AnyOrder:
         """Of what the broker has; even if it was told that nobody consumes any more."""
         self.number += 1
         self.tag += 1
-        codec = self.rng.choice(["none"] * 9 + ["new"])
+        codec = self.rng.choice(["fp32"] * 9 + ["new"])
         kind = self.rng.choice(["train", "train", "train", "evaluate"])
         version = self.rng.choice([None, None, self.rng.randint(0, 9)])
         task = a_task(self.number, codec=codec, kind=kind, base_version=version)

@@ -89,7 +89,7 @@ def make(
     aggregation = begin(algorithm, layout, state, cache)
     for update in counted:
         aggregation.add(update)
-    updates = UpdatesInMemory([update.payload for update in counted], layout)
+    updates = UpdatesInMemory(counted, layout)
     return aggregation.result(base or bytes(layout.num_bytes), updates)
 
 

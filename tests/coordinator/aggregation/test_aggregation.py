@@ -41,9 +41,10 @@ def round_of(rule: Rule, trained: list[dict[str, Array]]) -> dict[str, Array]:
     before = flatten(BASE, MIXED)
     payloads = [bytes(update_between(before, flatten(one, MIXED), MIXED)) for one in trained]
     aggregation = begin(Algorithm(rule=rule), MIXED, cache=Cache(ShelfInMemory(MIXED.num_floats)))
-    for number, payload in enumerate(payloads):
-        aggregation.add(Counted(payload, f"w{number}", 0, 1.0, 1.0, 4.0))
-    made = aggregation.result(before, UpdatesInMemory(payloads, MIXED))
+    counted = [Counted(one, f"w{number}", 0, 1.0, 1.0, 4.0) for number, one in enumerate(payloads)]
+    for update in counted:
+        aggregation.add(update)
+    made = aggregation.result(before, UpdatesInMemory(counted, MIXED))
     return unflatten(made.model, MIXED)
 
 
@@ -77,12 +78,13 @@ def test_nothing_added_gives_the_base(rule: Rule) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_neither_base_nor_updates_are_changed(rule: Rule) -> None:
     base = bytearray(np.arange(5, dtype="<f4").tobytes())
-    update = bytearray(np.ones(5, "<f4").tobytes())
-    before = bytes(base), bytes(update)
+    payload = bytearray(np.ones(5, "<f4").tobytes())
+    before = bytes(base), bytes(payload)
     aggregation = begin(Algorithm(rule=rule, clip_norm=1.0), LAYOUT, cache=Cache(ShelfInMemory(5)))
-    aggregation.add(Counted(update, "a", 0, 5.0, 5.0, 3.0))
+    update = Counted(payload, "a", 0, 5.0, 5.0, 3.0)
+    aggregation.add(update)
     aggregation.result(base, UpdatesInMemory([update], LAYOUT))
-    assert (bytes(base), bytes(update)) == before
+    assert (bytes(base), bytes(payload)) == before
 
 
 def test_a_result_is_made_once() -> None:
@@ -129,7 +131,8 @@ def test_updates_that_pass_the_checks_leave_a_half_precision_model_finite() -> N
     payload = np.array([1e5], "<f4").tobytes()
     assert inspect(payload, layout, max_norm=0.0) is None
     aggregation = begin(Algorithm(), layout)
-    aggregation.add(Counted(payload, "a", 0, 1.0, 1.0))
+    update = Counted(payload, "a", 0, 1.0, 1.0)
+    aggregation.add(update)
     base = flatten({"w": np.ones(1, np.float16)}, layout)
-    made = aggregation.result(base, UpdatesInMemory([payload], layout))
+    made = aggregation.result(base, UpdatesInMemory([update], layout))
     assert np.isfinite(unflatten(made.model, layout)["w"]).all()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation.aggregator import ServerState
-from coordinator.aggregation.blocks import BLOCK
 from coordinator.aggregation.cache import Cache, ShelfInMemory
 from coordinator.algorithm import Algorithm
+from schemas.codecs.numbers import BLOCK
 from schemas.layout import Layout
 from schemas.tensors import layout_of
 from tests.coordinator.aggregation.rounds import LAYOUT, Numbers, Sent, make, numbers_of, rounds

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.blocks import BLOCK
 from coordinator.aggregation.checks import inspect, l2_norm, step_norm
+from schemas.codecs.numbers import BLOCK, PlainNumbers
 from schemas.layout import Layout
 from schemas.tensors import BFLOAT16, flatten, layout_of
 
@@ -70,13 +70,14 @@ def test_a_reason_says_what_was_allowed_and_what_came() -> None:
 @given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=50))
 def test_the_norm_is_that_of_numpy(numbers: list[float]) -> None:
     expected = float(np.linalg.norm(np.array(numbers, np.float64)))
-    assert l2_norm(np.array(numbers, np.float32)) == pytest.approx(expected, rel=1e-5, abs=1e-18)
+    norm = l2_norm(PlainNumbers(payload(*numbers)))
+    assert norm == pytest.approx(expected, rel=1e-5, abs=1e-18)
 
 
 def test_the_norm_of_many_blocks_is_as_exact_as_of_one() -> None:
     numbers = np.full(5 * BLOCK + 17, 0.1, np.float32)
     expected = float(np.linalg.norm(numbers.astype(np.float64)))
-    assert l2_norm(numbers) == pytest.approx(expected, rel=1e-5)
+    assert l2_norm(PlainNumbers(numbers.tobytes())) == pytest.approx(expected, rel=1e-5)
 
 
 WITH_INTEGERS = layout_of(

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation.beginning import begin
-from coordinator.aggregation.blocks import BLOCK
 from coordinator.aggregation.counted import Counted
 from coordinator.aggregation.mean import NormalisedMean
 from coordinator.algorithm import Algorithm
+from schemas.codecs.numbers import BLOCK
 from schemas.tensors import layout_of
 from tests.coordinator.aggregation.rounds import NUMBERS, Sent, make, numbers_of, rounds, step
 
@@ -83,7 +83,7 @@ def test_nova_takes_no_update_of_unknown_steps() -> None:
     nova = NormalisedMean(1)
     update = Counted(np.ones(1, "<f4").tobytes(), "a", 0, 1.0, 1.0, local_steps=0.0)
     with pytest.raises(ValueError, match="local steps above 0, came 0"):
-        nova.add(update, np.ones(1, np.float32), 1.0)
+        nova.add(update, update.numbers(layout_of({"w": np.ones(1, np.float32)})), 1.0)
 
 
 @given(rounds(), NUMBERS)

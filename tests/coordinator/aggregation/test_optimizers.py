@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation.aggregator import ServerState
-from coordinator.aggregation.blocks import BLOCK
 from coordinator.aggregation.optimizers import MOMENTUM, SECOND
 from coordinator.algorithm import Algorithm, OptimizerName, Stepping
+from schemas.codecs.numbers import BLOCK
 from schemas.tensors import layout_of
 from tests.coordinator.aggregation.rounds import NUMBERS, Numbers, Sent, make, numbers_of
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation import robust
-from coordinator.aggregation.blocks import BLOCK
 from coordinator.algorithm import Algorithm
+from schemas.codecs.numbers import BLOCK
 from schemas.tensors import layout_of
 from tests.coordinator.aggregation.rounds import Sent, make, numbers_of, rounds, step
 

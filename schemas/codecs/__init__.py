@@ -1,0 +1,1 @@
+"""How the numbers of an update are put into bytes, and got out of them. Pure."""
