@@ -3,8 +3,9 @@
     event ─▶ evaluating.advance ─▶ rows, tasks ─┬─ an evaluation closes ─▶ scores ─▶ guard ─▶ course
                                                 └─ workers are wanted ───▶ drawn ──▶ event
 
-Rules: as of a batch (`coordinator.batch`); an answer's row is in the ledger before the evaluation
-that it closes is added up, from the ledger alone; what follows is in the same transaction.
+Rules: as of a batch (`coordinator.batch.batch`); an answer's row is in the ledger before the
+evaluation that it closes is added up, from the ledger alone; what follows is in the same
+transaction.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ lost stays lost until the next `connect`, which comes after a pause.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from broker.transport import (
     Transport,
 )
 from schemas.buffer import Buffer
+from schemas.digest import RunningDigest
 from schemas.errors import DecodeError
 from schemas.messages import ModelPart, decode, encode, part_count, part_span
 
@@ -106,7 +106,7 @@ class ModelStream:
         self._rewriting = False
         self._heard_at = 0.0
         self._read_parts = 0
-        self._read_digest = hashlib.sha256()
+        self._read_digest = RunningDigest()
         self._read_offset = 0
         self.lost = False
 
@@ -210,7 +210,7 @@ class ModelStream:
     def _read(self, offset: int | None) -> None:
         assert self._queue is not None
         self._close_reader()
-        self._read_parts, self._read_digest = 0, hashlib.sha256()
+        self._read_parts, self._read_digest = 0, RunningDigest()
         self._read_offset = -1 if offset is None else offset
         self._heard_at = self._now()
         self._rewriting = offset is None
@@ -256,7 +256,8 @@ class ModelStream:
 
     def _begin(self, offset: int, payload: memoryview) -> None:
         self._read_offset, self._read_parts = offset, 1
-        self._read_digest = hashlib.sha256(payload)
+        self._read_digest = RunningDigest()
+        self._read_digest.update(payload)
         self._finish_if_whole(offset)
 
     def _finish_if_whole(self, last_offset: int) -> None:
@@ -264,7 +265,7 @@ class ModelStream:
         if self._read_parts < self._current.parts:
             return
         self._close_reader()
-        if self._read_digest.hexdigest() != self._current.digest:
+        if self._read_digest.digits() != self._current.digest:
             if self._rewriting:
                 self._lose("what was written comes back with another digest")
             else:

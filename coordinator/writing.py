@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker.topology import Names
 from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
 from coordinator import evaluating
-from coordinator.batch import Batch, Desk
+from coordinator.batch.batch import Batch
+from coordinator.batch.desk import Desk
 from coordinator.cohort import Cohort
 from coordinator.connection import Notes, Source
 from coordinator.effects import Effect
@@ -324,8 +325,8 @@ class RunWriter:
             batch = self._batch(work)
             self._tell_policy(batch)
             if due:
-                batch.pass_time()
-            while arrivals and not batch.closed:
+                batch.steps.pass_time()
+            while arrivals and not batch.steps.closed:
                 self._take(batch, *arrivals.popleft())
             for task_id in notes.tasks:
                 work.update_task(task_id, published=True)
@@ -346,7 +347,7 @@ class RunWriter:
         with self._store.transaction() as work:
             work.update_version(self.run_id, version, metrics=dict(metrics))
             batch = self._batch(work)
-            batch.measured(version, metrics)
+            batch.steps.measured(version, metrics)
         self._committed(batch, told=False)
         self.versions.noted(version, metrics)
         return batch.effects
@@ -355,7 +356,7 @@ class RunWriter:
         """The open round goes by the policy that it was opened with, until it is told."""
         if not self._told:
             ends_at = end_of(self._ran_until_now(), self._policy, self._now())
-            batch.advance(PolicyChanged(self._policy, ends_at))
+            batch.steps.advance(PolicyChanged(self._policy, ends_at))
 
     def _say_what_waits(self) -> None:
         run = self.state.run
@@ -392,8 +393,8 @@ class RunWriter:
                 batch.take_parked(delivery, self._attempts[digest_of(delivery.body)])
 
     def _committed(self, batch: Batch, told: bool = True) -> None:
-        self.state = batch.state
-        self._evaluated = batch.evaluated
+        self.state = batch.steps.state
+        self._evaluated = batch.steps.evaluated
         if told and not self._told:
             self._told = True
             self._say_what_waits()
@@ -482,7 +483,7 @@ class RunWriter:
                 self.versions.write(work, row, keep.keep_versions, keep.spool_keep_rounds)
             batch = self._batch(work)
             self._tell_policy(batch)
-            batch.store_version(row.version, new)
+            batch.steps.store_version(row.version, new)
         self._reopened = False
         self._committed(batch)
         self.versions.begin_round(row, self.state.run.policy.algorithm)

@@ -2,7 +2,7 @@
 
 from disk.disk import Disk, File, Lock, Pages
 from disk.durable import make_folders, remove_tree, write_durably
-from disk.os_disk import OS_DISK, OsDisk
+from disk.os_disk import OS_DISK, OsDisk, let_go
 
 __all__ = [
     "OS_DISK",
@@ -11,6 +11,7 @@ __all__ = [
     "Lock",
     "OsDisk",
     "Pages",
+    "let_go",
     "make_folders",
     "remove_tree",
     "write_durably",

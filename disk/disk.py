@@ -108,6 +108,15 @@ class Disk(Protocol):
         """Bytes of a file, fewer if it ends before; all from `start` on if `length` is below 0."""
         ...
 
+    def map(self, path: Path, start: int = 0, length: int = -1) -> memoryview:
+        """Bytes of a file in place, as many as `read` gives; they are read when they are looked at.
+
+        For bytes that nobody changes or cuts any more. They stay as long as the view does, whatever
+        becomes of the file's name; `disk.let_go` gives their memory back meanwhile. Each view keeps
+        the file open.
+        """
+        ...
+
     def size(self, path: Path) -> int | None:
         """Bytes of a file, None if there is no such file."""
         ...
@@ -126,6 +135,16 @@ class Disk(Protocol):
 
     def move(self, path: Path, to: Path) -> None:
         """Give a file another name; what had that name is gone."""
+        ...
+
+    def link(self, path: Path, to: Path) -> None:
+        """Give a file another name as well; nothing may have that name.
+
+        The file is there as long as one of its names is.
+
+        Raises:
+            OSError: Also if the file system gives a file one name only.
+        """
         ...
 
     def truncate(self, path: Path, length: int) -> None:

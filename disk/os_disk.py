@@ -125,6 +125,17 @@ class OsDisk:
             file.seek(start)
             return file.read(length)
 
+    def map(self, path: Path, start: int = 0, length: int = -1) -> memoryview:
+        """See `Disk.map`."""
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            end = size if length < 0 else min(start + length, size)
+            if end <= start:
+                return memoryview(b"")
+            first = start - start % mmap.ALLOCATIONGRANULARITY
+            mapped = mmap.mmap(file.fileno(), end - first, prot=mmap.PROT_READ, offset=first)
+        return memoryview(mapped)[start - first :]
+
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         try:
@@ -151,6 +162,10 @@ class OsDisk:
     def move(self, path: Path, to: Path) -> None:
         """See `Disk.move`."""
         path.replace(to)
+
+    def link(self, path: Path, to: Path) -> None:
+        """See `Disk.link`."""
+        os.link(path, to)
 
     def truncate(self, path: Path, length: int) -> None:
         """See `Disk.truncate`."""
@@ -205,3 +220,13 @@ class OsDisk:
 
 
 OS_DISK = OsDisk()
+
+
+def let_go(view: memoryview) -> None:
+    """Give the memory of a mapped view back to the system; it is read again when it is looked at.
+
+    Whoever goes through a large file in place calls it now and then, or all of the file counts as
+    this process's memory. Nothing happens to what is not mapped.
+    """
+    if isinstance(view.obj, mmap.mmap):
+        view.obj.madvise(mmap.MADV_DONTNEED)

@@ -6,29 +6,47 @@ import hashlib
 import zlib
 from collections.abc import Iterable
 
+from blake3 import blake3
+
 from schemas.buffer import Buffer
 
 ID_DIGITS = 32
 DIGEST_DIGITS = 64
 
 
+class RunningDigest:
+    """The digest of bytes of which more come."""
+
+    def __init__(self) -> None:
+        self._hasher = blake3()
+
+    def update(self, chunk: Buffer) -> None:
+        """Take the bytes that come next."""
+        self._hasher.update(chunk)
+
+    def digits(self) -> str:
+        """The digest of what has come so far; more may come."""
+        return self._hasher.hexdigest()
+
+
 def digest_of(*chunks: Buffer) -> str:
-    """SHA-256 of the chunks one after another, as 64 hexadecimal digits."""
+    """BLAKE3 of the chunks one after another, as 64 hexadecimal digits."""
     return digest_of_stream(chunks)
 
 
 def digest_of_stream(chunks: Iterable[Buffer]) -> str:
-    """SHA-256 of chunks that need not be in memory together."""
-    sha = hashlib.sha256()
+    """BLAKE3 of chunks that need not be in memory together."""
+    running = RunningDigest()
     for chunk in chunks:
-        sha.update(chunk)
-    return sha.hexdigest()
+        running.update(chunk)
+    return running.digits()
 
 
 def identify(*parts: str | int) -> str:
     """An id of 128 bits made of parts: the same parts give the same id, others another.
 
-    Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ.
+    Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ. It is of SHA-256,
+    which is as fast for so few bytes.
     """
     sha = hashlib.sha256()
     for part in parts:

@@ -164,6 +164,10 @@ class SimulatedDisk:
         data = self.platter.file(path).data
         return bytes(data[start:] if length < 0 else data[start : start + length])
 
+    def map(self, path: Path, start: int = 0, length: int = -1) -> memoryview:
+        """See `Disk.map`."""
+        return memoryview(self.read(path, start, length))
+
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         match self.platter.find(path):
@@ -202,6 +206,15 @@ class SimulatedDisk:
         if to != path:
             self.platter.enter(to, node)
             self.platter.leave(path)
+
+    def link(self, path: Path, to: Path) -> None:
+        """See `Disk.link`."""
+        self.mishaps.at(f"link {path.name}")
+        node = self.platter.file(path)
+        if to.name in self.platter.folder(to.parent).entries:
+            raise refused(errno.EEXIST, to)
+        self.mishaps.require_room(path.name)
+        self.platter.enter(to, node)
 
     def truncate(self, path: Path, length: int) -> None:
         """See `Disk.truncate`."""

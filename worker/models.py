@@ -11,7 +11,6 @@ Rules of the file:
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Literal
 from disk import OS_DISK, Disk, File
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
+from schemas.digest import RunningDigest
 from schemas.messages import ModelPart, Start
 from worker.disk import make_folder
 
@@ -111,7 +111,7 @@ class ModelReader:
     start: Start
     _next: int = 0
     _bytes: int = 0
-    _sha: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _running: RunningDigest = field(default_factory=RunningDigest)
     _file: File | None = None
 
     def take(self, part: ModelPart, payload: Buffer, offset: int) -> Taken:
@@ -130,7 +130,7 @@ class ModelReader:
         if self._file is None:
             self._file = self.cache.disk.create(self._partial)
         self._file.write(view)
-        self._sha.update(view)
+        self._running.update(view)
         self._next += 1
         if self._next < self.start.parts:
             return "part"
@@ -173,7 +173,7 @@ class ModelReader:
 
     def _finish(self) -> None:
         assert self._file is not None
-        found = self._sha.hexdigest()
+        found = self._running.digits()
         if found != self._digest or self._bytes != self.start.model_bytes:
             raise StreamBrokenError(f"expected digest {self._digest:.12}…, came {found:.12}…")
         self._file.sync()

@@ -32,7 +32,7 @@ from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
 
-FORMAT = 3
+FORMAT = 4
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 _CHECKED_AT_ONCE = 2**20  # bytes

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from disk import Disk
+from disk import Disk, let_go
 
 DEADLINE_S = 10.0
 
@@ -111,6 +111,23 @@ class DiskContract:
         self, disk: Disk, file: Path, start: int, length: int, expected: bytes
     ) -> None:
         assert disk.read(file, start, length) == expected
+        assert bytes(disk.map(file, start, length)) == expected
+
+    def test_a_large_file_is_mapped_from_anywhere(self, disk: Disk, folder: Path) -> None:
+        data = bytes(range(251)) * 2000
+        self.put(disk, folder / "large", data)
+        for start, length in ((0, -1), (70_001, 5), (123_456, 300_000), (65_536, 65_536)):
+            view = disk.map(folder / "large", start, length)
+            assert view == data[start:][: length if length >= 0 else None]
+            assert view.readonly
+            let_go(view)
+            assert view == data[start:][: length if length >= 0 else None]
+        let_go(memoryview(b"not mapped"))
+
+    def test_what_is_mapped_stays_when_its_name_is_gone(self, disk: Disk, file: Path) -> None:
+        view = disk.map(file, 3)
+        disk.remove(file)
+        assert bytes(view) == b"3456789"
 
     def test_a_file_is_cut_and_never_made_longer(self, disk: Disk, file: Path) -> None:
         disk.truncate(file, 12)
@@ -124,6 +141,8 @@ class DiskContract:
     def test_only_files_have_bytes(self, disk: Disk, folder: Path, file: Path) -> None:
         assert refusal(lambda: disk.read(folder / "none")) == MISSING
         assert refusal(lambda: disk.read(folder / "none" / "none")) == MISSING
+        assert refusal(lambda: disk.map(folder / "none")) == MISSING
+        assert refusal(lambda: disk.map(folder)) == A_FOLDER
         assert refusal(lambda: disk.read(file / "below")) == NO_FOLDER
         assert refusal(lambda: disk.read(folder)) == A_FOLDER
         assert disk.size(folder / "none") is None
@@ -222,6 +241,32 @@ class DiskContract:
         assert refusal(lambda: disk.move(folder / "none", file)) == MISSING
         assert refusal(lambda: disk.move(file, folder / "none" / "file")) == MISSING
         assert refusal(lambda: disk.move(file, folder / "to")) == A_FOLDER
+        assert disk.names(folder) == ["file", "to"]
+
+    def test_a_file_has_two_names_and_is_there_until_both_are_gone(
+        self, disk: Disk, folder: Path, file: Path
+    ) -> None:
+        disk.make_folder(folder / "to")
+        other = folder / "to" / "other"
+        disk.link(file, other)
+        pages = disk.pages(file)
+        pages.write(3, b"xyz")
+        pages.close()
+        assert disk.read(other) == b"012xyz6789"
+        disk.remove(file)
+        assert disk.names(folder) == ["to"]
+        assert disk.read(other) == b"012xyz6789"
+        disk.remove(other)
+        assert disk.names(folder / "to") == []
+
+    def test_a_second_name_is_refused_where_one_is_or_none_can_be(
+        self, disk: Disk, folder: Path, file: Path
+    ) -> None:
+        disk.make_folder(folder / "to")
+        assert refusal(lambda: disk.link(folder / "none", folder / "new")) == MISSING
+        assert refusal(lambda: disk.link(file, folder / "none" / "new")) == MISSING
+        assert refusal(lambda: disk.link(file, folder / "to")) == THERE
+        assert refusal(lambda: disk.link(file, file)) == THERE
         assert disk.names(folder) == ["file", "to"]
 
     def test_a_file_is_removed_and_once_more_changes_nothing(self, disk: Disk, file: Path) -> None:

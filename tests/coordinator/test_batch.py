@@ -415,7 +415,7 @@ def test_the_same_bytes_are_no_stray_any_more_in_the_batch_that_takes_them(
     def receive_once_wrongly(came: bytes, *rest: Any) -> object:
         return Stray("malformed", "a bug") if not next(mended, True) else receive(came, *rest)
 
-    monkeypatch.setattr("coordinator.batch.receive", receive_once_wrongly)
+    monkeypatch.setattr("coordinator.batch.updates.receive", receive_once_wrongly)
     for _ in range(3):
         worker.transport.publish(Outgoing(world.names.update_exchange, key, body))
     world.step()

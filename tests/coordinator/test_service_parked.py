@@ -41,7 +41,7 @@ class Deadly:
             return decode(came)
 
         monkeypatch.setattr("coordinator.intake.decode", deadly)
-        monkeypatch.setattr("coordinator.batch.decode", deadly)
+        monkeypatch.setattr("coordinator.batch.parked.decode", deadly)
 
 
 def test_an_update_the_broker_gave_up_on_is_counted(make_world: MakeWorld) -> None:

@@ -354,7 +354,7 @@ def test_a_part_that_is_not_taken_is_no_more_accepted_than_before(
     )
     *first, last = [upload(world, float(number)) for number in range(5)]
     with monkeypatch.context() as patched:
-        patched.setattr("coordinator.batch.receive", lambda *_: Stray("malformed", "a bug"))
+        patched.setattr("coordinator.batch.updates.receive", lambda *_: Stray("malformed", "a bug"))
         last.part(0)
     for each in first:
         each.part(0)

@@ -16,6 +16,7 @@ from coordinator.accounts import Accounts
 from coordinator.enrolment import Enrolment
 from coordinator.errors import Fenced, StoreError
 from coordinator.records import Place
+from coordinator.schema import SCHEMA_VERSION
 from coordinator.store import Store
 from coordinator.work import Work
 from disk import make_folders
@@ -453,7 +454,7 @@ def test_a_store_of_another_schema_is_refused_and_left_as_it_is(store: Store, pa
         "DROP TABLE strays",
         "ALTER TABLE store RENAME COLUMN federation TO name",
     )
-    assert "schema version 9, this program knows 3" in one_line(path)
+    assert f"schema version 9, this program knows {SCHEMA_VERSION}" in one_line(path)
     assert changed(path) == before
 
 

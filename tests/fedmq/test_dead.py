@@ -310,7 +310,7 @@ class Deadly:
             return decode(came)
 
         monkeypatch.setattr("coordinator.intake.decode", deadly)
-        monkeypatch.setattr("coordinator.batch.decode", deadly)
+        monkeypatch.setattr("coordinator.batch.parked.decode", deadly)
 
 
 @pytest.mark.parametrize("mended", [True, False])

@@ -137,7 +137,7 @@ def test_why_a_stray_took_no_id_depends_on_what_it_is(
     why: str,
 ) -> None:
     world = make_world()
-    monkeypatch.setattr("coordinator.batch.receive", lambda *_: Stray(verdict, "a test"))
+    monkeypatch.setattr("coordinator.batch.updates.receive", lambda *_: Stray(verdict, "a test"))
     world.somebody().send_bytes(b"rubbish", world.run_row().run_id)
     world.step()
     text = words(world, capsys, digest_of(b"rubbish"))

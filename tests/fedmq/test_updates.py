@@ -103,7 +103,7 @@ def accepted_later(world: World, monkeypatch: pytest.MonkeyPatch) -> str:
     body = encode(worker.update(task, start, world.layout, 1.0), payload)
     with monkeypatch.context() as patched:
         stray = Stray("malformed", "a bug", worker.worker_id, task.task_id)
-        patched.setattr("coordinator.batch.receive", lambda *_: stray)
+        patched.setattr("coordinator.batch.updates.receive", lambda *_: stray)
         worker.send_bytes(body, task.run_id)
         world.step()
     worker.send_bytes(body, task.run_id)

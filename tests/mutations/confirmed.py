@@ -106,7 +106,7 @@ CONFIRMED = (
     Mutation(
         _POISON,
         "a message may end any number of processes",
-        "coordinator/batch.py",
+        "coordinator/batch/parked.py",
         "if attempts > POISON_ATTEMPTS:",
         "if False:",
         "tests/coordinator/test_service_parked.py"
@@ -115,7 +115,7 @@ CONFIRMED = (
     Mutation(
         _POISON,
         "a message that was taken keeps its attempts",
-        "coordinator/batch.py",
+        "coordinator/batch/batch.py",
         "        self._work.forget_parked(digest_of(delivery.body))\n",
         "",
         "tests/coordinator/test_service_parked.py"
@@ -250,7 +250,7 @@ CONFIRMED = (
     Mutation(
         _BACK,
         "nobody looks for the model that a worker did not find",
-        "coordinator/batch.py",
+        "coordinator/batch/controls.py",
         "            if missed:\n",
         "            if False:\n",
         "tests/coordinator/test_service_connection.py"
@@ -268,7 +268,7 @@ CONFIRMED = (
         _BACK,
         "what is read back need not have the digest",
         "coordinator/modelstream.py",
-        "if self._read_digest.hexdigest() != self._current.digest:",
+        "if self._read_digest.digits() != self._current.digest:",
         "if False:",
         "tests/coordinator/test_modelstream.py::test_a_damaged_version_is_written_again",
     ),

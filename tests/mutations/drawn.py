@@ -86,7 +86,7 @@ DRAWN = (
     Mutation(
         _ONE,
         "an update of another worker answers a lapsed direct task",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         'task.state == "lapsed" and task.is_of(update.worker_id):',
         'task.state == "lapsed":',
         _SERVICE + "test_another_worker_does_not_answer_a_direct_task_whose_lease_has_ended",

@@ -25,8 +25,8 @@ MEASURING = (
     Mutation(
         _APART,
         "it trains on what it takes from the pool",
-        "coordinator/batch.py",
-        '"evaluates, and never trains" if self._evaluations.evaluates(worker_id) else ""',
+        "coordinator/batch/controls.py",
+        '"evaluates, and never trains" if self._steps.evaluations.evaluates(worker_id) else ""',
         '""',
         _COHORT + "test_who_evaluates_is_never_given_a_task_to_train",
     ),
@@ -57,7 +57,7 @@ MEASURING = (
     Mutation(
         _BEHIND,
         "it is weighed by its staleness",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "        fault = fault or self._left_behind(update)\n",
         "",
         _COHORT + "test_a_step_from_a_version_that_was_left_behind_is_refused",

@@ -69,8 +69,8 @@ NAMES = (
     Mutation(
         _TASK_ID,
         "how many tasks were made is not stored",
-        "coordinator/batch.py",
-        "self._work.update_run(self.state.run.run_id, next_task=self._next_task)",
+        "coordinator/batch/steps.py",
+        "self.work.update_run(self.state.run.run_id, next_task=self._next_task)",
         "pass",
         "tests/coordinator/test_service_time.py"
         "::test_more_tasks_in_flight_after_a_restart_are_offered_at_once",
@@ -102,7 +102,7 @@ NAMES = (
     Mutation(
         _ONE_VERDICT,
         "nobody looks whether there is a verdict",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "if self._work.ledger_row(update.update_id) is None:",
         "if True:",
         "tests/coordinator/test_batch.py::test_an_update_that_comes_again_is_counted_once",
@@ -110,7 +110,7 @@ NAMES = (
     Mutation(
         _ONE_VERDICT,
         "copies are not told apart",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "self._work.raise_copies(update.update_id)",
         "pass",
         "tests/coordinator/test_batch.py"
@@ -127,7 +127,7 @@ NAMES = (
     Mutation(
         _ONCE,
         "the ledger does not say who counted",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "            counted_before=self._work.counted_before(\n"
         "                update.run_id, kind, update.base_version, update.worker_id\n"
         "            ),",
@@ -154,7 +154,7 @@ NAMES = (
     Mutation(
         _SQUAT,
         "parts together are believed to have the digest it says",
-        "coordinator/batch.py",
+        "coordinator/batch/parts.py",
         "if digest_of(payload) != update.payload_digest:",
         "if False:",
         "tests/coordinator/test_service_uploads.py"
@@ -172,7 +172,7 @@ NAMES = (
     Mutation(
         _SQUAT,
         "what takes no id is not recorded",
-        "coordinator/batch.py",
+        "coordinator/batch/strays.py",
         "        self._work.record_stray(\n"
         "            digest, stray.verdict, stray.reason, claims, len(body), self._desk.now\n"
         "        )",
@@ -217,7 +217,7 @@ NAMES = (
     Mutation(
         _NEWER,
         "a control message of a newer incarnation is taken",
-        "coordinator/batch.py",
+        "coordinator/batch/steps.py",
         "if incarnation > ours:",
         "if False:",
         "tests/coordinator/test_service_restored.py"
@@ -226,8 +226,8 @@ NAMES = (
     Mutation(
         _NEWER,
         "a task of a newer incarnation that the broker gave up is taken up",
-        "coordinator/batch.py",
-        "        self._refuse_newer(task.incarnation)\n",
+        "coordinator/batch/parked.py",
+        "        self._steps.refuse_newer(task.incarnation)\n",
         "",
         "tests/coordinator/test_service_parked.py"
         "::test_a_parked_task_of_a_newer_incarnation_stops_it_and_stays_with_the_broker",
@@ -235,7 +235,7 @@ NAMES = (
     Mutation(
         _NEWER,
         "a worker may have trained on a version that was not made",
-        "coordinator/batch.py",
+        "coordinator/batch/presences.py",
         "if same and run.version < presence.last_version <= run.policy.rounds:",
         "if False:",
         "tests/coordinator/test_service_restored.py"

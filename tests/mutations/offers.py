@@ -41,7 +41,7 @@ OFFERS = (
     Mutation(
         _FORWARD,
         "a task whose lease ended cannot be answered any more",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         'if task is not None and task.state == "lapsed" and task.is_of(update.worker_id):',
         "if False:",
         "tests/coordinator/test_service_time.py"
@@ -178,7 +178,7 @@ OFFERS = (
     Mutation(
         _GATE,
         "who has an update on its way may take another task",
-        "coordinator/batch.py",
+        "coordinator/batch/presences.py",
         "return bar_of_tasks(awaited, sent, run.policy.late)",
         "return None",
         "tests/coordinator/test_service_tries.py"

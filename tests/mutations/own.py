@@ -42,15 +42,15 @@ OWN_QUEUES = (
     Mutation(
         _AGAIN,
         "a worker that did not find its task is not given it again",
-        "coordinator/batch.py",
-        "            self.effects.append(PutAgain(task_id))\n",
+        "coordinator/batch/presences.py",
+        "            self._steps.effects.append(PutAgain(task_id))\n",
         "            pass\n",
         _OWN + "test_a_task_that_a_worker_did_not_find_is_put_there_again",
     ),
     Mutation(
         _AGAIN,
         "a worker that has its task in hand is given it again",
-        "coordinator/batch.py",
+        "coordinator/batch/presences.py",
         "if not task_id or presence.busy or presence.leaving:",
         "if not task_id:",
         _OWN + "test_who_has_its_task_or_has_done_it_is_not_given_it_again",
@@ -117,7 +117,7 @@ OWN_WORK = (
     Mutation(
         _MEASURED,
         "the answer to a task to evaluate is judged like a training",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "if task is not None and task.kind == EVALUATION:",
         "if False:",
         _EVALUATION + "test_a_training_that_answers_a_task_to_evaluate_is_in_no_sum",
@@ -133,7 +133,7 @@ OWN_WORK = (
     Mutation(
         _MEASURED,
         "a worker may measure a version twice",
-        "coordinator/batch.py",
+        "coordinator/batch/judging.py",
         "self._arrival(update, task, EVALUATION, fault)",
         "self._arrival(update, task, KIND, fault)",
         _EVALUATION + "test_a_second_evaluation_of_a_version_by_a_worker_is_repeated",

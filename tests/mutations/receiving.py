@@ -258,7 +258,7 @@ RECEIVING = (
         _CLOSE,
         "what came together is judged together, though the round closed in between",
         "coordinator/writing.py",
-        "while arrivals and not batch.closed:",
+        "while arrivals and not batch.steps.closed:",
         "while arrivals:",
         "tests/coordinator/test_batch.py::test_what_comes_with_the_goal_is_of_the_next_round",
     ),
@@ -299,8 +299,8 @@ RECEIVING = (
     Mutation(
         _SUM,
         "a counted update is not added",
-        "coordinator/batch.py",
-        "            self.effects.append(AddToSum(_counted(arrived, verdict), where))\n",
+        "coordinator/batch/judging.py",
+        "            self._steps.effects.append(AddToSum(_counted(arrived, verdict), where))\n",
         "",
         "tests/coordinator/test_service.py::test_two_answers_make_the_next_version",
     ),
@@ -340,7 +340,7 @@ RECEIVING = (
     Mutation(
         _PARTS,
         "parts of one update are kept together, whatever upload they are of",
-        "coordinator/batch.py",
+        "coordinator/batch/parts.py",
         "        payload = self._upload(update)\n",
         "        digests = self._desk.spool.uploads(update.update_id)\n"
         "        payload = self._upload(replace(update, payload_digest=digests[-1]))\n",
@@ -369,8 +369,8 @@ RECEIVING = (
     Mutation(
         _PARTS,
         "anyone may fill the disk with parts",
-        "coordinator/batch.py",
-        "if self._task_of(about) is None:  # or anyone could fill the disk",
+        "coordinator/batch/parts.py",
+        "if self._judging.task_of(about) is None:  # or anyone could fill the disk",
         "if False:",
         "tests/coordinator/test_service_uploads.py"
         "::test_parts_for_a_task_that_was_never_offered_take_no_room",
@@ -378,17 +378,18 @@ RECEIVING = (
     Mutation(
         _PARTS,
         "parts of an upload that has its verdict stay",
-        "coordinator/batch.py",
-        "        if self._is_copy(update):\n            self._forget_parts(update.update_id)\n",
-        "        if self._is_copy(update):\n",
+        "coordinator/batch/parts.py",
+        "        if self._judging.is_copy(update):\n"
+        "            self._forget_parts(update.update_id)\n",
+        "        if self._judging.is_copy(update):\n",
         "tests/coordinator/test_service_uploads.py"
         "::test_parts_that_a_crash_left_after_the_verdict_go_when_the_end_comes_again",
     ),
     Mutation(
         _VERDICT,
         "an upload is judged with parts missing",
-        "coordinator/batch.py",
-        "        if self._missing(update.update_id, update.payload_digest):\n",
+        "coordinator/batch/parts.py",
+        "        if self.missing(update.update_id, update.payload_digest):\n",
         "        if False:\n",
         "tests/coordinator/test_service_uploads.py::test_a_worker_learns_which_parts_are_missing",
     ),

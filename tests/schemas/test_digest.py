@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from schemas.digest import (
     DIGEST_DIGITS,
     ID_DIGITS,
+    RunningDigest,
     digest_of,
     digest_of_stream,
     identify,
@@ -23,9 +23,26 @@ PARTS = st.lists(st.text(max_size=6), max_size=4)
 
 @given(st.lists(st.binary(max_size=20), max_size=5))
 def test_a_digest_is_of_the_bytes_and_not_of_how_they_are_cut(chunks: list[bytes]) -> None:
-    whole = hashlib.sha256(b"".join(chunks)).hexdigest()
+    whole = digest_of(b"".join(chunks))
     assert digest_of(*chunks) == digest_of_stream(iter(chunks)) == whole
     assert len(whole) == DIGEST_DIGITS
+
+
+def test_a_digest_is_blake3() -> None:
+    """Of the function's own test vectors (bytes that count up to 250), by other programs."""
+    empty = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    assert digest_of(b"") == empty
+    counted = bytes(index % 251 for index in range(1025))
+    assert digest_of(counted) == "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"
+
+
+def test_a_running_digest_may_be_asked_at_any_time() -> None:
+    running = RunningDigest()
+    assert running.digits() == digest_of(b"")
+    running.update(memoryview(b"ab"))
+    assert running.digits() == digest_of(b"ab")
+    running.update(bytearray(b"c"))
+    assert running.digits() == digest_of(b"abc")
 
 
 @given(PARTS, PARTS)

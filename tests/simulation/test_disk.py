@@ -399,3 +399,31 @@ def test_a_database_whose_name_was_not_synced_may_be_gone() -> None:
         platter.cut_power(random.Random(seed))
         found.add(platter.database(FILE) is not None)
     assert found == {True, False}
+
+
+def test_a_second_name_survives_from_the_sync_of_its_folder_on() -> None:
+    def names_after(synced: bool, seed: int) -> tuple[bytes, bool]:
+        platter = Platter()
+        disk = SimulatedDisk(platter, Mishaps())
+        make_folders(disk, FILE.parent)
+        make_folders(disk, FILE.parent / "to")
+        write_durably(disk, FILE, b"bytes")
+        disk.link(FILE, FILE.parent / "to" / "other")
+        if synced:
+            disk.sync_folder(FILE.parent / "to")
+        platter.cut_power(random.Random(seed))
+        other = FILE.parent / "to" / "other"
+        there = disk.size(other) is not None
+        assert not there or disk.read(other) == b"bytes"
+        return disk.read(FILE), there
+
+    assert {names_after(True, seed) for seed in CUTS} == {(b"bytes", True)}
+    assert {names_after(False, seed) for seed in CUTS} == {(b"bytes", True), (b"bytes", False)}
+
+
+def test_a_process_may_end_before_a_second_name(disk: SimulatedDisk) -> None:
+    write_durably(disk, FILE, b"bytes")
+    disk.mishaps.crash_in = ("link file", 1)
+    with pytest.raises(Crash):
+        disk.link(FILE, FILE.parent / "other")
+    assert sorted(disk.names(FILE.parent)) == ["file"]

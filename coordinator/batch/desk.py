@@ -1,0 +1,45 @@
+"""What a batch works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.transport import Delivered
+from coordinator.evaluator import Terms
+from coordinator.intake import Expected
+from coordinator.roster import Roster
+from coordinator.selection import Selector
+from coordinator.spool import Spool
+from coordinator.uploads import Uploads
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a batch works with: the run's facts, and the spool.
+
+    Attributes:
+        uploads: Those that are not complete.
+        roster: The workers.
+        selector: Draws workers in direct dispatch.
+        terms: What follows from evaluations.
+        left_behind: Why no update of a version counts any more, "" if it may.
+        keeps: Whether the file of a version is there.
+        senders_are_users: A message must come from the broker's user of its worker's name.
+    """
+
+    expected: Expected
+    spool: Spool
+    epoch: int
+    now: float
+    uploads: Uploads
+    roster: Roster
+    selector: Selector
+    terms: Terms
+    left_behind: Callable[[int], str]
+    keeps: Callable[[int], bool]
+    senders_are_users: bool = False
+
+    def sender_of(self, delivery: Delivered) -> str | None:
+        """The broker's user that a message came from; None if it says nothing of the worker."""
+        return delivery.user_id if self.senders_are_users else None

@@ -1,0 +1,87 @@
+"""An update in parts: each is kept, and the last has them judged together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.batch.judging import Arrived, Judging
+from coordinator.batch.steps import Steps
+from coordinator.batch.strays import Strays
+from coordinator.effects import ForgetParts
+from coordinator.intake import Part, Stray, fault_of, header_fault, missing_parts
+from schemas.digest import digest_of
+from schemas.messages import Update, encode
+
+
+class Parts:
+    """The parts that come in one transaction."""
+
+    def __init__(self, steps: Steps, strays: Strays, judging: Judging) -> None:
+        self._steps = steps
+        self._strays = strays
+        self._judging = judging
+        self._desk = steps.desk
+        self._work = steps.work
+
+    def keep(self, part: Part, body: bytes) -> bool:
+        """Keep a part until its upload is complete; whether it is accepted."""
+        about = part.part
+        if self._work.ledger_row(about.update_id) is not None:
+            return True
+        if self._judging.task_of(about) is None:  # or anyone could fill the disk
+            reason = f"no task {about.task_id} was offered in this run"
+            stray = Stray("unknown task", reason, about.worker_id, about.task_id)
+            return self._strays.refuse(body, stray)
+        admission = self._desk.uploads.add((about.update_id, about.payload_digest), self._desk.now)
+        for update_id, digest in admission.gone:
+            self._desk.spool.forget_upload(update_id, digest)
+        if not admission.taken:  # the worker is told that it is missing, and sends it again
+            text = f"a part of update {about.update_id[:8]} is not taken: too many are not complete"
+            self._steps.lines.append(("uploads", text))
+            return False
+        self._desk.spool.store_part(
+            about.update_id, about.payload_digest, about.index, part.payload
+        )
+        return True
+
+    def _forget_parts(self, update_id: str) -> None:
+        self._desk.uploads.forget(update_id)
+        self._steps.effects.append(ForgetParts(update_id))
+
+    def close(self, update: Update, body: bytes) -> bool:
+        """The end of an upload: its verdict if all parts are here, else the worker is told.
+
+        Whether it is accepted.
+        """
+        if self._judging.is_copy(update):
+            self._forget_parts(update.update_id)
+            return True
+        fault = header_fault(update, self._desk.expected)
+        if fault is not None or self._judging.task_of(update) is None:
+            # Its parts are not needed, and if they were refused they will never be here.
+            self._forget_parts(update.update_id)
+            self._judging.judge(Arrived(update, b"", body, body), fault)
+            return True
+        if self.missing(update.update_id, update.payload_digest):
+            return False  # no verdict: the worker asks what is missing, and sends it again
+        payload = self._upload(update)
+        self._forget_parts(update.update_id)
+        if digest_of(payload) != update.payload_digest:
+            reason = "its parts together do not have the digest it says"
+            stray = Stray("malformed", reason, update.worker_id, update.task_id)
+            return self._strays.refuse(body, stray)
+        whole = encode(replace(update, parts=0), payload)
+        fault = fault_of(update, payload, self._desk.expected)
+        self._judging.judge(Arrived(update, payload, whole, body), fault)
+        return True
+
+    def _upload(self, update: Update) -> bytes:
+        """The payload of an upload whose parts are all here."""
+        spool, named = self._desk.spool, (update.update_id, update.payload_digest)
+        return b"".join(spool.read_part(*named, index) for index in sorted(spool.parts(*named)))
+
+    def missing(self, update_id: str, digest: str) -> tuple[int, ...]:
+        """The numbers of the parts of an upload that are not here."""
+        expected = self._desk.expected
+        here = self._desk.spool.parts(update_id, digest)
+        return missing_parts(expected.layout.update_bytes, expected.part_bytes, here)

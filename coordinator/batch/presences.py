@@ -1,0 +1,112 @@
+"""A worker says that it is there, and asks how things stand."""
+
+from __future__ import annotations
+
+from broker.transport import AnswerTo
+from coordinator.batch.parts import Parts
+from coordinator.batch.steps import Steps
+from coordinator.effects import AnswerPresence, PutAgain
+from coordinator.errors import Restored
+from coordinator.events import WorkerSeen
+from coordinator.intake import KIND
+from coordinator.states import Collecting
+from coordinator.tries import Bar, bar_of_tasks, bar_of_update
+from schemas.digest import update_id_of
+from schemas.messages import NAMES_MAX, Presence
+
+MISSING_MAX = 4096  # numbers of missing parts in one answer
+
+
+class Presences:
+    """What workers that are there are told, in one transaction."""
+
+    def __init__(self, steps: Steps, parts: Parts) -> None:
+        self._steps = steps
+        self._parts = parts
+        self._desk = steps.desk
+        self._work = steps.work
+
+    def take(self, presence: Presence, asking: AnswerTo | None) -> None:
+        """Note that a worker is there, and answer it."""
+        now, roster = self._desk.now, self._desk.roster
+        roster.present(self._work, presence, now, asking)
+        run, worker_id = self._steps.state.run, presence.worker_id
+        self._refuse_ahead(presence)
+        spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
+        hold = roster.held(presence, now)
+        if not presence.leaving:
+            self._steps.advance(WorkerSeen(worker_id, bool(spent or hold)))
+        if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
+            self._steps.evaluate(WorkerSeen(worker_id))
+        verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
+        # An answer must fit into a header: what is left out the worker asks for again.
+        for update_id in presence.open_updates[:NAMES_MAX]:
+            row = self._work.ledger_row(update_id)
+            digests = self._desk.spool.uploads(update_id)
+            if row is not None:
+                verdicts[update_id] = row.verdict
+            elif not digests:
+                unknown.append(update_id)
+            elif room:
+                missing[update_id] = self._parts.missing(update_id, digests[0])[:room]
+                room -= len(missing[update_id])
+        self._put_again(presence)
+        bar = spent or self._awaited(presence)
+        answer = AnswerPresence(
+            asking,
+            presence,
+            bar,
+            verdicts,
+            missing,
+            tuple(unknown),
+            hold,
+            self._send_away(presence),
+        )
+        self._steps.effects.append(answer)
+
+    def _send_away(self, presence: Presence) -> float:
+        """For how long a worker shall go, 0 if it shall stay: for a task, or the run is paused."""
+        worker_id = presence.worker_id
+        asked = worker_id in self._steps.state.run.tasks.asked or self._steps.evaluations.task_of(
+            worker_id
+        )
+        if asked or not isinstance(self._steps.state, Collecting):
+            return 0.0
+        return self._desk.roster.send_away(self._work, presence, self._desk.now)
+
+    def _put_again(self, presence: Presence) -> None:
+        """A worker that is there, and does not have its direct task, may not find it."""
+        run, worker_id = self._steps.state.run, presence.worker_id
+        task_id = run.tasks.asked.get(worker_id) or self._steps.evaluations.task_of(worker_id)
+        if not task_id or presence.busy or presence.leaving:
+            return
+        if update_id_of(run.incarnation, task_id, worker_id) not in presence.open_updates:
+            self._steps.effects.append(PutAgain(task_id))
+
+    def _awaited(self, presence: Presence) -> Bar | None:
+        """Whether an update of the current version by this worker is on its way, and may count.
+
+        Its lease says so; or, once that has ended, the worker itself: it names what it has sent.
+        """
+        run, worker_id = self._steps.state.run, presence.worker_id
+
+        def sent(task_id: str) -> str:
+            update_id = update_id_of(run.incarnation, task_id, worker_id)
+            return update_id if update_id in presence.open_updates else ""
+
+        awaited = self._work.awaited(run.run_id, run.version, worker_id)
+        return bar_of_tasks(awaited, sent, run.policy.late)
+
+    def _refuse_ahead(self, presence: Presence) -> None:
+        """A worker that trained on a version not made yet has seen more than this store has."""
+        run = self._steps.state.run
+        if presence.run_id != run.run_id:
+            return  # it may have worked for others, of which nothing is known here
+        self._steps.refuse_newer(presence.incarnation)
+        same = presence.incarnation == run.incarnation
+        if same and run.version < presence.last_version <= run.policy.rounds:  # else it cannot be
+            what = (
+                f"worker {presence.worker_id} has trained on version {presence.last_version}, the "
+                f"store has {run.version}"
+            )
+            raise Restored(presence.incarnation, what)

@@ -1,0 +1,40 @@
+"""The updates queue: whole updates, the parts of large ones, and their ends."""
+
+from __future__ import annotations
+
+from broker.transport import Delivered
+from coordinator.batch.desk import Desk
+from coordinator.batch.judging import Arrived, Judging
+from coordinator.batch.parts import Parts
+from coordinator.batch.strays import Strays
+from coordinator.errors import Restored
+from coordinator.intake import Closing, Newer, Part, Stray, Whole, fault_of, receive
+
+
+class Updates:
+    """What workers answer tasks with, in one transaction."""
+
+    def __init__(self, desk: Desk, strays: Strays, judging: Judging, parts: Parts) -> None:
+        self._desk = desk
+        self._strays = strays
+        self._judging = judging
+        self._parts = parts
+
+    def receive(self, delivery: Delivered) -> bool:
+        """Receive what a worker answers a task with; whether it is accepted."""
+        body = delivery.body
+        match receive(body, self._desk.expected, self._desk.sender_of(delivery)):
+            case Newer() as newer:
+                raise Restored(newer.incarnation, newer.reason)
+            case Stray() as stray:
+                return self._strays.refuse(body, stray)
+            case Whole() as whole if self._judging.is_copy(whole.update):
+                return True
+            case Whole() as whole:
+                fault = fault_of(whole.update, whole.payload, self._desk.expected)
+                self._judging.judge(Arrived(whole.update, whole.payload, body, body), fault)
+                return True
+            case Closing() as closing:
+                return self._parts.close(closing.update, body)
+            case Part() as part:
+                return self._parts.keep(part, body)
