@@ -276,14 +276,14 @@ def _receive_part(part: UpdatePart, payload: memoryview, expected: Expected) -> 
 def _part_fault(part: UpdatePart, payload_bytes: int, expected: Expected) -> str:
     if (part.run_id, part.incarnation) != (expected.run_id, expected.incarnation):
         return "a part of an upload for another run"
-    if part.layout_digest != expected.layout.digest or spec_of(part.codec) is None:
-        return "a part of an update for another model or codec"
-    whole, size = expected.layout.update_bytes, expected.part_bytes
-    if (part.payload_bytes, part.part_bytes) != (whole, size):
-        return (
-            f"expected parts of {size} bytes of an update of {whole}, came parts of "
-            f"{part.part_bytes} of {part.payload_bytes}"
-        )
+    if part.layout_digest != expected.layout.digest:
+        return "a part of an update for another model"
+    wrong = size_fault(part.payload_bytes, part.codec, expected.layout)
+    if wrong:
+        return f"a part of an update of another size: {wrong}"
+    whole, size = part.payload_bytes, expected.part_bytes
+    if part.part_bytes != size:
+        return f"expected parts of {size} bytes, came one of {part.part_bytes}"
     if part.parts != part_count(whole, size) or part.index >= part.parts:
         return f"part {part.index} of {part.parts}: the update has {part_count(whole, size)} parts"
     start, end = part_span(part.index, whole, size)

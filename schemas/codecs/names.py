@@ -23,8 +23,10 @@ PLAIN = ("fp32", "fp16", "bf16", "int8", "int4", "int2")
 
 EXPECTED = f"one of {', '.join(PLAIN)}, topk:<share> as in topk:0.05; any with +zstd"
 
-_NAME = re.compile(rf"({'|'.join(PLAIN)})(\+zstd)?")
-_TOPK = re.compile(r"topk:(0\.[0-9]{1,6})(\+zstd)?")
+PATTERN = rf"({'|'.join(PLAIN)}|topk:0\.(?=[0-9]*[1-9])[0-9]{{1,6}})(\+zstd)?"
+"""What every name of a codec matches, as a whole."""
+
+_NAME = re.compile(PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,7 @@ class Spec:
 def spec_of(name: str) -> Spec | None:
     """What a name says, None if it names no codec."""
     found = _NAME.fullmatch(name)
-    if found is not None:
-        return Spec(cast(Kind, found[1]), packed=found[2] is not None)
-    found = _TOPK.fullmatch(name)
-    if found is not None and float(found[1]) > 0:
-        return Spec("topk", float(found[1]), packed=found[2] is not None)
-    return None
+    if found is None:
+        return None
+    kind, _, share = found[1].partition(":")
+    return Spec(cast(Kind, kind), float(share or 0), packed=found[2] is not None)
