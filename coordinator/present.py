@@ -42,6 +42,11 @@ class PresentWorkers:
         if len(self._workers) > REMEMBERED_MAX:
             del self._workers[next(iter(self._workers))]
 
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        known = self._workers.get(worker_id)
+        return None if known is None else known.presence
+
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""
         for worker in self._workers.values():

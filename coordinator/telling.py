@@ -75,6 +75,10 @@ class Telling:
         """Workers that were there and are not now, the first by name."""
         return self._present.offline(self._now(), within_s, OFFLINE_SHOWN)
 
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        return self._present.last_said(worker_id)
+
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""
         self._waiting.clear()

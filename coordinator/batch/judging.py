@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from broker.transport import AnswerTo
 from coordinator.aggregation.counted import Counted
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
@@ -20,12 +21,19 @@ _SHARDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update: as the spool keeps it, and as a copy for people is kept, which may lack parts."""
+    """An update that has come.
+
+    Attributes:
+        whole: As the spool keeps it.
+        copy: As a copy for people is kept, which may lack parts.
+        asking: Where its worker is answered, None if it does not ask.
+    """
 
     update: Update
     payload: Buffer
     whole: bytes
     copy: bytes
+    asking: AnswerTo | None
 
 
 def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
@@ -83,7 +91,8 @@ class Judging:
             self._steps.lines.append(("local steps", text))
         self._end_lapsed(task, update)
         self._record(arrived, verdict)
-        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
+        now, asking = self._desk.now, arrived.asking
+        self._desk.roster.judged(self._work, update, task, verdict.verdict, now, asking)
         self._steps.draw()
         self._steps.settle()
 

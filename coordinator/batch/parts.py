@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from broker.transport import AnswerTo
 from coordinator.batch.judging import Arrived, Judging
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
@@ -48,7 +49,7 @@ class Parts:
         self._desk.uploads.forget(update_id)
         self._steps.effects.append(ForgetParts(update_id))
 
-    def close(self, update: Update, body: bytes) -> bool:
+    def close(self, update: Update, body: bytes, asking: AnswerTo | None) -> bool:
         """The end of an upload: its verdict if all parts are here, else the worker is told.
 
         Whether it is accepted.
@@ -60,7 +61,7 @@ class Parts:
         if fault is not None or self._judging.task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget_parts(update.update_id)
-            self._judging.judge(Arrived(update, b"", body, body), fault)
+            self._judging.judge(Arrived(update, b"", body, body, asking), fault)
             return True
         if self.missing(update.update_id, update.payload_digest):
             return False  # no verdict: the worker asks what is missing, and sends it again
@@ -72,7 +73,7 @@ class Parts:
             return self._strays.refuse(body, stray)
         whole = encode(replace(update, parts=0), payload)
         fault = fault_of(update, payload, self._desk.expected)
-        self._judging.judge(Arrived(update, payload, whole, body), fault)
+        self._judging.judge(Arrived(update, payload, whole, body, asking), fault)
         return True
 
     def _upload(self, update: Update) -> bytes:
