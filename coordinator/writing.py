@@ -293,7 +293,7 @@ class RunWriter:
             kind=kind,
             incarnation=self.state.run.incarnation,
             not_after=not_after,
-            codec=FP32,
+            codec=self._settings.wire.codec if kind == "train" else FP32,
             part_bytes=self._settings.rounds.part_bytes,
             replaces=replaces,
             base_version=base_version,

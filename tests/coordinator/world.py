@@ -243,7 +243,8 @@ class World:
 
     def finish_task(self, worker: Feeder, task: Task, start: Start, value: float = 1.0) -> str:
         update = worker.update(task, start, self.layout, value)
-        worker.send(update, worker.payload(self.layout, value))
+        payload = worker.payload(self.layout, value)
+        worker.send_encoded(update, payload, task.codec, self.layout)
         self.step()
         return update.update_id
 
