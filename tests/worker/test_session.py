@@ -675,8 +675,9 @@ def test_a_training_given_up_after_its_commit_sends_its_update_all_the_same() ->
     parcel = world.commit_training()
     world.stand(a_standing(state="ended"))
     world.confirm(world.last("declined"))
-    world.die_after_commit()
     assert world.last("update").subject == parcel.update_id
+    world.happens(events.TrainingDone(parcel.task_id, parcel))  # its process says so, too
+    assert world.updates_sent == [parcel.update_id]
 
 
 def test_a_training_that_says_nothing_for_too_long_is_killed() -> None:
