@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from coordinator.chance import key_of
+from schemas.chance import key_of
 
 _KEYS = 2.0**64
 

@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from coordinator.chance import Chance, Rows
 from coordinator.eligibility import NOTHING, Required
 from coordinator.registry import Mask, Registry
+from schemas.chance import Chance, Rows
 
 SINGLE_TRIES = 8  # one by one, which is quicker while most workers are eligible
 BLOCKS = (64, 512, 4096)  # then so many at once

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.chance import Chance
+from schemas.chance import Chance
 
 TURN_PRESENCES = 10.0  # a turn lasts about so many presences; more make it steadier, and slower
 LEAST_S = 1.0

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.chance import Rows
 from coordinator.eligibility import MINUTES, Required, Traits
 from coordinator.fairness import Participation
+from schemas.chance import Rows
 from settings.hours import Hours
 
 UNHEARD_MAX = 2  # leases in a row that ended without a word; then a worker must be seen again

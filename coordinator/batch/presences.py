@@ -39,9 +39,9 @@ class Presences:
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
-            row = self._work.ledger_row(update_id)
-            if row is not None:
-                verdicts[update_id] = row.verdict
+            verdict = self._work.verdict_of(update_id)
+            if verdict is not None:
+                verdicts[update_id] = verdict
                 continue
             parts = self._desk.spool.parts
             digests = parts.uploads(update_id)

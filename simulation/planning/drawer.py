@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coordinator.chance import Chance, Rows, key_of
 from coordinator.drawing import By, Terms, draw
 from coordinator.events import TRY_AGAIN, EndTask, RecordVerdict
 from coordinator.registry import Mask, Registry
+from schemas.chance import Chance, Rows, key_of
 from simulation.planning.availability import Availability
 
 PRESENCE_S = 30.0

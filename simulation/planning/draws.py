@@ -4,7 +4,7 @@ A stream belongs to one purpose and gives the same number for the same (worker, 
 is asked. So a policy that asks more often, or in another order, changes nothing for the others: the
 third task of worker 17 lasts as long under each policy, and experiments are not coupled.
 
-The function is the finaliser of SplitMix64 over a counter, as in `coordinator.chance`. Each form
+The function is the finaliser of SplitMix64 over a counter, as in `schemas.chance`. Each form
 exists for one worker and for many (numpy), and both give the same bits.
 """
 
@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.chance import Bits, mixed, mixed_many
+from schemas.chance import Bits, mixed, mixed_many
 from schemas.digest import digest_of
 
 Ints = NDArray[np.int64]

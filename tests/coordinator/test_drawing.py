@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.chance import Chance, Rows, key_of
 from coordinator.drawing import Terms, draw, eligible
 from coordinator.eligibility import Required, Traits
 from coordinator.registry import Mask, Registry
-from tests.coordinator.test_chance import chi_square
+from schemas.chance import Chance, Rows, key_of
+from tests.schemas.test_chance import chi_square
 
 NOW = 1000.0
 

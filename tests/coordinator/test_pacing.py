@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from coordinator.chance import Chance, key_of
 from coordinator.pacing import JITTER, LEAST_S, MOST_S, TURN_PRESENCES, Crowd, away_s
+from schemas.chance import Chance, key_of
 
 PRESENCE_S = 30.0
 

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from coordinator.chance import Chance, key_of, mixed
+from schemas.chance import Chance, key_of, mixed
 
 
 def chi_square(counts: list[int]) -> float:
