@@ -131,7 +131,7 @@ def test_a_disk_without_room_for_a_part_is_not_connected_for(make_world: MakeWor
     payload = worker.payload(world.layout, 1.0)
     worker.send_part(update, payload, 64 * 1024, 0)
     world.step()
-    with files_of_at_most(60_000):
+    with files_of_at_most(67_000):
         for index in range(1, 4):
             worker.send_part(update, payload, 64 * 1024, index)
         world.step()
