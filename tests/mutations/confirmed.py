@@ -185,15 +185,6 @@ CONFIRMED = (
     ),
     Mutation(
         _DISK,
-        "it is tried with less than a message",
-        "coordinator/service.py",
-        "self._run.prove_disk(self._message_bytes)",
-        "self._run.prove_disk(1)",
-        "tests/coordinator/test_service_disk.py"
-        "::test_a_disk_without_room_for_a_part_is_not_connected_for",
-    ),
-    Mutation(
-        _DISK,
         "the pause does not grow",
         "coordinator/service.py",
         "delay = RECOVER_S[min(self._failures, len(RECOVER_S) - 1)]",
