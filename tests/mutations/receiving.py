@@ -118,9 +118,10 @@ RECEIVING = (
         _FOLDERS,
         "the file of a version is not durable when its row is written",
         "coordinator/models.py",
-        "        write_durably(self._disk, path, to_safetensors(model, layout))\n",
+        "        write_chunks_durably(self._disk, path, chunks())\n",
         "        file = self._disk.create(path)\n"
-        "        file.write(to_safetensors(model, layout))\n"
+        "        for chunk in chunks():\n"
+        "            file.write(chunk)\n"
         "        file.close()\n",
         "tests/coordinator/test_models.py::test_a_version_outlives_a_power_cut",
     ),
