@@ -9,11 +9,11 @@ import numpy as np
 from coordinator.events import Refused
 from schemas.buffer import Buffer
 from schemas.codecs.names import FP32
-from schemas.codecs.numbers import Numbers, spans
+from schemas.codecs.numbers import Numbers
 from schemas.codecs.payload import numbers_of
 from schemas.errors import DecodeError
-from schemas.layout import FLOATS, Layout
-from schemas.tensors import as_float32, segment_view, update_maxed
+from schemas.layout import Layout
+from schemas.tensors import Array, as_float32, update_maxed
 
 
 def inspect(
@@ -52,19 +52,20 @@ def l2_norm(numbers: Numbers) -> float:
     return math.sqrt(total) if total >= 0 else math.nan
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def step_norm(base: Buffer, model: Buffer, layout: Layout) -> float:
-    """The L2 norm of what two models differ by in their floats; not finite if one of them is not.
+class StepNorm:
+    """The L2 norm of what two models differ by in their floats, block after block."""
 
-    Block after block: no third model is in memory.
-    """
-    total = 0.0
-    for segment in layout.segments:
-        if segment.dtype not in FLOATS:
-            continue
-        before, after = segment_view(base, segment), segment_view(model, segment)
-        for start, stop in spans(segment.count):
-            change = as_float32(after[start:stop]).astype(np.float64)
-            change -= as_float32(before[start:stop])
-            total += float(np.dot(change, change))
-    return math.sqrt(total) if total >= 0 else math.nan
+    def __init__(self) -> None:
+        self._total = 0.0
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add(self, before: Array, after: Array) -> None:
+        """Take the same block of both."""
+        change = as_float32(after).astype(np.float64)
+        change -= as_float32(before)
+        self._total += float(np.dot(change, change))
+
+    @property
+    def norm(self) -> float:
+        """What it is so far; not finite if a number of one of them is not."""
+        return math.sqrt(self._total) if self._total >= 0 else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.transport import AnswerTo
@@ -11,7 +12,7 @@ from coordinator.batch.strays import Strays
 from coordinator.effects import AddToSum
 from coordinator.events import RecordVerdict, Refused, UpdateArrived
 from coordinator.intake import EVALUATION, KIND, NO_LOCAL_STEPS, evaluation_fault
-from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.records import NOWHERE, LedgerRow, Place, TaskRow
 from schemas.buffer import Buffer
 from schemas.digest import shard_of
 from schemas.messages import Update, UpdatePart
@@ -24,14 +25,14 @@ class Arrived:
     """An update that has come.
 
     Attributes:
-        whole: As the spool keeps it.
-        copy: As a copy for people is kept, which may lack parts.
+        keep: Puts it into the spool.
+        copy: What is kept for people if it is refused; it may lack parts.
         asking: Where its worker is answered, None if it does not ask.
     """
 
     update: Update
     payload: Buffer
-    whole: bytes
+    keep: Callable[[], Place]
     copy: bytes
     asking: AnswerTo | None
 
@@ -151,7 +152,7 @@ class Judging:
         elif verdict.verdict != "counted":
             self._strays.keep_copy(arrived.copy, update.update_id)
         elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
-            where = self._desk.spool.append(arrived.whole)
+            where = arrived.keep()
             self._steps.effects.append(AddToSum(_counted(arrived, verdict), where))
         if update.kind == KIND:
             self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1
