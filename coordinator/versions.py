@@ -254,9 +254,10 @@ class Versions:
         with self._store.reading() as work:
             needed = [work.oldest_segment(self._run_id, version - rounds)]
             rounds -= version
-            earlier = [row for row in work.runs() if row.run_id != self._run_id]
+            earlier = work.runs() if rounds > 0 else []
             while rounds > 0 and earlier:
                 run = earlier.pop()
-                needed.append(work.oldest_segment(run.run_id, run.version - rounds))
-                rounds -= max(run.version, 0)
+                if run.run_id != self._run_id:
+                    needed.append(work.oldest_segment(run.run_id, run.version - rounds))
+                    rounds -= max(run.version, 0)
         return min((segment for segment in needed if segment is not None), default=sys.maxsize)

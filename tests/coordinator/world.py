@@ -302,6 +302,11 @@ class World:
         rows: list[TaskRow] = self.read(lambda work: work.open_tasks(run_id))
         return rows
 
+    def tasks_made(self) -> int:
+        run_id = self.run_row().run_id
+        made: int = self.read(lambda work: work.next_number(run_id, "train"))
+        return made
+
     def version_row(self, version: int) -> VersionRow:
         run_id = self.run_row().run_id
         row = self.read(lambda work: work.version(run_id, version))

@@ -29,7 +29,7 @@ KEYS = {
     "sureness patience guard_loss guard_norm",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",
     "worker": "state_dir device on_for off_for hours max_model_bytes presence train_timeout "
-    "examples capabilities metered",
+    "reader_linger examples capabilities metered",
 }
 
 
