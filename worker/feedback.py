@@ -1,11 +1,15 @@
-"""Error feedback: what an update leaves out goes into the next one (Stich et al. 2018, algorithm 1).
+"""Error feedback: what an update leaves out goes into the next one.
 
     u = d + what is left of earlier updates        s = what arrives of u        left: d - s
 
-So over time everything that was trained is sent, if only the largest numbers of each update are.
+So over time everything that was trained is sent, if only the largest numbers of each update are
+(Stich et al. 2018, algorithm 1).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,11 +18,14 @@ from schemas.codecs.payload import encode_update, numbers_of
 from schemas.layout import Layout
 from schemas.messages import Update
 from schemas.tensors import Floats, update_floats
-from worker.residuals import Feedback, Residual, Residuals
+from worker.residuals import Feedback, Residual
 
 
 def encode_with_feedback(
-    update: Update, payload: bytearray, layout: Layout, residuals: Residuals
+    update: Update,
+    payload: bytearray,
+    layout: Layout,
+    earlier: Iterable[tuple[Residual, Buffer | None]],
 ) -> tuple[bytes, Feedback]:
     """An update's payload in its codec, and what it leaves.
 
@@ -26,46 +33,30 @@ def encode_with_feedback(
         update: Its header.
         payload: What was trained, before any codec; it is used up.
         layout: Of the update.
-        residuals: What earlier updates left; only read.
-
-    Raises:
-        OSError: Of those something cannot be read now.
+        earlier: What earlier updates left, and its bytes; None if they are damaged.
     """
-    trained = update_floats(payload, layout)
-    earlier, summed, gone = _earlier(residuals, residuals.of(update), trained.size)
-    fed = bytearray(payload)
-    if earlier is not None:
-        update_floats(fed, layout)[...] += earlier
+    fed, summed = bytearray(payload), None
+    parts: list[int] = []
+    damaged: list[int] = []
+    for residual, data in earlier:
+        numbers = _numbers(data, layout.num_floats)
+        if numbers is None:
+            damaged.append(residual.number)
+            continue
+        update_floats(fed, layout)[...] += numbers
+        if residual.counted:
+            parts.append(residual.number)
+            summed = numbers.copy() if summed is None else summed + numbers
     encoded = b"".join(encode_update(fed, update.codec, layout, update.update_id))
+    left = update_floats(payload, layout)
     for start, block in numbers_of(encoded, update.codec, layout, update.update_id).blocks():
-        trained[start : start + block.size] -= block
-    left = memoryview(payload)[: trained.nbytes]
-    return encoded, Feedback(left, summed, gone)
+        left[start : start + block.size] -= block
+    feedback = Feedback(memoryview(payload)[: left.nbytes], damaged=tuple(damaged))
+    if summed is not None and len(parts) > 1:
+        feedback = replace(feedback, summed=summed.tobytes(), parts=tuple(parts))
+    return encoded, feedback
 
 
-def _earlier(
-    residuals: Residuals, kept: list[Residual], size: int
-) -> tuple[Floats | None, Buffer | None, tuple[int, ...]]:
-    """The sum of what is left; that of the counted, if they are more than one; what is gone then."""
-    found = [(one, _numbers(residuals.read(one), size)) for one in kept]
-    damaged = tuple(one.number for one, numbers in found if numbers is None)
-    counted = [(one, numbers) for one, numbers in found if one.counted and numbers is not None]
-    waiting = [numbers for one, numbers in found if not one.counted and numbers is not None]
-    settled = _sum([numbers for _, numbers in counted])
-    everything = _sum([*[settled] * (settled is not None), *waiting])  # type: ignore[list-item]
-    if settled is None or len(counted) == 1:
-        return everything, None, damaged
-    return everything, settled.tobytes(), (*damaged, *(one.number for one, _ in counted))
-
-
-def _sum(arrays: list[Floats]) -> Floats | None:
-    if not arrays:
-        return None
-    total = arrays[0].copy()
-    for array in arrays[1:]:
-        total += array
-    return total
-
-
-def _numbers(data: bytes | None, size: int) -> Floats | None:
-    return None if data is None or len(data) != 4 * size else np.frombuffer(data, "<f4")
+def _numbers(data: Buffer | None, size: int) -> Floats | None:
+    whole = data is not None and len(data) == 4 * size
+    return np.frombuffer(data, "<f4") if data is not None and whole else None

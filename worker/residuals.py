@@ -66,13 +66,15 @@ class Feedback:
 
     Attributes:
         left: What its update does not say of what was trained.
-        summed: The sum of some that were counted; None if none are put together.
-        gone: The numbers of those that it was made of, and of those that are damaged.
+        summed: The sum of those that were counted; None if they are not put together.
+        parts: The numbers of those that it was made of.
+        damaged: The numbers of those that are of no use.
     """
 
     left: Buffer
     summed: Buffer | None = None
-    gone: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
+    damaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +144,17 @@ class Residuals:
         Raises:
             TaskGoneError: Another process has been here meanwhile.
         """
-        named = (files.left, *[files.summed] * (files.summed is not None))
+        named = [file for file in (files.left, files.summed) if file is not None]
         if any(self._disk.size(self._folder / file) is None for file, _ in named):
             raise TaskGoneError(f"what is left of task {update.task_id} was swept away")
         key = (update.run_id, update.incarnation, update.layout_digest)
         gone: list[str] = []
-        for number in feedback.gone:
+        for number in feedback.parts:
             gone += self._delete("number = ?", number)
-        if len(gone) != len(feedback.gone):
+        if len(gone) != len(feedback.parts):
             raise TaskGoneError(f"another training than that of task {update.task_id} was faster")
+        for number in feedback.damaged:
+            gone += self._delete("number = ?", number)
         gone += self._delete("(run_id, incarnation, layout_digest) != (?, ?, ?)", *key)
         if files.summed is not None:
             self._insert(None, key, files.summed, counted=True)
