@@ -425,8 +425,8 @@ class Store:
         with self._transaction():
             self._db.execute(
                 "DELETE FROM marks WHERE number <= (SELECT max(number) FROM marks) - ? "
-                "AND update_id NOT IN (SELECT update_id FROM outbox) AND update_id NOT IN "
-                "(SELECT update_id FROM residuals WHERE counted = 0)",
+                "AND update_id NOT IN (SELECT update_id FROM outbox) "
+                "AND update_id NOT IN (SELECT update_id FROM residuals WHERE counted = 0)",
                 (MARKS_KEPT,),
             )
 
