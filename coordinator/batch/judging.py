@@ -26,12 +26,14 @@ class Arrived:
     Attributes:
         keep: Puts it into the spool.
         copy: What is kept for people if it is refused; it may lack parts.
+        passed: See `coordinator.aggregation.counted.Counted`.
     """
 
     update: Update
     payload: Buffer
     keep: Callable[[], Place]
     copy: bytes
+    passed: Callable[[], object] | None = None
 
 
 def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
@@ -45,6 +47,7 @@ def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
         local_steps=update.local_steps,
         codec=update.codec,
         update_id=update.update_id,
+        passed=arrived.passed,
     )
 
 
