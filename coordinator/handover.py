@@ -20,6 +20,7 @@ from coordinator import shelf
 from coordinator.aggregation.aggregation import Aggregation, Handed
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import Cache, CachedUpdate
 from coordinator.aggregation.optimizers import as_of
 from coordinator.algorithm import Algorithm
@@ -74,9 +75,14 @@ class Handover:
             needed = work.cached_slots(self._run_id)
             self._cache = Cache(self._shelf, in_force, needed)
 
-    def begin(self, algorithm: Algorithm) -> Aggregation:
-        """Begin the round of the version whose handover this is. Its state is used up by that."""
-        return begin(algorithm, self._layout, self._state, self._cache)
+    def begin(self, algorithm: Algorithm, room: Doubles | None = None) -> Aggregation:
+        """Begin the round of the version whose handover this is. Its state is used up by that.
+
+        Args:
+            algorithm: How its updates become the next version.
+            room: Memory of the round before, which may be written over.
+        """
+        return begin(algorithm, self._layout, self._state, self._cache, room)
 
     def keep(self, row: VersionRow, made: Handed) -> VersionRow:
         """Have on disk what a version hands on; the version's row, which says so."""

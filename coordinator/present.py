@@ -62,7 +62,7 @@ class PresentWorkers:
 
     def last_said(self, worker_id: str) -> Presence | None:
         """What a worker last said of itself, None if that is not remembered."""
-        known = self._workers.get(worker_id)
+        known = self._lately.get(worker_id) or self._silent.get(worker_id)
         return None if known is None else known.presence
 
     def forget_addresses(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from coordinator.aggregation.aggregation import Aggregation
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.checks import StepNorm
 from coordinator.aggregation.counted import Counted
 from coordinator.algorithm import Algorithm
@@ -61,6 +62,7 @@ class Versions:
         self._handover = handover
         self._algorithm: Algorithm
         self._sum: Aggregation
+        self._room: Doubles | None = None
         self._payloads: list[Payload] = []
         self._is_alone = False
         with store.reading() as work:
@@ -213,7 +215,8 @@ class Versions:
 
     def _begin(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
-        self._sum = self._handover.begin(algorithm)
+        self._sum = self._handover.begin(algorithm, self._room)
+        self._room = self._sum.room
         self._payloads = []
 
     def left_behind(self, version: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from schemas.buffer import Buffer
 
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 def let_go(view: Buffer) -> None:
@@ -19,7 +19,7 @@ def let_go(view: Buffer) -> None:
         view.obj.madvise(mmap.MADV_DONTNEED)
 
 
-def letting_go(view: Buffer, chunks: Iterable[Buffer], every: int = 16) -> Iterator[Buffer]:
+def letting_go(view: Buffer, chunks: Iterable[Buffer], every: int = 4) -> Iterator[Buffer]:
     """Chunks that are made of a view, which is let go of now and then as they come."""
     for count, chunk in enumerate(chunks, start=1):
         yield chunk

@@ -67,6 +67,11 @@ class Aggregation:
         self.count = 0
 
     @property
+    def room(self) -> Doubles | None:
+        """Memory that the next round's sum may have, after the last of the `blocks`."""
+        return self._aggregator.room
+
+    @property
     def reads_again(self) -> bool:
         """Whether `result` needs the updates once more."""
         return self._aggregator.reads_again

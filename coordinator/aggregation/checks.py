@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from coordinator.events import Refused
 from schemas.buffer import Buffer
 from schemas.codecs.names import FP32
-from schemas.codecs.numbers import Numbers
+from schemas.codecs.numbers import Numbers, Watched
 from schemas.codecs.payload import numbers_of
 from schemas.errors import DecodeError
 from schemas.layout import Layout
@@ -17,7 +18,12 @@ from schemas.tensors import Array, as_float32, update_maxed
 
 
 def inspect(
-    payload: Buffer, layout: Layout, max_norm: float, codec: str = FP32, update_id: str = ""
+    payload: Buffer,
+    layout: Layout,
+    max_norm: float,
+    codec: str = FP32,
+    update_id: str = "",
+    passed: Callable[[], object] | None = None,
 ) -> Refused | None:
     """What is wrong with an update's payload, None if it can be added.
 
@@ -27,9 +33,11 @@ def inspect(
         max_norm: The largest L2 norm allowed, 0 for no ceiling; of the decoded numbers.
         codec: How its floats are encoded.
         update_id: What is random in the codec follows from it.
+        passed: See `coordinator.aggregation.counted.Counted`.
     """
     try:
-        norm = l2_norm(numbers_of(payload, codec, layout, update_id))
+        numbers = numbers_of(payload, codec, layout, update_id)
+        norm = l2_norm(numbers if passed is None else Watched(numbers, passed))
     except DecodeError as error:
         return Refused("malformed", str(error))
     if not math.isfinite(norm):

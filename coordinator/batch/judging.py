@@ -28,6 +28,7 @@ class Arrived:
         keep: Puts it into the spool.
         copy: What is kept for people if it is refused; it may lack parts.
         asking: Where its worker is answered, None if it does not ask.
+        passed: See `coordinator.aggregation.counted.Counted`.
     """
 
     update: Update
@@ -35,6 +36,7 @@ class Arrived:
     keep: Callable[[], Place]
     copy: bytes
     asking: AnswerTo | None
+    passed: Callable[[], object] | None = None
 
 
 def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
@@ -48,6 +50,7 @@ def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
         local_steps=update.local_steps,
         codec=update.codec,
         update_id=update.update_id,
+        passed=arrived.passed,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from broker.transport import AnswerTo
 from coordinator.batch.judging import Arrived, Judging
@@ -11,7 +12,7 @@ from coordinator.batch.strays import Strays
 from coordinator.effects import ForgetParts
 from coordinator.intake import Part, Stray, fault_of, header_fault
 from coordinator.uploadfiles import Shape
-from disk import chunks_of
+from disk import chunks_of, let_go
 from schemas.digest import digest_of_stream
 from schemas.messages import Update, head_of
 
@@ -77,8 +78,10 @@ class Parts:
             reason = "its parts together do not have the digest it says"
             stray = Stray("malformed", reason, update.worker_id, update.task_id)
             return self._strays.refuse(body, stray)
-        fault = fault_of(update, payload, self._desk.expected)
+        passed = partial(let_go, payload)
+        fault = fault_of(update, payload, self._desk.expected, passed)
         head = head_of(replace(update, parts=0), update.payload_bytes)
-        arrived = Arrived(update, payload, lambda: spool.adopt(upload, shape, head), body, asking)
+        adopt = partial(spool.adopt, upload, shape, head)
+        arrived = Arrived(update, payload, adopt, body, asking, passed)
         self._judging.judge(arrived, fault)
         return True
