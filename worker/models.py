@@ -27,7 +27,7 @@ from worker.disk import make_folder
 
 MODELS_KEPT = 2
 
-Taken = Literal["part", "whole"]
+Taken = Literal["nothing", "part", "whole"]
 
 
 class StreamBrokenError(Exception):
@@ -116,17 +116,24 @@ class ModelReader:
     _running: RunningDigest = field(default_factory=RunningDigest)
     _file: File | None = None
 
+    @property
+    def left(self) -> int:
+        """Parts that are still to come."""
+        return self.start.parts - self._next
+
     def take(self, part: ModelPart, payload: Buffer, offset: int) -> Taken:
         """Write the next part; "whole" if it was the last and the file has its name.
+
+        "nothing" is a part that was read before, or stands before the first.
 
         Raises:
             StreamBrokenError: The stream does not hold this model here.
         """
         if offset < self.start.offset or self._is_repeated(part):
-            return "part"
+            return "nothing"
         begins_here = part.model_digest == self._digest and part.index == 0
         if self._next == 0 and offset - self.start.offset < OFFSETS_SKIPPED_MAX and not begins_here:
-            return "part"  # of the version before: the offset was counted, and is too small
+            return "nothing"  # of the version before: the offset was counted, and is too small
         self._check(part, offset)
         view = memoryview(payload)
         self._bytes += view.nbytes
