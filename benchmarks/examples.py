@@ -13,10 +13,10 @@ DIGEST = "d" * 64
 
 
 def layout(params: int, tensors: int = 1) -> Layout:
-    """Of float32 parameters in some tensors."""
+    """Of float32 parameters in some tensors; in one, that of `learners/idle.py`."""
     each = params // tensors
     sizes = [each] * (tensors - 1) + [params - each * (tensors - 1)]
-    return layout_of({f"w{place}": np.zeros(size, "<f4") for place, size in enumerate(sizes)})
+    return layout_of({f"w{place or ''}": np.zeros(size, "<f4") for place, size in enumerate(sizes)})
 
 
 def payloads(params: int, count: int) -> list[bytes]:
