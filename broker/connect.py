@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.errors import BrokerUrlError
-from broker.transport import CONNECT_S, RETRY_MAX_S, Post, Transport
+from broker.transport import CONNECT_S, LINGER_S, RETRY_MAX_S, Post, Transport
 from broker.url import mask_url
 
 
@@ -15,6 +15,7 @@ def open_transport(
     heartbeat_s: int = 60,
     retry_max_s: float = RETRY_MAX_S,
     connect_timeout_s: float = CONNECT_S,
+    linger_s: float = LINGER_S,
 ) -> Transport:
     """Make the transport for a URL; `start` it to connect.
 
@@ -25,6 +26,7 @@ def open_transport(
         heartbeat_s: Seconds without a sign of life after which a link is asked for one.
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
         connect_timeout_s: Seconds that one attempt to connect may take.
+        linger_s: Seconds for which a connection that reads a stream is kept after use.
 
     Raises:
         BrokerUrlError: The URL is not one of RabbitMQ.
@@ -48,4 +50,5 @@ def open_transport(
         heartbeat_s=heartbeat_s,
         retry_max_s=retry_max_s,
         connect_timeout_s=connect_timeout_s,
+        linger_s=linger_s,
     )

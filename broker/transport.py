@@ -29,6 +29,7 @@ from broker.topology import Binding, Queue, Topology
 RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
 EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
+LINGER_S = 60.0  # a reader's connection is kept after use
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +279,9 @@ class Transport(Protocol):
             prefetch: The most deliveries unsettled at a time, 1 to 65535.
             offset: For streams: the first offset wanted; None is what comes next. If it is no
                 longer there reading begins at the oldest, if it is not there yet it is waited
-                for. A stream is read over a connection of its own, which `cancel` closes.
+                for. A stream is read over a connection of its own. It is kept for a while if
+                `cancel` finds as many deliveries unsettled as the prefetch allows, so that
+                nothing more is on its way: do not ack the last ones.
 
         Raises:
             BrokerArgumentError: The prefetch is out of range, or an offset in a queue that is
@@ -287,7 +290,7 @@ class Transport(Protocol):
         ...
 
     def cancel(self, consumer: int) -> None:
-        """End a consumer. Deliveries it has not settled can still be settled.
+        """End a consumer. Deliveries it has not settled can still be settled; a stream's need not.
 
         To take no further message, cancel before settling: what is on its way when a consumer is
         cancelled goes back to the queue, and that counts towards the delivery limit.

@@ -34,7 +34,7 @@ from coordinator.policy import RoundPolicy
 from coordinator.records import CachedRow, LedgerRow, RunRow, VersionRow
 from coordinator.shelf import ShelfToLookAt
 from coordinator.spool import Spool
-from coordinator.spooled import SpooledUpdates, counted_again
+from coordinator.spooled import SpooledUpdates, counted_again, payload_of
 from coordinator.store import Store
 from schemas.digest import digest_of
 from schemas.layout import Layout
@@ -215,11 +215,11 @@ class Replay:
         cache, cached = self._cache_of(base)
         algorithm = RoundPolicy.from_json(row.policy).algorithm
         aggregation = begin(algorithm, self._layout, start.state, cache)
-        places = []
+        payloads = []
         for update, where in counted_again(self._counted(base.version, watch), self._spool):
             aggregation.add(update)
-            places.append(where)
-        updates = SpooledUpdates(self._spool, places, self._layout)
+            payloads.append(payload_of(update, where))
+        updates = SpooledUpdates(self._spool, payloads, self._layout)
         made = aggregation.result(start.model, updates)
         # Only now: a coordinator that goes on may have written over what was read.
         if self._cached(base) != cached:

@@ -96,7 +96,7 @@ class Roster:
         self._incarnation = incarnation
         self._selection = selection
         self._required = selection.required
-        self._next_draw = run.next_task
+        self._next_draw = 0  # as the number of the next task
         self.registry = Registry(self._required.capabilities)
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []  # by row; "" where it is nobody's
@@ -117,6 +117,7 @@ class Roster:
         No cool-down is longer than one that begins now: the clock may have been wrong.
         """
         made = cls(run, incarnation, selection)
+        made._next_draw = work.next_number(run.run_id, KIND)
         enrolment = Enrolment(work)
         made.registry, made._ids = recall(enrolment, run.run_id, made._required.capabilities)
         made._rows = {worker_id: row for row, worker_id in enumerate(made._ids) if worker_id}

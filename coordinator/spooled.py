@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from coordinator.errors import StoreError
 from coordinator.records import LedgerRow, Place
 from coordinator.spool import Spool
 from schemas.buffer import Buffer
+from schemas.codecs.names import FP32
+from schemas.codecs.payload import numbers_of
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.layout import Layout
@@ -20,19 +23,35 @@ from schemas.tensors import Floats
 FLOAT_BYTES = 4
 
 
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Where the payload of a counted update lies, and how it is to be read."""
+
+    where: Place
+    codec: str
+    update_id: str
+
+
+def payload_of(update: Counted, message: Place) -> Payload:
+    """Where the payload of an update lies whose message lies there: it ends the message."""
+    size = memoryview(update.payload).nbytes
+    where = Place(message.segment, message.place + message.length - size, size)
+    return Payload(where, update.codec, update.update_id)
+
+
 class SpooledUpdates:
     """The updates of a round, in blocks. A `coordinator.aggregation.counted.Updates`.
 
     Args:
         spool: Where they are.
-        places: Where each message of theirs lies.
+        payloads: Where each of them lies.
         layout: Of the model.
     """
 
-    def __init__(self, spool: Spool, places: Sequence[Place], layout: Layout) -> None:
+    def __init__(self, spool: Spool, payloads: Sequence[Payload], layout: Layout) -> None:
         self._spool = spool
-        self._places = places
-        self._payload_bytes = layout.update_bytes
+        self._payloads = payloads
+        self._layout = layout
 
     def read(self, index: int, start: int, stop: int) -> Floats:
         """See `Updates.read`.
@@ -41,11 +60,14 @@ class SpooledUpdates:
             NotKept: If the segment is gone.
             StoreError: If the segment does not hold it.
         """
-        whole = self._places[index]
-        # The payload ends a message, and its floats begin the payload.
-        first = whole.place + whole.length - self._payload_bytes + FLOAT_BYTES * start
-        part = Place(whole.segment, first, FLOAT_BYTES * (stop - start))
-        return np.frombuffer(self._spool.read(part), "<f4")
+        payload = self._payloads[index]
+        where = payload.where
+        if payload.codec == FP32:
+            first = where.place + FLOAT_BYTES * start
+            part = Place(where.segment, first, FLOAT_BYTES * (stop - start))
+            return np.frombuffer(self._spool.read(part), "<f4")
+        whole = self._spool.read(where)
+        return numbers_of(whole, payload.codec, self._layout, payload.update_id).read(start, stop)
 
 
 def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Counted, Place]]:

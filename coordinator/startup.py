@@ -238,7 +238,6 @@ def begin_run(
         policy=policy_of(settings).as_json(),
         layout=layout.rows(),
         layout_digest=layout.digest,
-        next_task=0,
         opened_at=now,
         deadline_at=now,
         tries_after=0,

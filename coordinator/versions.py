@@ -17,7 +17,7 @@ from coordinator.models import ModelFolder, first_kept
 from coordinator.policy import RoundPolicy
 from coordinator.records import LedgerRow, Place, VersionRow
 from coordinator.spool import Spool
-from coordinator.spooled import SpooledUpdates, counted_again
+from coordinator.spooled import Payload, SpooledUpdates, counted_again, payload_of
 from coordinator.store import Store
 from coordinator.work import Work
 from schemas.buffer import Buffer
@@ -61,7 +61,7 @@ class Versions:
         self._handover = handover
         self._algorithm: Algorithm
         self._sum: Aggregation
-        self._places: list[Place] = []
+        self._payloads: list[Payload] = []
         self._is_alone = False
         with store.reading() as work:
             rows = work.versions(run_id)
@@ -90,7 +90,7 @@ class Versions:
     def add(self, update: Counted, where: Place) -> None:
         """Add a counted update, which lies in the spool, to the sum of the open round."""
         self._sum.add(update)
-        self._places.append(where)
+        self._payloads.append(payload_of(update, where))
 
     def load(self, version: int, algorithm: Algorithm, counted: Iterable[LedgerRow]) -> None:
         """Make the sum of the open round from what the store has, and the spool.
@@ -127,7 +127,7 @@ class Versions:
                 counted = work.counted_in_round(self._run_id, base.version)
             self.load(base.version, policy.algorithm, counted)
         version, before = base.version + 1, self.model(base)
-        updates = SpooledUpdates(self._spool, self._places, self.layout)
+        updates = SpooledUpdates(self._spool, self._payloads, self.layout)
         made = self._sum.result(before, updates)
         norm = step_norm(before, made.model, self.layout) if guard_norm else None
         jump = "" if norm is None else norm_jump(norm, self._trail.norms, guard_norm)
@@ -214,7 +214,7 @@ class Versions:
     def _begin(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
         self._sum = self._handover.begin(algorithm)
-        self._places = []
+        self._payloads = []
 
     def left_behind(self, version: int) -> str:
         """Why no update that was trained on a version counts any more, "" if it may."""
@@ -254,9 +254,10 @@ class Versions:
         with self._store.reading() as work:
             needed = [work.oldest_segment(self._run_id, version - rounds)]
             rounds -= version
-            earlier = [row for row in work.runs() if row.run_id != self._run_id]
+            earlier = work.runs() if rounds > 0 else []
             while rounds > 0 and earlier:
                 run = earlier.pop()
-                needed.append(work.oldest_segment(run.run_id, run.version - rounds))
-                rounds -= max(run.version, 0)
+                if run.run_id != self._run_id:
+                    needed.append(work.oldest_segment(run.run_id, run.version - rounds))
+                    rounds -= max(run.version, 0)
         return min((segment for segment in needed if segment is not None), default=sys.maxsize)

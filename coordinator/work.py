@@ -6,14 +6,16 @@ Only this module, `coordinator.enrolment` and `coordinator.accounts` write queri
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
+    bindparam,
     case,
     delete,
     func,
@@ -27,9 +29,41 @@ from sqlalchemy.dialects.sqlite import insert
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
 from coordinator.intake import KIND
+from coordinator.prepared import Prepared, PreparedRows, change, insertion
 from coordinator.records import CachedRow, LedgerRow, RunRow, StrayRow, TaskRow, VersionRow
 
 _RowT = TypeVar("_RowT")
+
+
+def _with(table: Table, *names: str) -> Callable[[Select[Any]], Select[Any]]:
+    """Rows that have given values in these columns; the parameters have the columns' names."""
+    return lambda rows: rows.where(*(table.c[name] == bindparam(name) for name in names))
+
+
+_VERSION = PreparedRows(VersionRow, schema.versions, _with(schema.versions, "run_id", "version"))
+_TASK = PreparedRows(TaskRow, schema.tasks, _with(schema.tasks, "task_id"))
+_UPDATE = PreparedRows(LedgerRow, schema.ledger, _with(schema.ledger, "update_id"))
+_COUNTED = Prepared(
+    _with(schema.ledger, "run_id", "kind", "base_version", "worker_id")(
+        select(schema.ledger.c.arrival).where(schema.ledger.c.verdict == "counted").limit(1)
+    )
+)
+_VERDICT = Prepared(_with(schema.ledger, "update_id")(select(schema.ledger.c.verdict)))
+_NEWEST_TASK = Prepared(
+    _with(schema.tasks, "run_id", "kind")(
+        select(func.coalesce(func.max(schema.tasks.c.number), -1))
+    )
+)
+_WHY = Prepared(_with(schema.runs, "run_id")(select(schema.runs.c.why)))
+_OLDEST_SEGMENT = Prepared(
+    _with(schema.ledger, "run_id")(
+        select(func.min(schema.ledger.c.segment)).where(
+            schema.ledger.c.round_version >= bindparam("from_version"), schema.ledger.c.segment > 0
+        )
+    )
+)
+_LAST_ARRIVAL = Prepared(select(func.coalesce(func.max(schema.ledger.c.arrival), 0)))
+_STRAYS = Prepared(_with(schema.strays, "num_bytes")(select(schema.strays.c.num_bytes).limit(1)))
 
 
 class Work:
@@ -85,8 +119,14 @@ class Work:
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change fields of a run."""
-        query = update(schema.runs).where(schema.runs.c.run_id == run_id).values(**values)
-        self._connection.execute(query)
+        change(schema.runs, ("run_id",), tuple(values)).run(
+            self._connection, {"_run_id": run_id, **values}
+        )
+
+    def why_closed(self, run_id: str) -> str:
+        """Why the round of a run that is closed was."""
+        why: str = _WHY.run(self._connection, {"run_id": run_id})[0][0]
+        return why
 
     # versions
 
@@ -96,9 +136,7 @@ class Work:
 
     def version(self, run_id: str, version: int) -> VersionRow | None:
         """A model version."""
-        table = schema.versions
-        query = select(table).where(table.c.run_id == run_id, table.c.version == version)
-        return self._row(VersionRow, query)
+        return _VERSION.one(self._connection, run_id=run_id, version=version)
 
     def versions(self, run_id: str) -> list[VersionRow]:
         """All versions of a run, oldest first."""
@@ -108,9 +146,9 @@ class Work:
 
     def update_version(self, run_id: str, version: int, **values: Any) -> None:
         """Change fields of a version."""
-        table = schema.versions
-        query = update(table).where(table.c.run_id == run_id, table.c.version == version)
-        self._connection.execute(query.values(**values))
+        change(schema.versions, ("run_id", "version"), tuple(values)).run(
+            self._connection, {"_run_id": run_id, "_version": version, **values}
+        )
 
     # cached updates
 
@@ -196,12 +234,13 @@ class Work:
 
     def task(self, task_id: str) -> TaskRow | None:
         """A task."""
-        return self._row(TaskRow, select(schema.tasks).where(schema.tasks.c.task_id == task_id))
+        return _TASK.one(self._connection, task_id=task_id)
 
     def update_task(self, task_id: str, **values: Any) -> None:
         """Change fields of a task."""
-        query = update(schema.tasks).where(schema.tasks.c.task_id == task_id).values(**values)
-        self._connection.execute(query)
+        change(schema.tasks, ("task_id",), tuple(values)).run(
+            self._connection, {"_task_id": task_id, **values}
+        )
 
     def end_open_tasks(self, reason: str, now: float) -> None:
         """End every task that may still be answered, in all runs."""
@@ -217,6 +256,17 @@ class Work:
         )
         value = self._connection.execute(query).scalar_one()
         return -1 if value is None else int(value)
+
+    def take_task(self, task_id: str, **values: Any) -> None:
+        """Change fields of a task that nobody has taken; another stays as it is."""
+        change(schema.tasks, ("task_id", "state"), tuple(values)).run(
+            self._connection, {"_task_id": task_id, "_state": "offered", **values}
+        )
+
+    def next_number(self, run_id: str, kind: str) -> int:
+        """How many tasks of a kind were ever made in a run: they are numbered from 0 on."""
+        number: int = _NEWEST_TASK.run(self._connection, {"run_id": run_id, "kind": kind})[0][0]
+        return number + 1
 
     def open_tasks(self, run_id: str, kind: str | None = None) -> list[TaskRow]:
         """Tasks offered or taken, of a kind or of any, in the order of their numbers."""
@@ -265,14 +315,18 @@ class Work:
 
     def ledger_row(self, update_id: str) -> LedgerRow | None:
         """The row of an update."""
-        table = schema.ledger
-        return self._row(LedgerRow, select(table).where(table.c.update_id == update_id))
+        return _UPDATE.one(self._connection, update_id=update_id)
+
+    def verdict_of(self, update_id: str) -> str | None:
+        """The verdict of an update, None if it has none yet."""
+        rows = _VERDICT.run(self._connection, {"update_id": update_id})
+        return rows[0][0] if rows else None
 
     def insert_ledger_row(self, row: LedgerRow) -> None:
         """Write an update's one verdict; its arrival number is given by the store."""
         values = _values(row)
         del values["arrival"]
-        self._connection.execute(schema.ledger.insert().values(values))
+        insertion(schema.ledger, tuple(values)).run(self._connection, values)
 
     def raise_copies(self, update_id: str) -> None:
         """Note that a further copy of an update came."""
@@ -282,19 +336,13 @@ class Work:
 
     def counted_before(self, run_id: str, kind: str, base_version: int, worker_id: str) -> bool:
         """Whether an update of this worker for this base version was counted."""
-        table = schema.ledger
-        query = (
-            select(table.c.arrival)
-            .where(
-                table.c.run_id == run_id,
-                table.c.kind == kind,
-                table.c.base_version == base_version,
-                table.c.worker_id == worker_id,
-                table.c.verdict == "counted",
-            )
-            .limit(1)
-        )
-        return self._connection.execute(query).first() is not None
+        asked = {
+            "run_id": run_id,
+            "kind": kind,
+            "base_version": base_version,
+            "worker_id": worker_id,
+        }
+        return bool(_COUNTED.run(self._connection, asked))
 
     def spent_by(self, run_id: str, kind: str, version: int, worker_id: str) -> LedgerRow | None:
         """The update that a worker's try at a version went into: counted, or else refused.
@@ -334,8 +382,7 @@ class Work:
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""
-        query = select(func.coalesce(func.max(schema.ledger.c.arrival), 0))
-        number: int = self._connection.execute(query).scalar_one()
+        number: int = _LAST_ARRIVAL.run(self._connection, {})[0][0]
         return number
 
     def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
@@ -366,15 +413,8 @@ class Work:
 
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
-        table = schema.ledger
-        query = select(func.min(table.c.segment)).where(
-            and_(
-                table.c.run_id == run_id,
-                table.c.round_version >= from_version,
-                table.c.segment > 0,
-            )
-        )
-        value: int | None = self._connection.execute(query).scalar_one()
+        asked = {"run_id": run_id, "from_version": from_version}
+        value: int | None = _OLDEST_SEGMENT.run(self._connection, asked)[0][0]
         return value
 
     # bytes without an update id
@@ -414,9 +454,7 @@ class Work:
 
     def has_strays_of(self, num_bytes: int) -> bool:
         """Whether bytes of this length were ever refused without an id."""
-        table = schema.strays
-        query = select(table.c.num_bytes).where(table.c.num_bytes == num_bytes).limit(1)
-        return self._connection.execute(query).first() is not None
+        return bool(_STRAYS.run(self._connection, {"num_bytes": num_bytes}))
 
     def accept_stray(self, digest: str, now: float) -> None:
         """Note that bytes came and were no stray, if they were one before."""
@@ -500,7 +538,8 @@ class Work:
         self._connection.execute(query.values(attempts=table.c.attempts - 1))
 
     def _insert(self, table: Table, row: Any) -> None:
-        self._connection.execute(table.insert().values(_values(row)))
+        values = _values(row)
+        insertion(table, tuple(values)).run(self._connection, values)
 
     def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
         row = self._connection.execute(query).mappings().one_or_none()

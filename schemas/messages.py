@@ -22,6 +22,7 @@ from typing import Literal
 from schemas.buffer import Buffer
 from schemas.errors import DecodeError
 from schemas.fields import (
+    CodecName,
     Count,
     Digest,
     Id,
@@ -64,7 +65,7 @@ class Task:
     kind: TaskKind
     incarnation: Count
     not_after: Number | None
-    codec: Name
+    codec: CodecName
     part_bytes: Count
     replaces: MaybeId
     base_version: Count | None
@@ -214,7 +215,7 @@ class Update:
     base_version: Count
     base_digest: Digest
     layout_digest: Digest
-    codec: Name
+    codec: CodecName
     num_examples: Count
     metrics: Mapping[Text, Number]
     train_s: Number
@@ -234,7 +235,7 @@ class UpdatePart:
     worker_id: WorkerId
     incarnation: Count
     layout_digest: Digest
-    codec: Name
+    codec: CodecName
     payload_digest: Digest
     payload_bytes: Count
     part_bytes: Count

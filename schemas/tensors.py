@@ -128,7 +128,7 @@ def add_to(numbers: Array, change: Floats) -> Array:
     in the model for good, and no verdict would say whose update did it.
     """
     if numbers.dtype == BFLOAT16:
-        return _to_bfloat16(_within(as_float32(numbers) + change, _BFLOAT16_MAX))
+        return to_bfloat16(_within(as_float32(numbers) + change, _BFLOAT16_MAX))
     if numbers.dtype.itemsize < 4:
         largest = float(np.finfo(numbers.dtype).max)
         total = _within(numbers.astype("<f4") + change, largest)
@@ -140,7 +140,8 @@ def _within(numbers: Floats, largest: float) -> Floats:
     return np.clip(numbers, -largest, largest)
 
 
-def _to_bfloat16(numbers: Floats) -> Array:
+def to_bfloat16(numbers: Floats) -> Array:
+    """Numbers as bfloat16, rounded to nearest even."""
     bits = numbers.view("<u4")
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
     return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded).astype("<u2").view(BFLOAT16)

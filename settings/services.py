@@ -167,6 +167,18 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = field(default=0.0, name="train_timeout")
 
+    reader_linger_s: Annotated[
+        float,
+        about(
+            "How long the connection that reads models is kept after use; a worker that takes one "
+            "task after another need not make it each time. 0s: not at all.",
+            kind="duration",
+            at_least=0.0,
+            at_most=1200.0,  # well below the half hour that RabbitMQ waits for an ack
+            free=ABOUT_MACHINE,
+        ),
+    ] = field(default=60.0, name="reader_linger")
+
     examples: Annotated[
         int,
         about(

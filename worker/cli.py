@@ -155,6 +155,7 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
             config.worker_id,
             heartbeat_s=math.ceil(broker.heartbeat_s),
             connect_timeout_s=broker.connect_timeout_s,
+            linger_s=settings.worker.reader_linger_s,
         ),
         trainer,
     )

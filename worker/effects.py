@@ -293,7 +293,8 @@ class Effects:
         self._stop_fetching()
         self._reader = ModelReader(self._cache, start)
         queue = self._names.model_queue(start.run_id, start.model_bytes)
-        self._stream = self._transport.consume(queue, STREAM_PREFETCH, offset=start.offset)
+        prefetch = min(STREAM_PREFETCH, start.parts)
+        self._stream = self._transport.consume(queue, prefetch, offset=start.offset)
         return ()
 
     def _stop_fetching(self) -> None:
@@ -423,18 +424,21 @@ class Effects:
             part, payload = decode(delivery.body)
             if not isinstance(part, ModelPart):
                 raise StreamBrokenError(f"expected a model part, came {type(part).__name__}")
-            whole = reader.take(part, payload, delivery.offset) == "whole"
+            taken = reader.take(part, payload, delivery.offset)
         except (StreamBrokenError, DecodeError) as error:
             self._stop_fetching()
             return (events.ModelGone(digest, str(error)),)
         except OSError as error:
             self._stop_fetching()
             return (events.ModelNotKept(digest, str(error)),)
-        self._transport.ack(delivery.tag)
-        if not whole:
-            return (events.ModelMoved(),)
-        self._stop_fetching()
-        return (events.ModelReady(digest),)
+        if taken == "whole":
+            self._stop_fetching()
+            return (events.ModelReady(digest),)
+        # An ack lets one more come. The last ones are not acked, so that nothing is on its way when
+        # the reader is cancelled, and its connection can be kept (see `Transport.consume`).
+        if taken == "nothing" or reader.left >= STREAM_PREFETCH:
+            self._transport.ack(delivery.tag)
+        return (events.ModelMoved(),)
 
     def _consumer_lost(self, consumer: int, reason: str) -> Events:
         if consumer == self._stream:

@@ -25,7 +25,7 @@ from worker.disk import make_folder
 
 MODELS_KEPT = 2
 
-Taken = Literal["part", "whole"]
+Taken = Literal["nothing", "part", "whole"]
 
 
 class StreamBrokenError(Exception):
@@ -114,14 +114,21 @@ class ModelReader:
     _running: RunningDigest = field(default_factory=RunningDigest)
     _file: File | None = None
 
+    @property
+    def left(self) -> int:
+        """Parts that are still to come."""
+        return self.start.parts - self._next
+
     def take(self, part: ModelPart, payload: Buffer, offset: int) -> Taken:
         """Write the next part; "whole" if it was the last and the file has its name.
+
+        "nothing" is a part that was read before, or stands before the first.
 
         Raises:
             StreamBrokenError: The stream does not hold this model here.
         """
         if offset < self.start.offset or self._is_repeated(part):
-            return "part"
+            return "nothing"
         self._check(part, offset)
         view = memoryview(payload)
         self._bytes += view.nbytes

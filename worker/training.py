@@ -32,6 +32,8 @@ from learning.learner import (
 from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
+from schemas.buffer import Buffer
+from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import LayoutError
 from schemas.layout import Layout
@@ -185,7 +187,9 @@ def _work(
     do = _evaluate if task.kind == "evaluate" else _train
     result = do(loaded.learner, received, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop.disk)
+    payload = _encoded(result.payload, update, layout)
+    del result
+    _finish(job, update, payload, task.part_bytes, moved, wait, workshop.disk)
     return update.update_id
 
 
@@ -245,6 +249,14 @@ def _evaluate(
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r}")
     sums = _checked_metrics({name: mean * count for name, mean in means.items()})
     return _Result(bytearray(), int(count), sums, took_s)
+
+
+def _encoded(payload: bytearray, update: Update, layout: Layout) -> Buffer:
+    """An update's payload in its codec; nothing of it is copied if that is fp32."""
+    if not payload:  # an evaluation
+        return payload
+    chunks = list(encode_update(payload, update.codec, layout, update.update_id))
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _load(spec: str) -> Loaded:
@@ -403,7 +415,7 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
 def _finish(
     job: Job,
     update: Update,
-    payload: bytearray,
+    payload: Buffer,
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,

@@ -1,8 +1,4 @@
-"""Consumers: each has a channel of its own, so that one that ends takes nothing else with it.
-
-A reader of a stream has even a connection of its own: RabbitMQ 3.10 ends the whole connection
-(540) on a reject there, and closing may count as one.
-"""
+"""Consumers: each has a channel to itself, so that one that ends takes nothing else with it."""
 
 from __future__ import annotations
 
@@ -12,13 +8,12 @@ from dataclasses import dataclass
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
-from pika.frame import Method
 from pika.spec import Basic
 
 from broker.rabbitmq.deliveries import delivery, stream_offset
-from broker.rabbitmq.line import Dialer, Line
+from broker.rabbitmq.lanes import Lanes
 from broker.rabbitmq.outlet import Outlet
-from broker.rabbitmq.retry import NOT_FOUND, REFUSED, explain
+from broker.rabbitmq.retry import NOT_FOUND, REFUSED
 from broker.topology import Queue
 from broker.transport import ConsumerLost, Consuming
 
@@ -44,40 +39,67 @@ class Consumer:
 
     Args:
         order: What to consume.
-        line: The connection.
+        lanes: Channels of the connection.
         outlet: Where deliveries go.
         tags: Numbers for deliveries.
-        on_end: Called once, when the consumer and its channel have ended.
+        on_end: Called once, when nothing more is delivered and nothing can be settled any more.
 
     Attributes:
         held: The broker's numbers of the unsettled deliveries, by ours.
         is_ending: Nothing more is delivered to it.
+        is_consuming: The broker has accepted it, and it was not cancelled.
     """
 
     def __init__(
         self,
         order: Order,
-        line: Line,
+        lanes: Lanes,
         outlet: Outlet,
         tags: Iterator[int],
-        on_end: Callable[[], None],
+        on_end: Callable[[Consumer], None],
     ) -> None:
         self.order = order
         self.held: dict[int, int] = {}
+        self.is_ending = False
+        self.is_consuming = False
+        self._is_resting = False
+        self._is_overrun = False  # something came while it rested
+        self._place = -1  # in a stream: the offset behind the last delivery
+        self._lanes = lanes
         self._outlet = outlet
         self._tags = tags
         self._on_end = on_end
-        self._channel: Channel | None = None
         self._name = ""  # of the consumer, to the broker
-        self.is_ending = False
-        line.open_channel(self._opened)
+        self._is_cancelled = False  # and the broker has said so
+        self._lane = lanes.take(order.prefetch, self)
+        if self._lane.channel is not None:
+            self.opened(self._lane.channel)
+
+    def rest(self) -> None:
+        """Stay as it is, for another order; what becomes of it meanwhile is not told."""
+        self._is_resting = True
+
+    def can_go_on(self, order: Order) -> bool:
+        """Whether what comes next is what an order wants."""
+        same = order.queue == self.order.queue and order.prefetch == self.order.prefetch
+        return same and order.offset == self._place and not self._is_overrun
+
+    def go_on(self, order: Order) -> None:
+        """Go on after a rest, for another order."""
+        self.order, self._is_resting = order, False
+        self._outlet.tell(Consuming(order.id))
+        channel = self._lane.channel
+        if channel is not None and channel.is_open:
+            channel.basic_ack(max(self.held.values()), multiple=True)
+        self.held.clear()
 
     def ack(self, tag: int) -> None:
         """Settle a delivery."""
         number = self.held.pop(tag)
-        if self._channel is not None and self._channel.is_open:
-            self._channel.basic_ack(number)
-        self._close_if_done()
+        channel = self._lane.channel
+        if channel is not None and channel.is_open:
+            channel.basic_ack(number)
+        self._end_if_done()
 
     def reject(self, tag: int, requeue: bool) -> None:
         """Give a delivery back or dead-letter it; a stream knows neither."""
@@ -85,69 +107,85 @@ class Consumer:
             self.ack(tag)
             return
         number = self.held.pop(tag)
-        if self._channel is not None and self._channel.is_open:
-            self._channel.basic_reject(number, requeue)
-        self._close_if_done()
+        channel = self._lane.channel
+        if channel is not None and channel.is_open:
+            channel.basic_reject(number, requeue)
+        self._end_if_done()
 
     def cancel(self) -> None:
-        """Take no more; the channel stays open until what is held is settled."""
-        self.is_ending = True
-        if self._name and self._channel is not None and self._channel.is_open:
-            self._channel.basic_cancel(self._name, callback=lambda _: self._close_if_done())
-        else:
-            self.close()
+        """Take no more; what is held can still be settled."""
+        self.is_ending, self.is_consuming = True, False
+        channel = self._lane.channel
+        if self._name and channel is not None and channel.is_open:
+            channel.basic_cancel(self._name, callback=lambda _: self._cancel_is_ok())
 
     def close(self) -> None:
         """End at once: what is held goes back to the queue."""
-        self.is_ending = True
-        if self._channel is not None and self._channel.is_open:
-            self._channel.close()
-
-    def _close_if_done(self) -> None:
-        if self.is_ending and not self.held:
-            self.close()
-
-    def _opened(self, channel: Channel) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(self._closed)
-        channel.add_on_cancel_callback(self._cancelled_by_broker)
-        if self.is_ending:
+        self.is_ending, self.is_consuming = True, False
+        channel = self._lane.channel
+        if channel is not None and channel.is_open:
             channel.close()
-        else:
-            prefetch = self.order.prefetch
-            channel.basic_qos(prefetch_count=prefetch, callback=lambda _: self._consume(channel))
 
-    def _consume(self, channel: Channel) -> None:
-        if self.is_ending or not channel.is_open:
+    def _cancel_is_ok(self) -> None:
+        self._is_cancelled = True
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        """Leave the channel to another, once nothing comes on it and nothing is held."""
+        if self._is_cancelled and not self.held and self._lane.is_open:
+            self._is_cancelled = False
+            self._lanes.give_back(self._lane)
+            self._on_end(self)
+
+    # What the lane says.
+
+    def opened(self, channel: Channel) -> None:
+        """See `lanes.User`."""
+        if self.is_ending:  # cancelled before it began
+            self._cancel_is_ok()
             return
         self._name = channel.basic_consume(
             self.order.queue.name,
             self._delivered,
             arguments=self.order.arguments(),
-            callback=lambda _: self._outlet.tell(Consuming(self.order.id)),
+            callback=lambda _: self._accepted(),
         )
+
+    def _accepted(self) -> None:
+        self.is_consuming = not self.is_ending
+        self._outlet.tell(Consuming(self.order.id))
 
     def _delivered(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         # A stream is sent in chunks, which may begin before the offset asked for.
-        if self.order.offset is not None and stream_offset(properties) < self.order.offset:
+        offset = stream_offset(properties)
+        if self.order.offset is not None and offset < self.order.offset:
             channel.basic_ack(method.delivery_tag)
             return
+        if self._is_resting:
+            self._is_overrun = True
+            return
+        self._place = offset + 1
         tag = next(self._tags)
         self.held[tag] = method.delivery_tag
         self._outlet.tell(delivery(self.order.id, tag, method, properties, body))
 
-    def _cancelled_by_broker(self, _frame: Method) -> None:
-        if not self.is_ending:
+    def cancelled(self) -> None:
+        """See `lanes.User`."""
+        was_ending = self.is_ending
+        if not was_ending:
             self.close()  # or RabbitMQ 4.3 keeps the consumer as timed out, and its messages
+        if not was_ending and not self._is_resting:
             reason = f"the broker ended it: {self.order.queue.name} was deleted, or is elsewhere"
             self._outlet.tell(ConsumerLost(self.order.id, reason, missing=True))
 
-    def _closed(self, _channel: Channel, reason: AMQPError) -> None:
-        lost, self.is_ending = not self.is_ending, True
+    def closed(self, reason: AMQPError) -> None:
+        """See `lanes.User`."""
+        lost = not self.is_ending and not self._is_resting
+        self.is_ending, self.is_consuming = True, False
         self.held.clear()
-        self._on_end()
+        self._on_end(self)
         if not lost or not isinstance(reason, ChannelClosedByBroker):
             return  # our own doing, or the whole connection ended: the link sees to that
         if reason.reply_code == REFUSED:
@@ -156,55 +194,3 @@ class Consumer:
         # RabbitMQ says 404 as well while a queue's node is still coming up.
         missing = reason.reply_code == NOT_FOUND
         self._outlet.tell(ConsumerLost(self.order.id, str(reason.reply_text), missing))
-
-
-class StreamReader:
-    """A consumer of a stream with its connection. Same use as a `Consumer`."""
-
-    def __init__(
-        self,
-        order: Order,
-        dialer: Dialer,
-        outlet: Outlet,
-        tags: Iterator[int],
-        on_end: Callable[[], None],
-    ) -> None:
-        self.order = order
-        self._outlet = outlet
-        self._tags = tags
-        self._on_end = on_end
-        self._consumer: Consumer | None = None
-        self.is_ending = False
-        self._line = dialer.dial("reads", self._opened, self._lost)
-
-    @property
-    def held(self) -> dict[int, int]:
-        """See `Consumer`."""
-        return self._consumer.held if self._consumer is not None else {}
-
-    def ack(self, tag: int) -> None:
-        """See `Consumer`."""
-        if self._consumer is not None:
-            self._consumer.ack(tag)
-
-    def reject(self, tag: int, requeue: bool) -> None:
-        """See `Consumer`."""
-        self.ack(tag)
-
-    def cancel(self) -> None:
-        """End it: a stream needs nothing back."""
-        self.close()
-
-    def close(self) -> None:
-        """See `Consumer`."""
-        self.is_ending = True
-        self._line.close()
-        self._on_end()
-
-    def _opened(self) -> None:
-        self._consumer = Consumer(self.order, self._line, self._outlet, self._tags, self.close)
-
-    def _lost(self, error: BaseException) -> None:
-        self._on_end()
-        reason = f"the connection that reads {self.order.queue.name} ended: {explain(error)}"
-        self._outlet.tell(ConsumerLost(self.order.id, reason, missing=False))

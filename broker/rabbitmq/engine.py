@@ -31,13 +31,16 @@ _GOOD_S = 10.0  # a link that lasted this long begins the backoff anew
 class Engine:
     """A client's connection to the broker over time. Every method runs in the loop's thread."""
 
-    def __init__(self, loop: IOLoop, address: Address, post: Post, retry_max_s: float) -> None:
+    def __init__(
+        self, loop: IOLoop, address: Address, post: Post, retry_max_s: float, linger_s: float
+    ) -> None:
         self._loop = loop
         self._address = address
         self._post: Post | None = post
         self._dialer = Dialer(loop, address)
         self._tags: Iterator[int] = itertools.count(1)
         self._backoff = Backoff(retry_max_s)
+        self._linger_s = linger_s
         self._link: Link | None = None
         self._timer: object | None = None
         self._wanted = False
@@ -76,7 +79,7 @@ class Engine:
 
     def _dial(self) -> None:
         self._timer = None
-        self._link = Link(self._dialer, self._tags, self.tell, self._up, self._down)
+        self._link = Link(self._dialer, self._tags, self.tell, self._up, self._down, self._linger_s)
 
     def _up(self) -> None:
         self._session += 1

@@ -53,9 +53,14 @@ class Line:
             custom_ioloop=dialer.loop,
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Whether channels can be opened on it."""
+        return self._connection.is_open and not self._closed
+
     def open_channel(self, on_open: Callable[[Channel], None]) -> None:
         """Open a channel, unless the connection is about to end."""
-        if self._connection.is_open and not self._closed:
+        if self.is_open:
             self._connection.channel(on_open_callback=on_open)
 
     def close(self) -> None:

@@ -12,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from broker.rabbitmq.consumers import Consumer, Order, StreamReader
+from broker.rabbitmq.consumers import Consumer, Order
 from broker.rabbitmq.declaring import Declarer
+from broker.rabbitmq.lanes import Lanes
 from broker.rabbitmq.line import Dialer
 from broker.rabbitmq.outlet import Outlet
 from broker.rabbitmq.publisher import Publisher
+from broker.rabbitmq.reading import Readers, StreamReader
 from broker.rabbitmq.retry import explain, is_fatal
 from broker.transport import Event, Outgoing
 
@@ -30,6 +32,7 @@ class Link:
         tell: Where events go.
         on_up: Called when both connections are ready.
         on_down: Called once, with the reason and whether it is fatal. Never after `close`.
+        linger_s: Seconds for which a connection that reads streams is kept after use.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Link:
         tell: Callable[[Event], None],
         on_up: Callable[[], None],
         on_down: Callable[[str, bool], None],
+        linger_s: float,
     ) -> None:
         self.is_up = False
         self._dialer = dialer
@@ -56,6 +60,8 @@ class Link:
         self._declarer: Declarer | None = None
         self._publisher_is_ready = False
         self._consumers: dict[int, Consumer | StreamReader] = {}
+        self._readers = Readers(dialer, self._outlet, tags, linger_s, self._forget)
+        self._lanes: Lanes | None = None
         self._publishes = dialer.dial("publishes", self._publishes_open, self._lost)
         self._consumes = dialer.dial("consumes", self._consumes_open, self._lost)
 
@@ -66,6 +72,7 @@ class Link:
         for reader in list(self._consumers.values()):
             if isinstance(reader, StreamReader):
                 reader.close()
+        self._readers.close()
         self._publishes.close()
         self._consumes.close()
         return self._publisher.open_tokens() if self._publisher is not None else []
@@ -93,6 +100,7 @@ class Link:
 
     def _consumes_open(self) -> None:
         self._declarer = Declarer(self._consumes, self._outlet)
+        self._lanes = Lanes(self._consumes)
         self._come_up()
 
     def _come_up(self) -> None:
@@ -123,14 +131,12 @@ class Link:
         for known in list(self._consumers.values()):
             if known.order.queue.name == order.queue.name and not known.is_ending:
                 known.close()
-        forget = partial(self._forget, order.id)
         if order.queue.kind == "stream":
-            self._consumers[order.id] = StreamReader(
-                order, self._dialer, self._outlet, self._tags, forget
-            )
+            self._consumers[order.id] = self._readers.read(order)
         else:
+            assert self._lanes is not None, "it is up"
             self._consumers[order.id] = Consumer(
-                order, self._consumes, self._outlet, self._tags, forget
+                order, self._lanes, self._outlet, self._tags, self._forget
             )
 
     def cancel(self, consumer: int) -> None:
@@ -153,5 +159,5 @@ class Link:
     def _holder(self, tag: int) -> Consumer | StreamReader | None:
         return next((each for each in self._consumers.values() if tag in each.held), None)
 
-    def _forget(self, consumer: int) -> None:
-        self._consumers.pop(consumer, None)
+    def _forget(self, ended: Consumer | StreamReader) -> None:
+        self._consumers.pop(ended.order.id, None)

@@ -20,7 +20,15 @@ from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.parameters import Address
 from broker.topology import Binding, Queue, Topology
-from broker.transport import CONNECT_S, RETRY_MAX_S, AnswerTo, Doubtful, Outgoing, Post
+from broker.transport import (
+    CONNECT_S,
+    LINGER_S,
+    RETRY_MAX_S,
+    AnswerTo,
+    Doubtful,
+    Outgoing,
+    Post,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ class RabbitTransport:
         heartbeat_s: Seconds; a dead link is noticed after about two times as long.
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
         connect_timeout_s: Seconds that one attempt to connect may take.
+        linger_s: Seconds for which a connection that reads a stream is kept after use.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
@@ -51,10 +60,12 @@ class RabbitTransport:
         heartbeat_s: int = 60,
         retry_max_s: float = RETRY_MAX_S,
         connect_timeout_s: float = CONNECT_S,
+        linger_s: float = LINGER_S,
     ) -> None:
         self._address = Address(url, name, heartbeat_s, connect_timeout_s)
         self._post = post
         self._retry_max_s = retry_max_s
+        self._linger_s = linger_s
         self._name = name
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
@@ -73,7 +84,9 @@ class RabbitTransport:
                 return
             if self._thread is None:
                 self._loop = IOLoop()
-                self._engine = Engine(self._loop, self._address, self._post, self._retry_max_s)
+                self._engine = Engine(
+                    self._loop, self._address, self._post, self._retry_max_s, self._linger_s
+                )
                 self._thread = threading.Thread(
                     target=self._run,
                     args=(self._loop, self._engine),

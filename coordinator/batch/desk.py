@@ -25,6 +25,8 @@ class Desk:
         terms: What follows from evaluations.
         left_behind: Why no update of a version counts any more, "" if it may.
         keeps: Whether the file of a version is there.
+        stray_sizes: Whether bytes of a length were ever refused without an id, as far as the store
+            was asked; true though what it says is not committed, which costs a look and no more.
         senders_are_users: A message must come from the broker's user of its worker's name.
     """
 
@@ -38,6 +40,7 @@ class Desk:
     terms: Terms
     left_behind: Callable[[int], str]
     keeps: Callable[[int], bool]
+    stray_sizes: dict[int, bool]
     senders_are_users: bool = False
 
     def sender_of(self, delivery: Delivered) -> str | None:

@@ -58,7 +58,7 @@ class Judging:
 
     def is_copy(self, update: Update) -> bool:
         """Whether an update has its verdict already; then this is noted as a copy of it."""
-        if self._work.ledger_row(update.update_id) is None:
+        if self._work.verdict_of(update.update_id) is None:
             return False
         self._work.raise_copies(update.update_id)
         return True

@@ -26,7 +26,7 @@ class Parts:
     def keep(self, part: Part, body: bytes) -> bool:
         """Keep a part until its upload is complete; whether it is accepted."""
         about = part.part
-        if self._work.ledger_row(about.update_id) is not None:
+        if self._work.verdict_of(about.update_id) is not None:
             return True
         if self._judging.task_of(about) is None:  # or anyone could fill the disk
             reason = f"no task {about.task_id} was offered in this run"

@@ -41,10 +41,10 @@ class Presences:
         verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
-            row = self._work.ledger_row(update_id)
+            verdict = self._work.verdict_of(update_id)
             digests = self._desk.spool.uploads(update_id)
-            if row is not None:
-                verdicts[update_id] = row.verdict
+            if verdict is not None:
+                verdicts[update_id] = verdict
             elif not digests:
                 unknown.append(update_id)
             elif room:

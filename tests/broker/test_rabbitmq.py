@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from broker.rabbitmq import RabbitTransport
-from broker.topology import Queue, Topology
+from broker.topology import Queue
 from broker.transport import (
     Confirmed,
     Connected,
@@ -24,89 +24,19 @@ from broker.transport import (
     Outgoing,
     Refused,
 )
+from tests.broker.rabbit_bench import RabbitBench
 from tests.broker.tcp_proxy import TcpProxy
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import (
-    LATE,
-    OWN,
-    SHORT,
-    SPARE,
     STREAM,
     TASKS,
     TOPOLOGY,
-    Bench,
     Peer,
     TransportContract,
 )
 from tests.support.rabbitmq_node import RabbitmqNode, free_ports
 
 pytestmark = pytest.mark.rabbitmq
-
-
-class RabbitBench(Bench):
-    """Clients of a vhost, each behind a wire of its own."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._parts = urlsplit(url)
-        self.place = (self._parts.hostname or "localhost", self._parts.port or 5672)
-        self._peers: list[Peer] = []
-        self._proxies: dict[Peer, TcpProxy] = {}
-        self.user = self._parts.username or "guest"
-
-    def peer(self, name: str = "client") -> Peer:
-        proxy = TcpProxy(self.place)
-        place = self._parts.netloc.rpartition("@")[0] + f"@127.0.0.1:{proxy.port}"
-        peer = self.direct(self._parts._replace(netloc=place).geturl(), name)
-        self._proxies[peer] = proxy
-        return peer
-
-    def direct(self, url: str, name: str = "client") -> Peer:
-        mailbox = Mailbox()
-        peer = Peer(RabbitTransport(url, mailbox.post, name, retry_max_s=1.0), mailbox)
-        self._peers.append(peer)
-        return peer
-
-    def mute(self, peer: Peer) -> None:
-        self._proxies[peer].mute()
-
-    def cut(self, peer: Peer) -> None:
-        self._proxies[peer].cut()
-
-    def elapse(self, seconds: float) -> None:
-        """Time passes by itself."""
-
-    def forget(self) -> None:
-        """Delete what a test would find of the one before."""
-        peer = self.direct(self.url).connect()
-        for queue in (*TOPOLOGY.queues, LATE, OWN, SHORT, SPARE):
-            peer.transport.delete(queue)
-        peer.declare(Topology((), (), ()))
-        peer.transport.stop()
-
-    def declare_all(self) -> None:
-        self.direct(self.url).connect().declare()
-        self.close()
-
-    def close(self) -> None:
-        for peer in self._peers:
-            peer.transport.stop()
-        for proxy in self._proxies.values():
-            proxy.close()
-
-
-_shared_urls: list[str] = []
-
-
-@pytest.fixture
-def bench(request: pytest.FixtureRequest) -> Iterator[RabbitBench]:
-    """Clients of one vhost for all tests of this file: a fresh one for each takes twice as long."""
-    if not _shared_urls:
-        _shared_urls.append(request.getfixturevalue("amqp_url"))
-    bench = RabbitBench(_shared_urls[0])
-    bench.forget()
-    yield bench
-    bench.close()
 
 
 class TestRabbitTransport(TransportContract):

@@ -10,6 +10,7 @@ import numpy as np
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names, Queue
 from broker.transport import Answered, Connected, Delivered, Event, Outgoing
+from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
@@ -172,6 +173,13 @@ class Feeder:
     def payload_of(layout: Layout, value: float) -> bytes:
         """A payload whose every float is `value`."""
         return np.full(layout.num_floats, value, "<f4").tobytes()
+
+    def send_encoded(self, update: Update, payload: bytes, codec: str, layout: Layout) -> None:
+        """Publish an update in a codec, as a worker does."""
+        coded = b"".join(encode_update(payload, codec, layout, update.update_id))
+        digest = digest_of(coded)
+        header = replace(update, codec=codec, payload_digest=digest, payload_bytes=len(coded))
+        self.send(header, coded)
 
     def send(self, update: Update, payload: bytes) -> None:
         """Publish an update."""

@@ -178,8 +178,8 @@ RECEIVING = (
         _EPOCH,
         "a transaction does not check it",
         "coordinator/store.py",
-        "            self._require_epoch(connection)\n            yield",
-        "            yield",
+        "                self._require_epoch(self._writer)\n                yield",
+        "                yield",
         "tests/coordinator/test_store.py::test_nothing_is_written_before_an_epoch_is_taken",
     ),
     Mutation(

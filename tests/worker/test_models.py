@@ -54,7 +54,8 @@ def test_a_model_has_its_name_once_all_of_it_is_there(
 
 
 def test_what_comes_before_the_offset_is_passed_over(reader: ModelReader) -> None:
-    assert reader.take(part(2, digest_of(b"older")), b"x", 9) == "part"
+    assert reader.take(part(2, digest_of(b"older")), b"x", 9) == "nothing"
+    assert reader.left == 3
     assert reader.take(part(0), span(0), 10) == "part"
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from broker.memory import MemoryBroker, MemoryTransport
-from broker.transport import Outgoing, Post, Transport
+from broker.topology import Queue
+from broker.transport import Delivered, Outgoing, Post, Transport
 from disk import OsDisk
 from schemas.digest import update_id_of
 from tests.worker.examples import an_update
@@ -207,6 +208,60 @@ def test_it_trains_version_after_version(federation: Federation) -> None:
     assert service.report.version == 4
     models = federation.folder / "w1" / "models"
     assert len(list(models.iterdir())) == 2
+
+
+class Reading(MemoryTransport):
+    """Counts what a reader of a stream holds when it is cancelled."""
+
+    def __init__(self, broker: MemoryBroker, post: Post) -> None:
+        self.prefetches: dict[int, int] = {}  # of readers
+        self.held: dict[int, set[int]] = {}  # deliveries by reader
+        self.at_end: list[tuple[int, int]] = []  # prefetch, and how many were held
+
+        def look(event: Any) -> None:
+            if isinstance(event, Delivered) and event.offset >= 0:
+                self.held.setdefault(event.consumer, set()).add(event.tag)
+            post(event)
+
+        super().__init__(broker, look)
+
+    def consume(self, queue: Queue, prefetch: int, offset: int | None = None) -> int:
+        consumer = super().consume(queue, prefetch, offset)
+        if queue.kind == "stream":
+            self.prefetches[consumer] = prefetch
+        return consumer
+
+    def ack(self, tag: int) -> None:
+        for held in self.held.values():
+            held.discard(tag)
+        super().ack(tag)
+
+    def cancel(self, consumer: int) -> None:
+        if consumer in self.prefetches:
+            self.at_end.append((self.prefetches[consumer], len(self.held[consumer])))
+        super().cancel(consumer)
+
+
+@pytest.mark.parametrize(("part_bytes", "prefetch"), [(16, 1), (8, 2), (4, 2)])
+def test_nothing_is_on_its_way_when_a_model_is_there(
+    federation: Federation, part_bytes: int, prefetch: int
+) -> None:
+    """Or the connection that reads it could not be kept for the next."""
+    reading: list[Reading] = []
+
+    def connect(post: Post) -> Transport:
+        reading.append(Reading(federation.broker, post))
+        return reading[0]
+
+    federation.connect = connect  # type: ignore[method-assign]
+    federation.coordinator.model_part_bytes = part_bytes
+    federation.worker()
+    for number in range(2):
+        federation.coordinator.publish_version(number)
+        federation.coordinator.offer()
+        federation.run(1.0)
+    assert len(federation.coordinator.updates) == 2
+    assert reading[0].at_end == [(prefetch, prefetch)] * 2
 
 
 def test_several_workers_share_the_pool(federation: Federation) -> None:

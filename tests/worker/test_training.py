@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from learning.learner import TrainResult, parameters_of
+from schemas.codecs.payload import numbers_of, size_fault
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, TaskKind, encode
 from schemas.tensors import flatten, layout_of, update_floats
@@ -42,8 +43,10 @@ def no_learner_is_loaded_yet() -> Iterator[None]:
 class Bench:
     """A worker's state folder with a task in its inbox and the model in its cache."""
 
-    def __init__(self, folder: Path, kind: TaskKind = "train", **start: Any) -> None:
-        self.task: Task = a_task(part_bytes=1024, kind=kind)
+    def __init__(
+        self, folder: Path, kind: TaskKind = "train", codec: str = "fp32", **start: Any
+    ) -> None:
+        self.task: Task = a_task(part_bytes=1024, kind=kind, codec=codec)
         self.start: Start = a_start(
             self.task,
             version=3,
@@ -102,6 +105,21 @@ def test_the_update_is_trained_minus_received(bench: Bench) -> None:
     assert (update.base_version, update.base_digest) == (3, digest_of(MODEL))
     assert (update.num_examples, update.metrics) == (10, {"loss": 0.5})
     assert bench.store.held() is None
+
+
+@pytest.mark.parametrize("codec", ["fp32+zstd", "bf16", "fp16", "int8", "int4+zstd", "topk:0.9"])
+def test_the_update_is_encoded_as_the_task_asks(tmp_path: Path, codec: str) -> None:
+    bench = Bench(tmp_path, codec=codec)
+    report = bench.run(data="0.5")
+    assert isinstance(report, Finished)
+    update, _ = bench.store.update(report.update_id)
+    payload = bench.store.whole_payload(report.update_id)
+    assert update.codec == codec
+    assert update.payload_bytes == len(payload)
+    assert size_fault(len(payload), codec, LAYOUT) == ""
+    numbers = numbers_of(payload, codec, LAYOUT, report.update_id)
+    assert numbers.read(0, 4) == pytest.approx([0.5] * 4, rel=1e-6)
+    bench.store.close()
 
 
 def test_local_steps_go_with_the_update(bench: Bench) -> None:

@@ -134,6 +134,9 @@ class World:
             case events.DropTask(task_id):
                 assert task_id in self.declined_known | self.unwanted | self.given_back
                 self.inbox.pop(task_id, None)
+                # Given up, and finished all the same: the shell looks, and finds the update.
+                if self.committed is not None and self.committed.task_id == task_id:
+                    return [self._reported()]
             case events.Fetch(start):
                 if start.model_digest in self.cache:
                     return [events.ModelReady(str(start.model_digest))]

@@ -1,0 +1,157 @@
+"""A round of a federation, and of the floor, measured over the same processes.
+
+    ours:   coordinator | logical workers + their training processes | broker
+    floor:  server      | clients, each a thread                     | broker
+
+Everything that is compared is measured here between two versions: after the warm-up, and the last.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from benchmarks.node import Broker
+from benchmarks.processes import FOLDER, ROOT, Measured
+
+WARM_UP = 5  # rounds not measured: processes start, connections open
+PART_BYTES = 4 * 1024 * 1024
+IDLE = ROOT / "benchmarks" / "learners" / "idle.py"
+CONFIG = """\
+[federation]
+name = "{name}"
+[broker]
+url = "{url}"
+[learner]
+path = "{learner}"
+[run]
+rounds = {rounds}
+evaluate = false
+[rounds]
+goal = {workers}
+concurrency = {workers}
+drain = "1ms"
+{more}
+[coordinator]
+state_dir = "{folder}/coordinator"
+[worker]
+state_dir = "{folder}/workers"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What some rounds took.
+
+    Attributes:
+        seconds: Of each round.
+        cpu_s: Of each process in all of them.
+        syncs: How often which file was synced in all of them, by process; only if traced.
+    """
+
+    seconds: list[float]
+    cpu_s: Mapping[str, float]
+    syncs: Mapping[str, Counter[str]] = field(default_factory=dict)
+
+
+def federation(
+    broker: Broker, name: str, workers: int, rounds: int, params: int, *, traced: bool = False
+) -> Rounds:
+    """Rounds of our own."""
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as made:
+        folder = Path(made)
+        config = folder / "federation.toml"
+        config.write_text(
+            CONFIG.format(
+                name=name,
+                url=broker.url,
+                learner=IDLE,
+                rounds=rounds + WARM_UP,
+                workers=workers,
+                folder=folder,
+                more="",
+            )
+        )
+        environ = {"BENCH_PARAMS": str(params)}
+        word = ("--config", str(config))
+        with (
+            Measured(
+                "benchmarks.roles.coordinator",
+                *word,
+                environ=environ,
+                syncs=folder / "coordinator.strace" if traced else None,
+            ) as coordinator,
+            Measured(
+                "benchmarks.roles.workers",
+                *word,
+                "--workers",
+                str(workers),
+                environ=environ,
+                syncs=folder / "workers.strace" if traced else None,
+            ) as crowd,
+        ):
+            measured = _measure({"coordinator": coordinator, "workers": crowd}, broker, rounds)
+            coordinator.line("ended")
+        if not traced:
+            return measured.rounds()
+        both = {"coordinator": coordinator, "workers": crowd}
+        return measured.rounds(
+            {who: each.syncs_between(*measured.day) for who, each in both.items()}
+        )
+
+
+def floor(
+    broker: Broker, name: str, clients: int, rounds: int, params: int, part_bytes: int = PART_BYTES
+) -> Rounds:
+    """Rounds of bare pika."""
+    numbers = {
+        "clients": clients,
+        "rounds": rounds + WARM_UP,
+        "params": params,
+        "part-bytes": part_bytes,
+    }
+    words = ["--url", broker.url, "--name", name]
+    for word, number in numbers.items():
+        words += [f"--{word}", str(number)]
+    with Measured("benchmarks.roles.floor", "server", *words) as server:
+        server.line("declared")
+        with Measured("benchmarks.roles.floor", "clients", *words) as crowd:
+            return _measure({"server": server, "clients": crowd}, broker, rounds).rounds()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What was seen between two versions."""
+
+    stamps: list[float]
+    day: tuple[float, float]
+    cpu_s: Mapping[str, float]
+
+    def rounds(self, syncs: Mapping[str, Counter[str]] | None = None) -> Rounds:
+        seconds = [after - before for before, after in pairwise(self.stamps)]
+        return Rounds(seconds, self.cpu_s, syncs or {})
+
+
+def _measure(processes: Mapping[str, Measured], broker: Broker, rounds: int) -> _Window:
+    """Look at all processes when the warm-up is over, and after the last round."""
+    teller = next(iter(processes.values()))
+    began: dict[str, float] = {}
+    stamps: list[float] = []
+    days: list[float] = []
+    while len(stamps) <= rounds:
+        _, version, at, day = teller.line("version")
+        if int(version) >= WARM_UP:
+            began = began or _cpu(processes, broker)
+            stamps.append(float(at))
+            days.append(float(day))
+    ended = _cpu(processes, broker)
+    spent = {who: ended[who] - began[who] for who in ended}
+    return _Window(stamps, (days[0], days[-1]), spent)
+
+
+def _cpu(processes: Mapping[str, Measured], broker: Broker) -> dict[str, float]:
+    return {who: each.cpu_s() for who, each in processes.items()} | {"broker": broker.cpu_s()}

@@ -1,0 +1,41 @@
+"""The broker that benchmarks run on: one that is given, or a private node of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from benchmarks.processes import cpu_s
+from tests.support.rabbitmq_install import find_server
+from tests.support.rabbitmq_node import RabbitmqNode
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where it answers, and which process it is; no process if it is not ours to look at."""
+
+    url: str
+    pid: int | None = None
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU it took so far; 0 if unknown."""
+        return 0.0 if self.pid is None else cpu_s(self.pid)
+
+
+@contextmanager
+def broker(url: str = "") -> Iterator[Broker]:
+    """The broker at a URL, or a private node that is gone afterwards."""
+    if url:
+        yield Broker(url)
+        return
+    script = find_server()
+    if script is None:
+        sys.exit("no rabbitmq-server is installed: apt-get install rabbitmq-server, or pass --url")
+    node = RabbitmqNode(script)
+    node.start()
+    try:
+        yield Broker(node.url(), node.pid)
+    finally:
+        node.stop()

@@ -1,0 +1,175 @@
+"""The floor: a round of bare pika that moves the bytes of a federation's round.
+
+    python -m benchmarks.roles.floor server --url … --name … --clients 5 --rounds 30 --params 10000
+    python -m benchmarks.roles.floor clients …      the same; they share a process, each a thread
+
+In a round the server publishes the model once to a stream and a small task to each client's quorum
+queue; each client reads both and answers with an update to one quorum queue, which the server adds
+up. All is persistent and confirmed, each message waited for. What is larger than a part goes in
+parts. pika reads as much at once as we let it read. The server prints
+`version <number> <seconds, monotonic> <time of day>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils import io_services_utils
+
+TASK = b"t" * 400  # about what a task's frame has
+QUORUM = {"x-queue-type": "quorum"}
+READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of the rounds: the same for both sides."""
+
+    url: str
+    name: str
+    clients: int
+    rounds: int
+    params: int
+    part_bytes: int
+
+    @property
+    def parts(self) -> list[slice]:
+        """Of the model's bytes, and of an update's."""
+        num_bytes, size = 4 * self.params, self.part_bytes
+        return [slice(at, min(at + size, num_bytes)) for at in range(0, num_bytes, size)]
+
+    def tasks(self, number: int) -> str:
+        """The queue of a client's tasks."""
+        return f"{self.name}.tasks.{number}"
+
+
+def read_much() -> None:
+    """Let pika read more than 4 KiB at a time, where it has the attributes for it."""
+    transport = io_services_utils._AsyncTransportBase
+    for attribute, value in (("_MAX_RECV_BYTES", READ_BYTES), ("_MAX_CONSUME_BYTES", 1 << 20)):
+        if hasattr(transport, attribute):
+            setattr(transport, attribute, value)
+
+
+def connect(url: str) -> pika.BlockingConnection:
+    """A connection to the broker."""
+    return pika.BlockingConnection(pika.URLParameters(url))
+
+
+def publisher(connection: pika.BlockingConnection) -> BlockingChannel:
+    """A channel whose publishes are confirmed."""
+    channel = connection.channel()
+    channel.confirm_delivery()
+    return channel
+
+
+def send(channel: BlockingChannel, queue: str, body: bytes | memoryview, part: int = 0) -> None:
+    """Publish a message to a queue and wait until it is confirmed."""
+    durable = pika.BasicProperties(delivery_mode=2, message_id=str(part))
+    channel.basic_publish("", queue, bytes(body), durable, mandatory=True)
+
+
+def serve(shape: Shape) -> None:
+    """The server: it declares everything, and begins when the clients are there."""
+    connection = connect(shape.url)
+    out = publisher(connection)
+    updates, model_stream = f"{shape.name}.updates", f"{shape.name}.model"
+    out.queue_declare(updates, durable=True, arguments=QUORUM)
+    out.queue_declare(model_stream, durable=True, arguments={"x-queue-type": "stream"})
+    out.queue_declare(f"{shape.name}.ready", durable=True)
+    for number in range(shape.clients):
+        out.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
+    print("declared", flush=True)
+    inward = connection.channel()
+    inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
+    here = inward.consume(f"{shape.name}.ready", auto_ack=True)
+    for _ in range(shape.clients):
+        next(here)
+    inward.cancel()
+    updates_in = inward.consume(updates)
+    total = np.zeros(shape.params, "<f4")
+    for version in range(shape.rounds):
+        say_version(version)
+        _round(shape, out, inward, updates_in, total)
+    say_version(shape.rounds)
+    connection.close()
+
+
+def say_version(number: int) -> None:
+    """As the coordinator's process says it."""
+    print(f"version {number} {time.monotonic()} {time.time()}", flush=True)
+
+
+def _round(
+    shape: Shape,
+    out: BlockingChannel,
+    inward: BlockingChannel,
+    updates_in: Iterator[tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]],
+    total: np.ndarray,
+) -> None:
+    model = memoryview(total).cast("B")
+    for part in shape.parts:
+        send(out, f"{shape.name}.model", model[part])
+    for number in range(shape.clients):
+        send(out, shape.tasks(number), TASK)
+    for _ in range(shape.clients * len(shape.parts)):
+        method, properties, body = next(updates_in)
+        start = int(properties.message_id) * shape.part_bytes // 4
+        total[start : start + len(body) // 4] += np.frombuffer(body, "<f4")
+        inward.basic_ack(method.delivery_tag)
+
+
+def _client(shape: Shape, number: int) -> None:
+    connection = connect(shape.url)
+    models, tasks, out = connection.channel(), connection.channel(), publisher(connection)
+    models.basic_qos(prefetch_count=2 * len(shape.parts) + 1)
+    tasks.basic_qos(prefetch_count=1)
+    models_in = models.consume(
+        f"{shape.name}.model", arguments={"x-stream-offset": "first"}, inactivity_timeout=None
+    )
+    tasks_in = tasks.consume(shape.tasks(number))
+    send(out, f"{shape.name}.ready", b"")
+    model = bytearray(4 * shape.params)
+    for _ in range(shape.rounds):
+        task_method, _, _ = next(tasks_in)
+        for part in shape.parts:
+            method, _, model[part] = next(models_in)
+            models.basic_ack(method.delivery_tag)
+        for index, part in enumerate(shape.parts):
+            send(out, f"{shape.name}.updates", memoryview(model)[part], index)
+        tasks.basic_ack(task_method.delivery_tag)
+    connection.close()
+
+
+def main() -> None:
+    """Be the server, or the clients."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=("server", "clients"))
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--name", required=True)
+    for number in ("clients", "rounds", "params", "part-bytes"):
+        parser.add_argument(f"--{number}", type=int, required=True)
+    given = vars(parser.parse_args())
+    role, shape = given.pop("role"), Shape(**given)
+    read_much()
+    if role == "server":
+        serve(shape)
+        return
+    threads = [
+        threading.Thread(target=_client, args=(shape, number)) for number in range(shape.clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()
