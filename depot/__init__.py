@@ -3,7 +3,7 @@
 from depot.depot import RANGE_BYTES, Depot, model_name, update_name
 from depot.errors import DepotError, DepotUnreachable, DepotUnusable, NotInDepot
 from depot.folder import FolderDepot
-from depot.opening import open_depot
+from depot.opening import depot_of, open_depot
 
 __all__ = [
     "RANGE_BYTES",
@@ -13,6 +13,7 @@ __all__ = [
     "DepotUnusable",
     "FolderDepot",
     "NotInDepot",
+    "depot_of",
     "model_name",
     "open_depot",
     "update_name",

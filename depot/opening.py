@@ -1,4 +1,4 @@
-"""From an URL to a depot."""
+"""From settings to a depot."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from depot.bucket import BucketDepot, BucketPlace
 from depot.depot import Depot
 from depot.errors import DepotUnusable
 from depot.folder import FolderDepot
+from settings import Settings
+
+
+def depot_of(settings: Settings) -> Depot | None:
+    """Open the depot that is set, None if none is.
+
+    Raises:
+        DepotUnusable: It cannot be used as it is set; the text says why.
+    """
+    own = settings.depot
+    if not own.url:
+        return None
+    return open_depot(
+        own.url,
+        settings.federation.name,
+        endpoint=own.endpoint,
+        region=own.region,
+        credentials=Path(own.credentials) if own.credentials else None,
+    )
 
 
 def open_depot(
