@@ -193,11 +193,6 @@ def _origin_fault(update: Update, expected: Expected, kind: str) -> Refused | No
     return None
 
 
-def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[int, ...]:
-    """The parts of an upload that have not arrived."""
-    return tuple(i for i in range(part_count(update_bytes, part_bytes)) if i not in here)
-
-
 def newest_believed(own: int, now: float) -> int:
     """The newest incarnation that a message is believed to come from.
 

@@ -414,7 +414,7 @@ class CoordinatorService:
         if self._now() < self._mend_at:
             return []
         # Each delivery that is taken and not acked brings its message nearer to being given up.
-        self._run.prove_disk(max(self._message_bytes, self._run.layout.update_bytes + HEADER_BYTES))
+        self._run.prove_disk(self._message_bytes)
         self._run.take_back_attempts()
         self._run.load()
         self._mend_at, self._look_at = None, self._now()

@@ -143,7 +143,7 @@ def open_state(
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")
     if row is None or restored:
-        spool.forget_all_parts()  # of tasks that nobody waits for any more
+        spool.parts.forget_all()  # of tasks that nobody waits for any more
     if row is None:
         row = begin_run(store, models, settings, now, around)
     layout = Layout.from_rows(row.layout)

@@ -192,7 +192,7 @@ class RunWriter:
     def _find_uploads(self, now: float) -> Uploads:
         """The uploads on disk; a clock that was ahead when they came makes none of them older."""
         keep, size = self._settings.coordinator, max(1, self.layout.update_bytes)
-        known = ((upload, min(at, now)) for upload, at in self._spool.incomplete())
+        known = ((upload, min(at, now)) for upload, at in self._spool.parts.incomplete())
         return Uploads(max(1, keep.uploads_bytes // size), keep.uploads_age_s, known)
 
     def prove_disk(self, num_bytes: int) -> None:
@@ -340,7 +340,7 @@ class RunWriter:
         before = len(arrivals)
         with self._store.transaction() as work:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
-                self._spool.forget_upload(*upload)
+                self._spool.parts.forget_one(upload)
             batch = self._batch(work)
             self._tell_policy(batch)
             if due:

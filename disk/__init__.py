@@ -2,7 +2,8 @@
 
 from disk.disk import Disk, File, Lock, Pages
 from disk.durable import make_folders, remove_tree, write_durably
-from disk.os_disk import OS_DISK, OsDisk, let_go
+from disk.mapped import chunks_of, let_go
+from disk.os_disk import OS_DISK, OsDisk
 
 __all__ = [
     "OS_DISK",
@@ -11,6 +12,7 @@ __all__ = [
     "Lock",
     "OsDisk",
     "Pages",
+    "chunks_of",
     "let_go",
     "make_folders",
     "remove_tree",

@@ -36,7 +36,7 @@ from schemas.fields import (
     from_fields,
     to_fields,
 )
-from schemas.frame import decode_frame, encode_frame
+from schemas.frame import decode_frame, encode_frame, frame_head
 
 TaskKind = Literal["train", "evaluate"]
 TaskSource = Literal["pool", "own"]
@@ -277,6 +277,11 @@ _NAMES = {cls: name for name, cls in KINDS.items()}
 def encode(message: Message, *payload: Buffer) -> bytes:
     """The message as a frame, the chunks of its payload behind the header."""
     return encode_frame({"message": _NAMES[type(message)], **to_fields(message)}, *payload)
+
+
+def head_of(message: Message, payload_bytes: int) -> bytes:
+    """The message as a frame up to its payload: with that behind it, it is what `encode` gives."""
+    return frame_head({"message": _NAMES[type(message)], **to_fields(message)}, payload_bytes)
 
 
 def decode(body: Buffer) -> tuple[Message, memoryview]:

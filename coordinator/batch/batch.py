@@ -45,7 +45,7 @@ class Batch:
         self._judging = Judging(steps, self._strays)
         parts = Parts(steps, self._strays, self._judging)
         self._updates = Updates(desk, self._strays, self._judging, parts)
-        self._controls = Controls(steps, self._strays, Presences(steps, parts))
+        self._controls = Controls(steps, self._strays, Presences(steps))
         self._parked = Parked(steps, self._strays, self._updates, self._controls)
 
     @property

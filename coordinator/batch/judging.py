@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator.aggregation.counted import Counted
@@ -10,7 +11,7 @@ from coordinator.batch.strays import Strays
 from coordinator.effects import AddToSum
 from coordinator.events import RecordVerdict, Refused, UpdateArrived
 from coordinator.intake import EVALUATION, KIND, NO_LOCAL_STEPS, evaluation_fault
-from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.records import NOWHERE, LedgerRow, Place, TaskRow
 from schemas.buffer import Buffer
 from schemas.digest import shard_of
 from schemas.messages import Update, UpdatePart
@@ -20,11 +21,16 @@ _SHARDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update: as the spool keeps it, and as a copy for people is kept, which may lack parts."""
+    """An update.
+
+    Attributes:
+        keep: Puts it into the spool.
+        copy: What is kept for people if it is refused; it may lack parts.
+    """
 
     update: Update
     payload: Buffer
-    whole: bytes
+    keep: Callable[[], Place]
     copy: bytes
 
 
@@ -142,7 +148,7 @@ class Judging:
         elif verdict.verdict != "counted":
             self._strays.keep_copy(arrived.copy, update.update_id)
         elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
-            where = self._desk.spool.append(arrived.whole)
+            where = arrived.keep()
             self._steps.effects.append(AddToSum(_counted(arrived, verdict), where))
         if update.kind == KIND:
             self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from broker.transport import AnswerTo
-from coordinator.batch.parts import Parts
 from coordinator.batch.steps import Steps
 from coordinator.effects import AnswerPresence, PutAgain
 from coordinator.errors import Restored
@@ -20,9 +19,8 @@ MISSING_MAX = 4096  # numbers of missing parts in one answer
 class Presences:
     """What workers that are there are told, in one transaction."""
 
-    def __init__(self, steps: Steps, parts: Parts) -> None:
+    def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self._parts = parts
         self._desk = steps.desk
         self._work = steps.work
 
@@ -42,13 +40,15 @@ class Presences:
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
             verdict = self._work.verdict_of(update_id)
-            digests = self._desk.spool.uploads(update_id)
             if verdict is not None:
                 verdicts[update_id] = verdict
-            elif not digests:
+                continue
+            parts = self._desk.spool.parts
+            digests = parts.uploads(update_id)
+            if not digests:
                 unknown.append(update_id)
             elif room:
-                missing[update_id] = self._parts.missing(update_id, digests[0])[:room]
+                missing[update_id] = tuple(parts.missing((update_id, digests[0]))[:room])
                 room -= len(missing[update_id])
         self._put_again(presence)
         bar = spent or self._awaited(presence)

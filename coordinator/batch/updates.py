@@ -32,7 +32,9 @@ class Updates:
                 return True
             case Whole() as whole:
                 fault = fault_of(whole.update, whole.payload, self._desk.expected)
-                self._judging.judge(Arrived(whole.update, whole.payload, body, body), fault)
+                spool = self._desk.spool
+                arrived = Arrived(whole.update, whole.payload, lambda: spool.append(body), body)
+                self._judging.judge(arrived, fault)
                 return True
             case Closing() as closing:
                 return self._parts.close(closing.update, body)

@@ -19,7 +19,6 @@ from coordinator.intake import (
     Whole,
     fault_of,
     header_fault,
-    missing_parts,
     newest_believed,
     receive,
 )
@@ -175,11 +174,6 @@ def test_a_newer_version_of_another_run_or_an_earlier_life_is_of_another_timelin
         fault = header_fault(received.update, EXPECTED)
         assert fault is not None
         assert fault.verdict == "other timeline"
-
-
-@given(st.sets(st.integers(0, 2)))
-def test_missing_parts_are_those_that_are_not_here(here: set[int]) -> None:
-    assert set(missing_parts(400, 150, here)) == {0, 1, 2} - here
 
 
 GOOD = [
