@@ -52,7 +52,8 @@ from worker.errors import (
     UnfitError,
 )
 from worker.models import ModelCache
-from worker.store import Store
+from worker.store import INLINE_BYTES_MAX
+from worker.stores import KEPT, Stores
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
@@ -84,10 +85,11 @@ _loaded: dict[str, Loaded] = {}
 
 def main(link_fd: int, lifeline_fd: int) -> None:
     """Be a training process; never returns."""
-    serve(link_fd, lifeline_fd, _handle)
+    workshop = Workshop(stores=Stores(kept=KEPT))
+    serve(link_fd, lifeline_fd, lambda message, link: _handle(message, link, workshop))
 
 
-def _handle(message: dict[str, Any], link: Link) -> None:
+def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
     job = Job(**message)
     told_at = -math.inf
 
@@ -99,7 +101,7 @@ def _handle(message: dict[str, Any], link: Link) -> None:
             link.send({"moved": float(fraction)})
 
     link.send({"moved": 0.0})
-    match run_job(job, link.cancelled, moved, link.wait_cancelled):
+    match run_job(job, link.cancelled, moved, link.wait_cancelled, workshop):
         case Finished(_, update_id):
             link.send({"finished": update_id})
         case Broken(_, kind, reason):
@@ -185,7 +187,7 @@ def _work(
     do = _evaluate if task.kind == "evaluate" else _train
     result = do(loaded.learner, received, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop.disk)
+    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop)
     return update.update_id
 
 
@@ -260,10 +262,14 @@ class Workshop:
     Attributes:
         load: Loads a learner by its "path/file.py:name".
         disk: Where the worker's state folder is.
+        inline_bytes: The largest payload that lies in the store's row.
+        stores: The workers' stores; None: each is opened for its job.
     """
 
     load: Callable[[str], Loaded] = _load
     disk: Disk = OS_DISK
+    inline_bytes: int = INLINE_BYTES_MAX
+    stores: Stores | None = None
 
 
 def _layout(loaded: Loaded) -> Layout:
@@ -407,18 +413,16 @@ def _finish(
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
-    disk: Disk,
+    workshop: Workshop,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
+    stores = workshop.stores or Stores(workshop.disk)
     while True:
         try:
             moved(1.0)
-            store = Store(Path(job.folder), disk)
-            try:
-                store.finish(update, part_bytes, payload)
-                return
-            finally:
-                store.close()
+            with stores.opened(Path(job.folder), job.life) as store:
+                store.finish(update, part_bytes, payload, workshop.inline_bytes)
+            return
         except StoreError as error:
             if wait is None:
                 raise
