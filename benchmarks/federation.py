@@ -99,7 +99,9 @@ def federation(
         if not traced:
             return measured.rounds()
         both = {"coordinator": coordinator, "workers": crowd}
-        return measured.rounds({who: each.syncs_between(*measured.day) for who, each in both.items()})
+        return measured.rounds(
+            {who: each.syncs_between(*measured.day) for who, each in both.items()}
+        )
 
 
 def floor(

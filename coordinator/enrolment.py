@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, or_, select, type_coerce, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import and_, delete, exists, func, or_, select, type_coerce
 from sqlalchemy.types import NullType
 
 from broker.transport import AnswerTo
@@ -15,6 +14,7 @@ from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.events import TRY_AGAIN
 from coordinator.fairness import Participation
 from coordinator.intake import KIND
+from coordinator.prepared import change, insertion_or_change
 from coordinator.records import WorkerRow
 from coordinator.work import Work
 
@@ -37,6 +37,11 @@ UNKNOWN: dict[str, Any] = {
     "unheard": 0,
 }
 """What is known of a worker before it has said or done anything."""
+
+
+def address_of(question: AnswerTo) -> dict[str, str]:
+    """Where a worker is answered, as its row has it."""
+    return {"address": question.address, "correlation_id": question.correlation_id}
 
 
 class Enrolment:
@@ -67,20 +72,23 @@ class Enrolment:
         """
         said: dict[str, Any] = {"last_seen": now, "leaving": leaving, "unheard": 0, **declared}
         if question is not None:
-            said |= {"address": question.address, "correlation_id": question.correlation_id}
-        table = schema.workers
-        above = select(func.coalesce(func.max(table.c.number) + 1, 0)).scalar_subquery()
-        new = {"first_seen": now, "number": above if number is None else number, **UNKNOWN, **said}
-        first = insert(table).values(worker_id=worker_id, **new)
-        self._connection.execute(
-            first.on_conflict_do_update(index_elements=["worker_id"], set_=said)
+            said |= address_of(question)
+        number = self._next_number() if number is None else number
+        new = {"first_seen": now, "number": number, **UNKNOWN, **said, "worker_id": worker_id}
+        insertion_or_change(schema.workers, "worker_id", tuple(new), tuple(said)).run(
+            self._connection, new
         )
+
+    def _next_number(self) -> int:
+        query = select(func.coalesce(func.max(schema.workers.c.number) + 1, 0))
+        number: int = self._connection.execute(query).scalar_one()
+        return number
 
     def change(self, worker_id: str, **values: Any) -> None:
         """Change fields of a worker, if it is known."""
-        table = schema.workers
-        query = update(table).where(table.c.worker_id == worker_id).values(**values)
-        self._connection.execute(query)
+        change(schema.workers, ("worker_id",), tuple(values)).run(
+            self._connection, {"_worker_id": worker_id, **values}
+        )
 
     def forget(self, worker_ids: Sequence[str]) -> None:
         """Let workers go; how many were forgotten is still counted."""

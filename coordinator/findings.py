@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from coordinator import schema
@@ -80,12 +80,7 @@ class Findings:
 
     def next_number(self, run_id: str) -> int:
         """The number of the next task to evaluate."""
-        table = schema.tasks
-        query = select(func.coalesce(func.max(table.c.number), -1)).where(
-            table.c.run_id == run_id, table.c.kind == KIND
-        )
-        number: int = self._connection.execute(query).scalar_one()
-        return number + 1
+        return self._work.next_number(run_id, KIND)
 
     def asked(self, run_id: str, version: int) -> dict[str, tuple[str, str]]:
         """Who was asked to evaluate a version: worker to its newest task and that one's state."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from coordinator.aggregation.checks import inspect
 from coordinator.events import Refused, Verdict
 from schemas.buffer import Buffer
-from schemas.codecs.names import CODECS
+from schemas.codecs.names import EXPECTED, spec_of
 from schemas.codecs.payload import size_fault
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import DecodeError, UnsupportedVersion
@@ -136,10 +136,22 @@ def sender_fault(worker_id: str, task_id: str, sender: str | None) -> Stray | No
     return Stray("unauthenticated", f"{user} sent it as {worker_id!r}", worker_id, task_id)
 
 
-def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
-    """What is wrong with an update that holds its id, None if nothing is. Called once per id."""
+def fault_of(
+    update: Update,
+    payload: Buffer,
+    expected: Expected,
+    passed: Callable[[], object] | None = None,
+) -> Refused | None:
+    """What is wrong with an update that holds its id, None if nothing is. Called once per id.
+
+    Args:
+        update: The update.
+        payload: Its payload.
+        expected: What the run expects.
+        passed: See `coordinator.aggregation.counted.Counted`.
+    """
     return header_fault(update, expected) or inspect(
-        payload, expected.layout, expected.max_norm, update.codec, update.update_id
+        payload, expected.layout, expected.max_norm, update.codec, update.update_id, passed
     )
 
 
@@ -186,16 +198,11 @@ def _origin_fault(update: Update, expected: Expected, kind: str) -> Refused | No
         return Refused("malformed", f"expected an update of kind {kind!r}, came {update.kind!r}")
     if update.layout_digest != expected.layout.digest:
         return Refused("malformed", "its arrays differ from the model's in name, shape or dtype")
-    if update.codec not in CODECS:
-        return Refused("malformed", f"expected a codec of {sorted(CODECS)}, came {update.codec!r}")
+    if spec_of(update.codec) is None:
+        return Refused("malformed", f"expected a codec, {EXPECTED}; came {update.codec!r:.40}")
     if update.num_examples < 1:
         return Refused("malformed", "num_examples is 0: it stands for nothing")
     return None
-
-
-def missing_parts(update_bytes: int, part_bytes: int, here: set[int]) -> tuple[int, ...]:
-    """The parts of an upload that have not arrived."""
-    return tuple(i for i in range(part_count(update_bytes, part_bytes)) if i not in here)
 
 
 def newest_believed(own: int, now: float) -> int:
@@ -276,14 +283,14 @@ def _receive_part(part: UpdatePart, payload: memoryview, expected: Expected) -> 
 def _part_fault(part: UpdatePart, payload_bytes: int, expected: Expected) -> str:
     if (part.run_id, part.incarnation) != (expected.run_id, expected.incarnation):
         return "a part of an upload for another run"
-    if part.layout_digest != expected.layout.digest or part.codec not in CODECS:
-        return "a part of an update for another model or codec"
-    whole, size = expected.layout.update_bytes, expected.part_bytes
-    if (part.payload_bytes, part.part_bytes) != (whole, size):
-        return (
-            f"expected parts of {size} bytes of an update of {whole}, came parts of "
-            f"{part.part_bytes} of {part.payload_bytes}"
-        )
+    if part.layout_digest != expected.layout.digest:
+        return "a part of an update for another model"
+    wrong = size_fault(part.payload_bytes, part.codec, expected.layout)
+    if wrong:
+        return f"a part of an update of another size: {wrong}"
+    whole, size = part.payload_bytes, expected.part_bytes
+    if part.part_bytes != size:
+        return f"expected parts of {size} bytes, came one of {part.part_bytes}"
     if part.parts != part_count(whole, size) or part.index >= part.parts:
         return f"part {part.index} of {part.parts}: the update has {part_count(whole, size)} parts"
     start, end = part_span(part.index, whole, size)

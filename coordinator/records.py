@@ -44,7 +44,6 @@ class RunRow:
     policy: Mapping[str, Any]
     layout: list[list[Any]]
     layout_digest: str
-    next_task: int
     opened_at: float
     deadline_at: float
     tries_after: int

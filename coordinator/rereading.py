@@ -15,7 +15,7 @@ from settings.frozen import changed, changed_fields, frozen_fields
 
 _log = logging.getLogger(__name__)
 
-TAKEN = ("run", "rounds", "algorithm", "selection")
+TAKEN = ("run", "rounds", "algorithm", "selection", "wire")
 """The sections that a running coordinator takes; the others are read at its next start."""
 
 

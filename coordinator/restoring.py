@@ -28,6 +28,7 @@ class Stored:
     Attributes:
         tasks: Those that are open.
         counted: The updates in the sum of the open round, in the order of their arrival.
+        next_task: How many tasks were ever made.
         newest_taken: The highest number of a task that was ever taken from the pool.
         owed: Tasks of the open round that lapsed, and in whose place none was offered yet.
         durations: How long the last tasks took, in seconds.
@@ -37,6 +38,7 @@ class Stored:
     incarnation: int
     tasks: list[TaskRow]
     counted: list[LedgerRow]
+    next_task: int
     newest_taken: int
     owed: list[str]
     durations: list[float]
@@ -50,6 +52,7 @@ class Stored:
             incarnation=work.incarnation(),
             tasks=work.open_tasks(row.run_id, KIND),
             counted=[] if over else work.counted_in_round(row.run_id, row.version),
+            next_task=work.next_number(row.run_id, KIND),
             newest_taken=work.newest_taken(row.run_id),
             owed=work.owed_tasks(row.run_id, row.version),
             durations=work.durations(row.run_id, TIMED, WINDOW),
@@ -85,7 +88,7 @@ def restore_state(
             (task.as_open() for task in stored.tasks), now, opened_with.lease_s, GRACE_S
         ),
         salt=salt,
-        next_task=row.next_task,
+        next_task=stored.next_task,
         newest_taken=stored.newest_taken,
         owed=tuple(stored.owed),
         durations=tuple(stored.durations),

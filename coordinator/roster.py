@@ -19,7 +19,7 @@ from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.declaring import declared_by, required_by
 from coordinator.drawing import Terms, draw, draw_evaluators
 from coordinator.eligibility import Required
-from coordinator.enrolment import Enrolment
+from coordinator.enrolment import Enrolment, address_of
 from coordinator.events import (
     TRY_AGAIN,
     Action,
@@ -96,7 +96,7 @@ class Roster:
         self._incarnation = incarnation
         self._selection = selection
         self._required = selection.required
-        self._next_draw = run.next_task
+        self._next_draw = 0  # as the number of the next task
         self.registry = Registry(self._required.capabilities)
         self._rows: dict[str, int] = {}
         self._ids: list[str] = []  # by row; "" where it is nobody's
@@ -117,6 +117,7 @@ class Roster:
         No cool-down is longer than one that begins now: the clock may have been wrong.
         """
         made = cls(run, incarnation, selection)
+        made._next_draw = work.next_number(run.run_id, KIND)
         enrolment = Enrolment(work)
         made.registry, made._ids = recall(enrolment, run.run_id, made._required.capabilities)
         made._rows = {worker_id: row for row, worker_id in enumerate(made._ids) if worker_id}
@@ -356,8 +357,9 @@ class Roster:
         task: TaskRow | None,
         verdict: Verdict,
         now: float,
+        asking: AnswerTo | None = None,
     ) -> None:
-        """An update was given its verdict."""
+        """An update was given its verdict, and its worker is told of it at an address."""
         if update.worker_id not in self._rows:
             if verdict != "counted":
                 return
@@ -373,7 +375,8 @@ class Roster:
             self.registry.count(row)
         if update.base_version == self._version and verdict not in TRY_AGAIN:
             self._spend(row, verdict in ("counted", "repeated"))
-        Enrolment(work).change(update.worker_id, **self.registry.progress(row))
+        address = {} if asking is None else address_of(asking)
+        Enrolment(work).change(update.worker_id, **self.registry.progress(row), **address)
 
     def answered(self, work: Work, worker_id: str, now: float) -> None:
         """The answer to a task to evaluate was given its verdict."""

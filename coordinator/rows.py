@@ -112,16 +112,14 @@ def _policy(policy: RoundPolicy) -> dict[str, Any]:
 
 
 def _grant(action: GrantTask, work: Work, now: float) -> None:
-    row = work.task(action.task_id)
-    if row is not None and row.state == "offered":
-        work.update_task(
-            action.task_id,
-            state="taken",
-            worker_id=action.worker_id,
-            base_version=action.base_version,
-            taken_at=now,
-            lease_end=action.lease_end,
-        )
+    work.take_task(
+        action.task_id,
+        state="taken",
+        worker_id=action.worker_id,
+        base_version=action.base_version,
+        taken_at=now,
+        lease_end=action.lease_end,
+    )
 
 
 def _offered(action: OfferTask, run_id: str, now: float) -> TaskRow:

@@ -35,7 +35,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 metadata = MetaData()
 
@@ -62,7 +62,6 @@ runs = Table(
     Column("policy", JSON, nullable=False),
     Column("layout", JSON, nullable=False),
     Column("layout_digest", String, nullable=False),
-    Column("next_task", Integer, nullable=False),
     Column("opened_at", Float, nullable=False),
     Column("deadline_at", Float, nullable=False),
     Column("tries_after", Integer, nullable=False),

@@ -156,6 +156,7 @@ class CoordinatorService:
             lambda: self._connection.offset,
             self._run.holds,
         )
+        self._run.last_said = self._telling.last_said
         self._effects = Effects(
             self._transport, self._names, self._spool, self._run, self._connection, self._telling
         )
@@ -397,7 +398,7 @@ class CoordinatorService:
         if self._now() < self._mend_at:
             return []
         # Each delivery that is taken and not acked brings its message nearer to being given up.
-        self._run.prove_disk(max(self._message_bytes, self._run.layout.update_bytes + HEADER_BYTES))
+        self._run.prove_disk(self._message_bytes)
         self._run.take_back_attempts()
         self._run.load()
         self._mend_at, self._look_at = None, self._now()

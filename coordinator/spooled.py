@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-
-import numpy as np
+from dataclasses import dataclass
+from functools import partial
 
 from coordinator.aggregation.counted import Counted
 from coordinator.errors import StoreError
 from coordinator.records import LedgerRow, Place
 from coordinator.spool import Spool
+from disk import chunks_of, let_go
 from schemas.buffer import Buffer
-from schemas.digest import digest_of
+from schemas.codecs.numbers import Numbers
+from schemas.codecs.payload import numbers_of
+from schemas.digest import digest_of_stream
 from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import Update, decode
 from schemas.tensors import Floats
 
-FLOAT_BYTES = 4
+OPEN_MAX = 256  # payloads that are mapped at a time: each is an open file
+VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Where the payload of a counted update lies, and how it is to be read."""
+
+    where: Place
+    codec: str
+    update_id: str
+
+
+def payload_of(update: Counted, message: Place) -> Payload:
+    """Where the payload of an update lies whose message lies there: it ends the message."""
+    size = memoryview(update.payload).nbytes
+    where = Place(message.segment, message.place + message.length - size, size)
+    return Payload(where, update.codec, update.update_id)
 
 
 class SpooledUpdates:
@@ -25,27 +46,38 @@ class SpooledUpdates:
 
     Args:
         spool: Where they are.
-        places: Where each message of theirs lies.
+        payloads: Where each of them lies.
         layout: Of the model.
     """
 
-    def __init__(self, spool: Spool, places: Sequence[Place], layout: Layout) -> None:
+    def __init__(self, spool: Spool, payloads: Sequence[Payload], layout: Layout) -> None:
         self._spool = spool
-        self._places = places
-        self._payload_bytes = layout.update_bytes
+        self._payloads = payloads
+        self._layout = layout
+        self._open: OrderedDict[int, tuple[memoryview, Numbers]] = OrderedDict()
+        self._last = memoryview(b"")
 
     def read(self, index: int, start: int, stop: int) -> Floats:
-        """See `Updates.read`.
+        """See `Updates.read`. What was read before is let go of.
 
         Raises:
             NotKept: If the segment is gone.
             StoreError: If the segment does not hold it.
         """
-        whole = self._places[index]
-        # The payload ends a message, and its floats begin the payload.
-        first = whole.place + whole.length - self._payload_bytes + FLOAT_BYTES * start
-        part = Place(whole.segment, first, FLOAT_BYTES * (stop - start))
-        return np.frombuffer(self._spool.read(part), "<f4")
+        let_go(self._last)
+        self._last, numbers = self._opened(index)
+        return numbers.read(start, stop)
+
+    def _opened(self, index: int) -> tuple[memoryview, Numbers]:
+        opened = self._open.get(index)
+        if opened is None:
+            payload = self._payloads[index]
+            view = self._spool.view(payload.where)
+            numbers = numbers_of(view, payload.codec, self._layout, payload.update_id)
+            opened = self._open[index] = view, numbers
+            if len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+        return opened
 
 
 def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Counted, Place]]:
@@ -66,16 +98,18 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
             local_steps=row.local_steps,
             codec=message.codec,
             update_id=row.update_id,
+            passed=partial(let_go, payload),
         )
         yield update, row.where
 
 
 def _read_again(row: LedgerRow, spool: Spool) -> tuple[Update, Buffer]:
     try:
-        message, payload = decode(spool.read(row.where))
+        read = spool.view if row.where.length > VIEWED_BYTES else spool.read
+        message, payload = decode(read(row.where))
     except DecodeError as error:
         raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
-    if digest_of(payload) != row.payload_digest:
+    if digest_of_stream(chunks_of(payload)) != row.payload_digest:
         raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
     assert isinstance(message, Update), "the ledger names updates"
     return message, payload

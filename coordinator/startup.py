@@ -22,8 +22,7 @@ from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
 from coordinator.work import Work
-from disk import OS_DISK, Disk, make_folders
-from schemas.digest import digest_of
+from disk import OS_DISK, Disk, chunks_of, make_folders
 from schemas.layout import Layout
 from settings import Settings
 from settings.frozen import changed, frozen_fields
@@ -137,7 +136,7 @@ def open_state(
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")
     if row is None or restored:
-        spool.forget_all_parts()  # of tasks that nobody waits for any more
+        spool.parts.forget_all()  # of tasks that nobody waits for any more
     if row is None:
         row = begin_run(store, models, settings, now, around)
     layout = Layout.from_rows(row.layout)
@@ -238,7 +237,6 @@ def begin_run(
         policy=policy_of(settings).as_json(),
         layout=layout.rows(),
         layout_digest=layout.digest,
-        next_task=0,
         opened_at=now,
         deadline_at=now,
         tries_after=0,
@@ -249,12 +247,13 @@ def begin_run(
         ran_s=0.0,
         ended_at=None,
     )
+    file, digest = models.write(run_id, 0, chunks_of(model), layout)
     version = VersionRow(
         run_id=run_id,
         version=0,
-        digest=digest_of(model),
+        digest=digest,
         num_bytes=layout.num_bytes,
-        file=models.write(run_id, 0, model, layout),
+        file=file,
         stream_offset=None,
         counted=0,
         weight=0.0,

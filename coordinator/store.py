@@ -26,10 +26,13 @@ from sqlalchemy.exc import DatabaseError
 
 from coordinator import schema
 from coordinator.errors import Fenced, StoreError
+from coordinator.prepared import Prepared, execute
 from coordinator.work import Work
 from disk import OS_DISK, Disk
 
 BUSY_S = 10.0  # a reader or a fenced process may hold the file for a moment
+
+_EPOCH = Prepared(select(schema.store.c.epoch))
 
 
 class Store:
@@ -37,6 +40,7 @@ class Store:
 
     def __init__(self, engine: Engine, epoch: int | None) -> None:
         self._engine = engine
+        self._writer: Connection | None = None
         self.epoch = epoch
 
     @classmethod
@@ -82,6 +86,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._forget_writer()
         self._engine.dispose()
 
     @contextlib.contextmanager
@@ -133,9 +138,21 @@ class Store:
         Raises:
             Fenced: If another process has taken the store over.
         """
-        with self._engine.begin() as connection:
-            self._require_epoch(connection)
-            yield Work(connection)
+        if self._writer is None:
+            self._writer = self._engine.connect()
+        try:
+            with self._writer.begin():
+                self._require_epoch(self._writer)
+                yield Work(self._writer)
+        except BaseException:
+            self._forget_writer()
+            raise
+
+    def _forget_writer(self) -> None:
+        """The connection that writes is another next time."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def require_epoch(self) -> None:
         """Look whether this process may still write, before it writes beside the store.
@@ -143,11 +160,11 @@ class Store:
         Raises:
             Fenced: If another process has taken the store over.
         """
-        with self._engine.connect() as connection:
-            self._require_epoch(connection.execution_options(reading=True))
+        with self._reading() as connection:
+            self._require_epoch(connection)
 
     def _require_epoch(self, connection: Connection) -> None:
-        epoch = connection.execute(select(schema.store.c.epoch)).scalar_one()
+        epoch = _EPOCH.run(connection, {})[0][0]
         if epoch != self.epoch:
             raise Fenced(
                 f"another coordinator has taken this store over (epoch {epoch}, ours "
@@ -157,8 +174,16 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Work]:
         """Look at the store without the right to write."""
+        with self._reading() as connection:
+            yield Work(connection)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A transaction that does not write: all that is read in it is of one moment."""
         with self._engine.connect() as connection:
-            yield Work(connection.execution_options(reading=True))
+            connection = connection.execution_options(reading=True)
+            connection.begin()  # what is prepared would not begin it
+            yield connection
 
 
 def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
@@ -173,7 +198,7 @@ def _engine(path: Path, disk: Disk, read_only: bool = False) -> Engine:
     def begin(connection: Connection) -> None:
         # A writer takes the lock at once, or two could read, decide, and collide at the commit.
         reading = connection.get_execution_options().get("reading")
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        execute(connection, "BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
 

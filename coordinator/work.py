@@ -1,7 +1,7 @@
 """What can be read and written in one transaction of the coordinator's store.
 
-Only this module, `coordinator.enrolment` and `coordinator.accounts` write queries
-(docs/decisions/0002).
+Only this module, `coordinator.statements`, `coordinator.enrolment` and `coordinator.accounts` write
+queries (docs/decisions/0002).
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    or_,
     select,
     true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from coordinator import schema
-from coordinator.events import TRY_AGAIN
+from coordinator import schema, statements
 from coordinator.intake import KIND
+from coordinator.prepared import change, insertion
 from coordinator.records import CachedRow, LedgerRow, RunRow, StrayRow, TaskRow, VersionRow
 
 _RowT = TypeVar("_RowT")
@@ -85,8 +84,14 @@ class Work:
 
     def update_run(self, run_id: str, **values: Any) -> None:
         """Change fields of a run."""
-        query = update(schema.runs).where(schema.runs.c.run_id == run_id).values(**values)
-        self._connection.execute(query)
+        change(schema.runs, ("run_id",), tuple(values)).run(
+            self._connection, {"_run_id": run_id, **values}
+        )
+
+    def why_closed(self, run_id: str) -> str:
+        """Why the round of a run that is closed was."""
+        why: str = statements.WHY_CLOSED.run(self._connection, {"run_id": run_id})[0][0]
+        return why
 
     # versions
 
@@ -96,9 +101,7 @@ class Work:
 
     def version(self, run_id: str, version: int) -> VersionRow | None:
         """A model version."""
-        table = schema.versions
-        query = select(table).where(table.c.run_id == run_id, table.c.version == version)
-        return self._row(VersionRow, query)
+        return statements.VERSION.one(self._connection, run_id=run_id, version=version)
 
     def versions(self, run_id: str) -> list[VersionRow]:
         """All versions of a run, oldest first."""
@@ -108,9 +111,9 @@ class Work:
 
     def update_version(self, run_id: str, version: int, **values: Any) -> None:
         """Change fields of a version."""
-        table = schema.versions
-        query = update(table).where(table.c.run_id == run_id, table.c.version == version)
-        self._connection.execute(query.values(**values))
+        change(schema.versions, ("run_id", "version"), tuple(values)).run(
+            self._connection, {"_run_id": run_id, "_version": version, **values}
+        )
 
     # cached updates
 
@@ -196,12 +199,13 @@ class Work:
 
     def task(self, task_id: str) -> TaskRow | None:
         """A task."""
-        return self._row(TaskRow, select(schema.tasks).where(schema.tasks.c.task_id == task_id))
+        return statements.TASK.one(self._connection, task_id=task_id)
 
     def update_task(self, task_id: str, **values: Any) -> None:
         """Change fields of a task."""
-        query = update(schema.tasks).where(schema.tasks.c.task_id == task_id).values(**values)
-        self._connection.execute(query)
+        change(schema.tasks, ("task_id",), tuple(values)).run(
+            self._connection, {"_task_id": task_id, **values}
+        )
 
     def end_open_tasks(self, reason: str, now: float) -> None:
         """End every task that may still be answered, in all runs."""
@@ -217,6 +221,19 @@ class Work:
         )
         value = self._connection.execute(query).scalar_one()
         return -1 if value is None else int(value)
+
+    def take_task(self, task_id: str, **values: Any) -> None:
+        """Change fields of a task that nobody has taken; another stays as it is."""
+        change(schema.tasks, ("task_id", "state"), tuple(values)).run(
+            self._connection, {"_task_id": task_id, "_state": "offered", **values}
+        )
+
+    def next_number(self, run_id: str, kind: str) -> int:
+        """How many tasks of a kind were ever made in a run: they are numbered from 0 on."""
+        number: int = statements.NEWEST_TASK.run(
+            self._connection, {"run_id": run_id, "kind": kind}
+        )[0][0]
+        return number + 1
 
     def open_tasks(self, run_id: str, kind: str | None = None) -> list[TaskRow]:
         """Tasks offered or taken, of a kind or of any, in the order of their numbers."""
@@ -265,14 +282,18 @@ class Work:
 
     def ledger_row(self, update_id: str) -> LedgerRow | None:
         """The row of an update."""
-        table = schema.ledger
-        return self._row(LedgerRow, select(table).where(table.c.update_id == update_id))
+        return statements.UPDATE.one(self._connection, update_id=update_id)
+
+    def verdict_of(self, update_id: str) -> str | None:
+        """The verdict of an update, None if it has none yet."""
+        rows = statements.VERDICT.run(self._connection, {"update_id": update_id})
+        return rows[0][0] if rows else None
 
     def insert_ledger_row(self, row: LedgerRow) -> None:
         """Write an update's one verdict; its arrival number is given by the store."""
         values = _values(row)
         del values["arrival"]
-        self._connection.execute(schema.ledger.insert().values(values))
+        insertion(schema.ledger, tuple(values)).run(self._connection, values)
 
     def raise_copies(self, update_id: str) -> None:
         """Note that a further copy of an update came."""
@@ -282,19 +303,13 @@ class Work:
 
     def counted_before(self, run_id: str, kind: str, base_version: int, worker_id: str) -> bool:
         """Whether an update of this worker for this base version was counted."""
-        table = schema.ledger
-        query = (
-            select(table.c.arrival)
-            .where(
-                table.c.run_id == run_id,
-                table.c.kind == kind,
-                table.c.base_version == base_version,
-                table.c.worker_id == worker_id,
-                table.c.verdict == "counted",
-            )
-            .limit(1)
-        )
-        return self._connection.execute(query).first() is not None
+        asked = {
+            "run_id": run_id,
+            "kind": kind,
+            "base_version": base_version,
+            "worker_id": worker_id,
+        }
+        return bool(statements.COUNTED.run(self._connection, asked))
 
     def spent_by(self, run_id: str, kind: str, version: int, worker_id: str) -> LedgerRow | None:
         """The update that a worker's try at a version went into: counted, or else refused.
@@ -302,40 +317,22 @@ class Work:
         Only a refusal for what its data are uses a try up, and only until the round is extended, or
         the run was paused for long.
         """
-        ledger, runs = schema.ledger, schema.runs
-        query = select(ledger).where(
-            ledger.c.run_id == run_id,
-            ledger.c.kind == kind,
-            ledger.c.base_version == version,
-            ledger.c.worker_id == worker_id,
-            or_(
-                ledger.c.verdict.in_(("counted", "repeated")),
-                and_(
-                    ledger.c.verdict.not_in(TRY_AGAIN),
-                    ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
-                    ledger.c.arrival
-                    > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
-                ),
-            ),
+        return statements.SPENT.one(
+            self._connection,
+            run_id=run_id,
+            kind=kind,
+            base_version=version,
+            worker_id=worker_id,
         )
-        query = query.order_by((ledger.c.verdict == "counted").desc(), ledger.c.arrival.desc())
-        return self._row(LedgerRow, query.limit(1))
 
     def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
         """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""
-        tasks = schema.tasks
-        query = select(tasks.c.task_id, tasks.c.state).where(
-            tasks.c.run_id == run_id,
-            tasks.c.worker_id == worker_id,
-            tasks.c.base_version == version,
-            tasks.c.state.in_(("taken", "lapsed")),
-        )
-        return [(row[0], row[1]) for row in self._connection.execute(query)]
+        asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
+        return [(row[0], row[1]) for row in statements.AWAITED.run(self._connection, asked)]
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""
-        query = select(func.coalesce(func.max(schema.ledger.c.arrival), 0))
-        number: int = self._connection.execute(query).scalar_one()
+        number: int = statements.LAST_ARRIVAL.run(self._connection, {})[0][0]
         return number
 
     def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
@@ -366,15 +363,8 @@ class Work:
 
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
-        table = schema.ledger
-        query = select(func.min(table.c.segment)).where(
-            and_(
-                table.c.run_id == run_id,
-                table.c.round_version >= from_version,
-                table.c.segment > 0,
-            )
-        )
-        value: int | None = self._connection.execute(query).scalar_one()
+        asked = {"run_id": run_id, "from_version": from_version}
+        value: int | None = statements.OLDEST_SEGMENT.run(self._connection, asked)[0][0]
         return value
 
     # bytes without an update id
@@ -414,9 +404,7 @@ class Work:
 
     def has_strays_of(self, num_bytes: int) -> bool:
         """Whether bytes of this length were ever refused without an id."""
-        table = schema.strays
-        query = select(table.c.num_bytes).where(table.c.num_bytes == num_bytes).limit(1)
-        return self._connection.execute(query).first() is not None
+        return bool(statements.STRAYS_OF_SIZE.run(self._connection, {"num_bytes": num_bytes}))
 
     def accept_stray(self, digest: str, now: float) -> None:
         """Note that bytes came and were no stray, if they were one before."""
@@ -500,7 +488,8 @@ class Work:
         self._connection.execute(query.values(attempts=table.c.attempts - 1))
 
     def _insert(self, table: Table, row: Any) -> None:
-        self._connection.execute(table.insert().values(_values(row)))
+        values = _values(row)
+        insertion(table, tuple(values)).run(self._connection, values)
 
     def _row(self, kind: type[_RowT], query: Any) -> _RowT | None:
         row = self._connection.execute(query).mappings().one_or_none()

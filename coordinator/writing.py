@@ -58,6 +58,8 @@ TASK_LEAST_S = 3600.0
 LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be for ever
 RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
+VERSIONS_KNOWN = 64  # rows of versions in memory
+SIZES_KNOWN = 4096  # lengths of messages, of which it is known whether any was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class RunWriter:
     Attributes:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
+        last_said: What a worker last said of itself, None if that is not remembered.
         roster: The workers.
         verdicts: Verdict to count, over the whole run.
     """
@@ -95,6 +98,7 @@ class RunWriter:
         self._policy = policy
         self._now = now
         self.selector: Selector | None = None
+        self.last_said: Callable[[str], Presence | None] = lambda _: None
         self.roster: Roster
         self._selection: Selection
         self._evaluated: Evaluated
@@ -104,6 +108,9 @@ class RunWriter:
         self._uploads: Uploads
         self._since_look = 0
         self._told = False
+        self._known: dict[int, VersionRow] = {}
+        self._stray_sizes: dict[int, bool] = {}
+        self._terms = Terms.of(settings)
         self._names = Names(settings.federation.name)
         self.state: State
         self.verdicts: dict[str, int]
@@ -114,6 +121,7 @@ class RunWriter:
     def change(self, settings: Settings, policy: RoundPolicy) -> None:
         """Go by other settings: the machine is told of the policy in the next transaction."""
         self._settings, self._policy = settings, policy
+        self._terms = Terms.of(settings)
         self._told = False
         machine = replace(self.evaluations, plan=plan_of(settings))
         self._evaluated = replace(self._evaluated, machine=machine)
@@ -154,13 +162,15 @@ class RunWriter:
         """The state as the store has it; the sum is made again from the spool."""
         row = self._row()
         self._told = False
+        self._known.clear()
+        self._stray_sizes.clear()
         with self._store.reading() as work:
             stored = Stored.read(work, row)
             self.verdicts = work.count_by_verdict(row.run_id)
             self.roster = self._load_roster(work, row)
             now = self._now()
-            plan, terms = plan_of(self._settings), Terms.of(self._settings)
-            self._evaluated = load(work, row, plan, terms, self._salt, now)
+            plan = plan_of(self._settings)
+            self._evaluated = load(work, row, plan, self._terms, self._salt, now)
         stopped = bool(self._evaluated.row.stop_why)
         self.state = restore_state(stored, self._policy, now, self._salt, stopped)
         if self.closed:
@@ -184,7 +194,7 @@ class RunWriter:
     def _find_uploads(self, now: float) -> Uploads:
         """The uploads on disk; a clock that was ahead when they came makes none of them older."""
         keep, size = self._settings.coordinator, max(1, self.layout.update_bytes)
-        known = ((upload, min(at, now)) for upload, at in self._spool.incomplete())
+        known = ((upload, min(at, now)) for upload, at in self._spool.parts.incomplete())
         return Uploads(max(1, keep.uploads_bytes // size), keep.uploads_age_s, known)
 
     def prove_disk(self, num_bytes: int) -> None:
@@ -206,7 +216,7 @@ class RunWriter:
 
     def current(self) -> VersionRow | None:
         """The current version, None before the first."""
-        return self.versions.row(self.state.run.version)
+        return self._version(self.state.run.version)
 
     def waiting(self, within_s: float, limit: int) -> list[WorkerRow]:
         """Workers that asked something lately, and may still wait for the answer."""
@@ -225,8 +235,19 @@ class RunWriter:
 
     def version_row(self, version: int) -> VersionRow:
         """A version that was made."""
-        row = self.versions.row(version)
+        row = self._version(version)
         assert row is not None
+        return row
+
+    def _version(self, version: int) -> VersionRow | None:
+        """A version, which the store is asked for once: who takes a task is told of it."""
+        if self.versions.digest_of(version) is None:
+            return None
+        row = self._known.get(version) or self.versions.row(version)
+        if row is not None:
+            if len(self._known) >= VERSIONS_KNOWN:
+                self._known.clear()
+            self._known[version] = row
         return row
 
     def as_streamed(self, row: VersionRow) -> ModelVersion:
@@ -274,7 +295,7 @@ class RunWriter:
             kind=kind,
             incarnation=self.state.run.incarnation,
             not_after=not_after,
-            codec=FP32,
+            codec=self._settings.wire.codec if kind == "train" else FP32,
             part_bytes=self._settings.rounds.part_bytes,
             replaces=replaces,
             base_version=base_version,
@@ -321,7 +342,7 @@ class RunWriter:
         before = len(arrivals)
         with self._store.transaction() as work:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
-                self._spool.forget_upload(*upload)
+                self._spool.parts.forget_one(upload)
             batch = self._batch(work)
             self._tell_policy(batch)
             if due:
@@ -336,6 +357,8 @@ class RunWriter:
             self._make_room(work, batch, before - len(arrivals))
             self._note_time(work)
             self._spool.sync()
+        if notes.offset is not None:
+            self._known.pop(notes.offset[0], None)
         self._committed(batch)
         return batch.effects
 
@@ -348,6 +371,7 @@ class RunWriter:
             work.update_version(self.run_id, version, metrics=dict(metrics))
             batch = self._batch(work)
             batch.steps.measured(version, metrics)
+        self._known.pop(version, None)
         self._committed(batch, told=False)
         self.versions.noted(version, metrics)
         return batch.effects
@@ -411,6 +435,8 @@ class RunWriter:
 
     def _desk(self) -> Desk:
         run, now = self.state.run, self._now()
+        if len(self._stray_sizes) >= SIZES_KNOWN:
+            self._stray_sizes.clear()
         expected = Expected(
             run_id=run.run_id,
             incarnation=run.incarnation,
@@ -431,9 +457,11 @@ class RunWriter:
             self._uploads,
             self.roster,
             self.selector or self.roster,
-            Terms.of(self._settings),
+            self._terms,
             self.versions.left_behind,
             self._keeps,
+            self._stray_sizes,
+            self.last_said,
             self._settings.coordinator.senders == "users",
         )
 
@@ -470,7 +498,7 @@ class RunWriter:
     def make_version(self) -> MadeVersion:
         """Turn the sum of the closed round into the next version, and open the next round."""
         run = self.state.run
-        row = self.versions.row(run.version if self._reopened else run.version + 1)
+        row = self._version(run.version if self._reopened else run.version + 1)
         new = row is None
         if row is None:
             base = self.current_row()
@@ -491,7 +519,9 @@ class RunWriter:
 
     def _make(self, base: VersionRow) -> VersionRow:
         """The version after another: of the sum, or of what is to be gone back to."""
-        policy, why, now = self.state.run.policy, self._row().why, self._now()
+        policy, now = self.state.run.policy, self._now()
+        with self._store.reading() as work:
+            why = work.why_closed(self.run_id)
         follows = self._evaluated.row
         if follows.roll_back_to < 0:
             guard_norm = self._settings.evaluation.guard_norm

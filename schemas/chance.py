@@ -49,12 +49,20 @@ class Chance:
         """The next number, uniform in [0, 1)."""
         return self.below(2**31) / 2**31
 
-    def block(self, count: int, limit: int) -> Rows:
-        """The next `count` numbers, as `below` would give them one by one."""
+    def bits(self, count: int) -> Bits:
+        """The next `count` numbers of 64 bits."""
         at = np.arange(self._at + 1, self._at + count + 1, dtype=np.uint64)
         self._at += count
-        z = mixed_many(np.uint64(self._key) + at * np.uint64(_GAMMA))
-        scaled = (z >> np.uint64(11)).astype(np.float64) * (limit * _UNIT)
+        return mixed_many(np.uint64(self._key) + at * np.uint64(_GAMMA))
+
+    def units(self, count: int) -> NDArray[np.float32]:
+        """Numbers of [0, 1), in steps of 2**-16, four of each number that is used up."""
+        halves = self.bits(-(-count // 4)).astype("<u8", copy=False).view("<u2")[:count]
+        return halves * np.float32(2.0**-16)
+
+    def block(self, count: int, limit: int) -> Rows:
+        """The next `count` numbers, as `below` would give them one by one."""
+        scaled = (self.bits(count) >> np.uint64(11)).astype(np.float64) * (limit * _UNIT)
         return scaled.astype(np.int64)
 
 

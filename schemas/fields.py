@@ -63,6 +63,9 @@ Id = Annotated[str, _text(r"[0-9a-f]{32}", "an id of 32 hexadecimal digits")]
 MaybeId = Annotated[str, _text(r"([0-9a-f]{32})?", "an id of 32 hexadecimal digits or nothing")]
 Digest = Annotated[str, _text(r"[0-9a-f]{64}", "a digest of 64 hexadecimal digits")]
 Name = Annotated[str, _text(r"[A-Za-z0-9._-]{1,200}", "a name (1 to 200 of A-Z a-z 0-9 . _ -)")]
+CodecName = Annotated[
+    str, _text(r"[a-z0-9.:+]{1,40}", "the name of a codec (1 to 40 of a-z 0-9 . : +)")
+]
 Text = Annotated[str, _text(r"(?s).{0,500}", "a text of at most 500 characters")]
 Count = Annotated[int, _whole(0, 2**53)]
 Version = Annotated[int, _whole(-1, 2**53)]

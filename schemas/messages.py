@@ -22,6 +22,7 @@ from typing import Literal
 from schemas.buffer import Buffer
 from schemas.errors import DecodeError
 from schemas.fields import (
+    CodecName,
     Count,
     Digest,
     Id,
@@ -35,7 +36,7 @@ from schemas.fields import (
     from_fields,
     to_fields,
 )
-from schemas.frame import decode_frame, encode_frame
+from schemas.frame import decode_frame, encode_frame, frame_head
 
 TaskKind = Literal["train", "evaluate"]
 TaskSource = Literal["pool", "own"]
@@ -64,7 +65,7 @@ class Task:
     kind: TaskKind
     incarnation: Count
     not_after: Number | None
-    codec: Name
+    codec: CodecName
     part_bytes: Count
     replaces: MaybeId
     base_version: Count | None
@@ -214,7 +215,7 @@ class Update:
     base_version: Count
     base_digest: Digest
     layout_digest: Digest
-    codec: Name
+    codec: CodecName
     num_examples: Count
     metrics: Mapping[Text, Number]
     train_s: Number
@@ -234,7 +235,7 @@ class UpdatePart:
     worker_id: WorkerId
     incarnation: Count
     layout_digest: Digest
-    codec: Name
+    codec: CodecName
     payload_digest: Digest
     payload_bytes: Count
     part_bytes: Count
@@ -274,6 +275,11 @@ _NAMES = {cls: name for name, cls in KINDS.items()}
 def encode(message: Message, *payload: Buffer) -> bytes:
     """The message as a frame, the chunks of its payload behind the header."""
     return encode_frame({"message": _NAMES[type(message)], **to_fields(message)}, *payload)
+
+
+def head_of(message: Message, payload_bytes: int) -> bytes:
+    """The message as a frame up to its payload: with that behind it, it is what `encode` gives."""
+    return frame_head({"message": _NAMES[type(message)], **to_fields(message)}, payload_bytes)
 
 
 def decode(body: Buffer) -> tuple[Message, memoryview]:

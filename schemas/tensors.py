@@ -6,7 +6,7 @@ Laws: `unflatten(flatten(a, l), l) == a`; applying `update_between(base, trained
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,19 @@ def unflatten(buffer: Buffer, layout: Layout) -> dict[str, Array]:
     }
 
 
+def arrays_of(buffer: Buffer, layout: Layout, dtype: str) -> Iterator[tuple[str, Array]]:
+    """The arrays of one dtype with their names, in their order in the flat buffer, in place."""
+    for entry, offset in zip(layout.entries, layout.offsets(), strict=True):
+        if entry.dtype == dtype:
+            numbers = np.frombuffer(buffer, _NUMPY[dtype], entry.count, offset)
+            yield entry.name, numbers.reshape(entry.shape)
+
+
+def as_bytes(numbers: Array) -> memoryview:
+    """The bytes of contiguous numbers, in place."""
+    return numbers.view(np.uint8).data
+
+
 def require(arrays: Mapping[str, Array], layout: Layout) -> None:
     """Check that arrays have exactly the layout's names, shapes and dtypes.
 
@@ -128,7 +141,7 @@ def add_to(numbers: Array, change: Floats) -> Array:
     in the model for good, and no verdict would say whose update did it.
     """
     if numbers.dtype == BFLOAT16:
-        return _to_bfloat16(_within(as_float32(numbers) + change, _BFLOAT16_MAX))
+        return to_bfloat16(_within(as_float32(numbers) + change, _BFLOAT16_MAX))
     if numbers.dtype.itemsize < 4:
         largest = float(np.finfo(numbers.dtype).max)
         total = _within(numbers.astype("<f4") + change, largest)
@@ -140,7 +153,8 @@ def _within(numbers: Floats, largest: float) -> Floats:
     return np.clip(numbers, -largest, largest)
 
 
-def _to_bfloat16(numbers: Floats) -> Array:
+def to_bfloat16(numbers: Floats) -> Array:
+    """Numbers as bfloat16, rounded to nearest even."""
     bits = numbers.view("<u4")
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
     return np.where(np.isnan(numbers), np.uint16(0x7FC0), rounded).astype("<u2").view(BFLOAT16)

@@ -6,10 +6,11 @@ python -m settings.describe --template      prints a federation.toml
 
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from settings.fields import Field, fields, sections
-from settings.presets import PRESETS
+from settings.presets import PRESETS, Preset
+from settings.profiles import PROFILES
 from settings.values import limits
 
 _TEMPLATE_WIDTH = 98
@@ -21,7 +22,8 @@ _REFERENCE_HEAD = """\
 
 One file, `federation.toml`, sets the coordinator and the workers of a federation. Every field has a
 default and an environment variable. The command line comes before the environment, the environment
-before the file, the file before what a [preset](#presets) sets, that before the defaults.
+before the file, the file before what a [preset](#presets) or a [profile](#profiles) sets, that
+before the defaults.
 
 - **Durations** are a number and one of the units `ms`, `s`, `m`, `h`, `d`: `"250ms"`, `"30s"`,
   `"10m"`, `"1.5h"`, `"2d"`. A plain number is seconds.
@@ -35,8 +37,8 @@ before the file, the file before what a [preset](#presets) sets, that before the
 - **Frozen** fields are kept by a run from its first start on: started again with another value,
   the coordinator stops and names it. Begin another run with `--new-run`, or set the value back.
 - The others may change while a run is under way: start the coordinator again, or send it SIGHUP,
-  which has it read `[run]`, `[rounds]`, `[algorithm]` and `[selection]` again. Where it says
-  **with the next version**, the open round is not concerned.
+  which has it read `[run]`, `[rounds]`, `[algorithm]`, `[selection]` and `[wire]` again. Where it
+  says **with the next version**, the open round is not concerned.
 """
 
 _PRESETS_HEAD = """
@@ -49,9 +51,20 @@ the command line do not: what somebody wrote comes first.
 |---|---|---|---|
 """
 
+_PROFILES_HEAD = """
+## Profiles
+
+`wire.profile` names codecs for a kind of network. It sets the fields below where the file, the
+environment and the command line do not. [Codecs](../explanation/codecs.md) says what each of them
+costs and saves.
+
+| profile | what it is | sets | paper |
+|---|---|---|---|
+"""
+
 _TEMPLATE_HEAD = """\
 # federation.toml: the settings of a federation, each at its default.
-# Delete what you do not change: rounds.preset sets only what is not written here.
+# Delete what you do not change: rounds.preset and wire.profile set only what is not written here.
 # docs/reference/settings.md says more about each field.
 """
 
@@ -65,7 +78,8 @@ def reference() -> str:
         parts.append("| key | type | unit | range | default | environment | meaning | in a run |\n")
         parts.append("|---|---|---|---|---|---|---|---|\n")
         parts += [_row(field) for field in _own(section)]
-    return "".join([*parts, *_presets()])
+    parts += [_PRESETS_HEAD, *_named(PRESETS), _PROFILES_HEAD, *_named(PROFILES)]
+    return "".join(parts)
 
 
 def template() -> str:
@@ -93,9 +107,8 @@ def _own(section: str) -> Iterator[Field]:
     return (field for field in fields().values() if field.section == section)
 
 
-def _presets() -> Iterator[str]:
-    yield _PRESETS_HEAD
-    for name, preset in PRESETS.items():
+def _named(presets: Mapping[str, Preset]) -> Iterator[str]:
+    for name, preset in presets.items():
         known = fields()
         values = ", ".join(
             f"`{dotted} = {_toml_of(known[dotted], known[dotted].write(value))}`"

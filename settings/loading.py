@@ -2,8 +2,8 @@
 
 Rules:
     - The command line comes before the environment, that before the file, that before what
-      `rounds.preset` sets, that before the defaults. A field is taken whole from one of them, also
-      a table such as `learner.config`.
+      `rounds.preset` and `wire.profile` set, that before the defaults. A field is taken whole from
+      one of them, also a table such as `learner.config`.
     - Every field has a variable, `FEDMQ_<SECTION>_<KEY>`: `rounds.goal` is `FEDMQ_ROUNDS_GOAL`. A
       variable that begins with the name of a section and names no field of it is an error.
       Other variables, such as `FEDMQ_TEST_AMQP_URL` and `FEDMQ_LOG_LEVEL`, are none of ours.
@@ -22,11 +22,13 @@ from settings.errors import SettingsError, one_line, show
 from settings.fields import Field, fields, sections
 from settings.model import Settings
 from settings.presets import PRESETS
+from settings.profiles import PROFILES
 from settings.values import Given, read
 
 COMMAND_LINE = "the command line"
 DEFAULT = "the default"
-PRESET = "rounds.preset"
+NAMED = {"rounds.preset": PRESETS, "wire.profile": PROFILES}
+"""What sets other fields, and what it can set them to."""
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -57,7 +59,8 @@ def load(
     given = {
         name: Given(field.default, DEFAULT, folder, loose=True) for name, field in fields().items()
     }
-    given.update(_from_preset(said.get(PRESET, given[PRESET]), folder))
+    for name in NAMED:
+        given.update(_from_named(name, said.get(name, given[name]), folder))
     given.update(said)
     settings = _build({name: read(fields()[name], value) for name, value in given.items()})
     check_agreement(settings, {name: value.source for name, value in given.items()})
@@ -84,13 +87,13 @@ def _build(values: Mapping[str, object]) -> Settings:
     return Settings(**built)
 
 
-def _from_preset(chosen: Given, folder: Path) -> Iterator[tuple[str, Given]]:
-    """What the chosen preset sets; nothing if none is chosen."""
-    preset = PRESETS.get(str(read(fields()[PRESET], chosen)))
-    if preset is not None:
-        source = f'the preset "{chosen.value}" ({chosen.source})'
-        for name, value in preset.dotted().items():
-            yield name, Given(value, source, folder, loose=True)
+def _from_named(name: str, chosen: Given, folder: Path) -> Iterator[tuple[str, Given]]:
+    """What the chosen preset or profile sets; nothing if none is chosen."""
+    found = NAMED[name].get(str(read(fields()[name], chosen)))
+    if found is not None:
+        source = f'the {fields()[name].key} "{chosen.value}" ({chosen.source})'
+        for dotted, value in found.dotted().items():
+            yield dotted, Given(value, source, folder, loose=True)
 
 
 def _from_file(path: Path, folder: Path) -> Iterator[tuple[str, Given]]:

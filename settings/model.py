@@ -17,6 +17,7 @@ from settings.evaluation import EvaluationSettings
 from settings.rounds import RoundsSettings
 from settings.selection import SelectionSettings
 from settings.services import CoordinatorSettings, WorkerSettings
+from settings.wire import WireSettings
 
 Scalar = str | int | float | bool
 
@@ -168,6 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rounds: RoundsSettings = field(default_factory=RoundsSettings)
     algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
+    wire: WireSettings = field(default_factory=WireSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     coordinator: CoordinatorSettings = field(default_factory=CoordinatorSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
-from schemas.codecs.names import CODECS
+from schemas.codecs.names import spec_of
 from schemas.messages import Declined, Start, Taken, Task, TaskSource
 from worker.events import (
     Ack,
@@ -457,7 +457,7 @@ def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
 
 def _unfit(task: Task, options: Options, moment: Moment) -> str:
     """Why a task is not to be begun, "" if it is."""
-    if task.codec not in CODECS:
+    if spec_of(task.codec) is None:
         return f"codec {task.codec} is not known here: upgrade this worker"
     if not options.part_bytes_min <= task.part_bytes <= PART_BYTES_MAX:
         return (

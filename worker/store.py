@@ -3,13 +3,14 @@
     inbox    the task in hand, with what the coordinator said to start from
     outbox   updates that are finished and not yet in safe hands; large payloads are files beside it
     marks    the tasks that were done and what became of them, longer than the outbox needs
+    residuals   what updates left out, if their codec does that (`worker.residuals`)
 
 Rules of the file:
 
 - A method that returns has its effect on disk (WAL, synchronous=FULL); one that raises or dies had
   none. The agent and its training process use the same store at the same time.
-- `release` and `settle` alone do not wait for the disk: a power cut may undo them. Then an update
-  is sent once more, or a verdict asked for; both are what anything in doubt comes to.
+- Only `release` and `settle` do not wait for the disk, where no file is to be removed: a power cut
+  may undo them. Then an update is sent once more, or a verdict asked for, as anything in doubt is.
 - A task leaves the inbox for the outbox in one transaction, after its payload is durable. Files
   that no row names are leftovers, removed by `sweep` under the write lock that a row needs too.
 - A payload's file is named by update *and* content, so a process that outlives its agent for a
@@ -30,11 +31,13 @@ from schemas.buffer import Buffer
 from schemas.digest import digest_of, digest_of_stream
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
+from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
+from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
 
-FORMAT = 5
+FORMAT = 6
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 INLINE_BYTES_MAX = 512 * 1024
@@ -126,7 +129,7 @@ class Store:
         with _failures():
             self._connect()
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(_SCHEMA + residuals.SCHEMA)
             disk.sync_folder(folder)
 
     @classmethod
@@ -153,6 +156,7 @@ class Store:
     def _connect(self) -> None:
         self._db = self._disk.database(self.path / _DATABASE, _BUSY_S)
         self._db.execute(_WAITS)
+        self.residuals = Residuals(self.path, self._disk, self._db)
 
     def close(self) -> None:
         """Close the database."""
@@ -262,7 +266,12 @@ class Store:
     # From inbox to outbox: called in the training process.
 
     def finish(
-        self, update: Update, part_bytes: int, payload: Buffer, inline_bytes: int = 0
+        self,
+        update: Update,
+        part_bytes: int,
+        payload: Buffer,
+        feedback: Feedback | None = None,
+        inline_bytes: int = 0,
     ) -> Parcel:
         """Put a finished update into the outbox and its task out of the inbox.
 
@@ -270,6 +279,7 @@ class Store:
             update: Its header; what it says of the payload and its parts is filled in here.
             part_bytes: The largest payload of one message.
             payload: What the update carries.
+            feedback: What it leaves for later updates, if its codec leaves something out.
             inline_bytes: The largest payload that lies in its row.
 
         Returns:
@@ -280,18 +290,31 @@ class Store:
             TaskGoneError: The task was given up meanwhile.
         """
         update = _described(update, part_bytes, payload)
-        if update.payload_bytes <= inline_bytes and not update.parts:
+        inline = update.payload_bytes <= inline_bytes and not update.parts
+        if inline and feedback is None:
             return self._move(update, part_bytes, "", payload)
-        file = self._payloads / f"{update.update_id}-{update.payload_digest[:16]}"
+        name = "" if inline else f"{update.update_id}-{update.payload_digest[:16]}"
+        files = None
         if self._finished_before(update) is None:
             if self.known(update.task_id) != "held":
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             with _failures():
-                write_durably(self._disk, file, payload)
-        return self._move(update, part_bytes, file.name, None)
+                if not inline:
+                    write_durably(self._disk, self._payloads / name, payload)
+                files = None if feedback is None else self.residuals.write(update, feedback)
+        leaves = None if feedback is None or files is None else (feedback, files)
+        return self._move(update, part_bytes, name, payload if inline else None, leaves)
 
-    def _move(self, update: Update, part_bytes: int, file: str, payload: Buffer | None) -> Parcel:
+    def _move(
+        self,
+        update: Update,
+        part_bytes: int,
+        file: str,
+        payload: Buffer | None,
+        leaves: tuple[Feedback, Files] | None = None,
+    ) -> Parcel:
         """From inbox to outbox in one transaction; what was moved before stays as it is."""
+        left_over: list[str] = []
         with self._transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
             before = self._finished_before(update)
@@ -317,7 +340,17 @@ class Store:
                     update.kind,
                 ),
             )
+            if leaves is not None:
+                left_over = self.residuals.keep(update, *leaves)
+        if left_over:
+            self._remove_residuals(left_over)
         return _parcel(update, sent=False)
+
+    def earlier(self, update: Update) -> Iterator[tuple[Residual, bytes | None]]:
+        """What earlier updates left for one, and its numbers; None if they are damaged."""
+        with _failures():
+            for residual in self.residuals.of(update):
+                yield residual, self.residuals.read(residual)
 
     def _finished_before(self, update: Update) -> Parcel | None:
         mark = self._row(
@@ -417,27 +450,29 @@ class Store:
 
     def release(self, update_id: str) -> None:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
-        with self._transaction(waits=False):
-            self._take_out(update_id)
+        with self._transaction(waits=self._has_file(update_id)):
+            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
         self._remove_payload(update_id)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
-        with self._transaction(waits=False):
+        # A file is removed only after the row that names it is gone for good.
+        with self._transaction(waits=self._has_file(update_id) or verdict != COUNTED):
             noted = self._db.execute(
                 "UPDATE marks SET verdict = ? WHERE update_id = ? AND verdict IS NULL",
                 (verdict, update_id),
             )
-            self._take_out(update_id)
+            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+            left_over = self.residuals.settle(update_id, verdict)
         self._remove_payload(update_id)
+        self._remove_residuals(left_over)
         return noted.rowcount == 1
 
-    def _take_out(self, update_id: str) -> None:
+    def _has_file(self, update_id: str) -> bool:
         row = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
-        if row is not None:
-            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
-            if row[0]:
-                self._unremoved.add(update_id)
+        if row is not None and row[0]:
+            self._unremoved.add(update_id)
+        return update_id in self._unremoved
 
     def forget(self, update_id: str) -> None:
         """Give up an update whose payload is lost, mark and all: its task may be trained again.
@@ -447,7 +482,9 @@ class Store:
         with self._transaction():
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+            left_over = self.residuals.forget(update_id)
         self._unremoved.add(update_id)
+        self._remove_residuals(left_over)
         aside = make_folder(self._disk, self.path / "damaged")
         with _failures():
             for file in self._payloads_of(update_id):
@@ -489,7 +526,8 @@ class Store:
         with self._transaction():
             self._db.execute(
                 "DELETE FROM marks WHERE number <= (SELECT max(number) FROM marks) - ? "
-                "AND update_id NOT IN (SELECT update_id FROM outbox)",
+                "AND update_id NOT IN (SELECT update_id FROM outbox) "
+                "AND update_id NOT IN (SELECT update_id FROM residuals WHERE counted = 0)",
                 (MARKS_KEPT,),
             )
 
@@ -504,6 +542,11 @@ class Store:
             for name in self._disk.names(self._payloads):
                 if name not in named:
                     self._disk.remove(self._payloads / name)
+            self.residuals.sweep()
+
+    def _remove_residuals(self, names: list[str]) -> None:
+        with _failures():
+            self.residuals.remove(names)
 
     def _remove_payload(self, update_id: str) -> None:
         """Remove an update's files, those that another training of it left included."""

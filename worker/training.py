@@ -32,6 +32,9 @@ from learning.learner import (
 from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
+from schemas.buffer import Buffer
+from schemas.codecs.names import spec_of
+from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import LayoutError
 from schemas.layout import Layout
@@ -51,7 +54,9 @@ from worker.errors import (
     TaskGoneError,
     UnfitError,
 )
+from worker.feedback import encode_with_feedback
 from worker.models import ModelCache
+from worker.residuals import Feedback
 from worker.store import INLINE_BYTES_MAX
 from worker.stores import KEPT, Stores
 from worker.trainer import Broken, Finished, Job, Moved, Report
@@ -187,7 +192,10 @@ def _work(
     do = _evaluate if task.kind == "evaluate" else _train
     result = do(loaded.learner, received, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    _finish(job, update, result.payload, task.part_bytes, moved, wait, workshop)
+    stores = workshop.stores or Stores(workshop.disk)
+    payload, feedback = _encoded(job, update, result.payload, layout, stores)
+    del result
+    _finish(job, update, payload, feedback, task.part_bytes, moved, wait, workshop, stores)
     return update.update_id
 
 
@@ -247,6 +255,20 @@ def _evaluate(
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r}")
     sums = _checked_metrics({name: mean * count for name, mean in means.items()})
     return _Result(bytearray(), int(count), sums, took_s)
+
+
+def _encoded(
+    job: Job, update: Update, payload: bytearray, layout: Layout, stores: Stores
+) -> tuple[Buffer, Feedback | None]:
+    """An update's payload in its codec, and what that leaves out; fp32 copies nothing."""
+    spec = spec_of(update.codec)
+    if update.kind == "evaluate" or spec is None:  # who asks for a codec not known is not answered
+        return payload, None
+    if spec.feeds_back:
+        with stores.opened(Path(job.folder), job.life) as store:
+            return encode_with_feedback(update, payload, layout, store.earlier(update))
+    chunks = list(encode_update(payload, update.codec, layout, update.update_id))
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks), None
 
 
 def _load(spec: str) -> Loaded:
@@ -409,19 +431,20 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
 def _finish(
     job: Job,
     update: Update,
-    payload: bytearray,
+    payload: Buffer,
+    feedback: Feedback | None,
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
     workshop: Workshop,
+    stores: Stores,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
-    stores = workshop.stores or Stores(workshop.disk)
     while True:
         try:
             moved(1.0)
             with stores.opened(Path(job.folder), job.life) as store:
-                store.finish(update, part_bytes, payload, workshop.inline_bytes)
+                store.finish(update, part_bytes, payload, feedback, workshop.inline_bytes)
             return
         except StoreError as error:
             if wait is None:

@@ -1,6 +1,6 @@
 """Logical workers that share a process, and its training processes, until its input closes.
 
-    python -m benchmarks.roles.workers --config federation.toml --workers 10 --processes 2
+python -m benchmarks.roles.workers --config federation.toml --workers 10 --processes 2
 """
 
 from __future__ import annotations

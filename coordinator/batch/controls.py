@@ -79,6 +79,8 @@ class Controls:
         self._steps.advance(TaskTaken(taken.task_id, worker_id, counted, barred), asking)
 
     def _kind_of(self, task_id: str) -> str:
+        if task_id in self._steps.state.run.tasks:
+            return KIND
         task = self._work.task(task_id)
         return KIND if task is None else task.kind
 

@@ -53,7 +53,6 @@ class Steps:
         self.evaluator = Evaluator(
             work, desk.roster, desk.terms, evaluated, desk.now, self.effects, desk.keeps
         )
-        self._next_task = state.run.next_task
         self._wanted: list[DrawWorkers] = []
 
     @property
@@ -126,9 +125,6 @@ class Steps:
                     self._write(action, asking)
         if isinstance(self.state, Draining | Ended) and not self.evaluated.over:
             self._end_evaluations()
-        if self.state.run.next_task != self._next_task:
-            self._next_task = self.state.run.next_task
-            self.work.update_run(self.state.run.run_id, next_task=self._next_task)
         return verdict
 
     def _write(self, action: Action, asking: AnswerTo | None) -> None:

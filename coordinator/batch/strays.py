@@ -23,7 +23,6 @@ class Strays:
         self._steps = steps
         self._desk = steps.desk
         self._work = steps.work
-        self._sizes: dict[int, bool] = {}  # each is asked for once
         self.routing_key = ""
         self.count = 0
 
@@ -35,7 +34,7 @@ class Strays:
             digest, stray.verdict, stray.reason, claims, len(body), self._desk.now
         )
         self.count += 1
-        self._sizes[len(body)] = True
+        self._desk.stray_sizes[len(body)] = True
         text = f"a message of {len(body)} bytes is refused: {stray.reason}"
         self._steps.lines.append(("refused", text))
         self.keep_copy(body, digest)
@@ -52,9 +51,9 @@ class Strays:
 
     def _may_have_been_one(self, num_bytes: int) -> bool:
         """Whether it is worth the time to make a digest of so many bytes."""
-        if num_bytes not in self._sizes:
-            self._sizes[num_bytes] = self._work.has_strays_of(num_bytes)
-        return self._sizes[num_bytes]
+        if num_bytes not in self._desk.stray_sizes:
+            self._desk.stray_sizes[num_bytes] = self._work.has_strays_of(num_bytes)
+        return self._desk.stray_sizes[num_bytes]
 
     def incarnation_fault(self, message: Taken | Declined | Presence | Task) -> Stray | None:
         """A message with an incarnation that no store can have is a stray."""

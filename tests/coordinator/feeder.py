@@ -10,6 +10,7 @@ import numpy as np
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Names, Queue
 from broker.transport import Answered, Connected, Delivered, Event, Outgoing
+from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
@@ -173,6 +174,13 @@ class Feeder:
         """A payload whose every float is `value`."""
         return np.full(layout.num_floats, value, "<f4").tobytes()
 
+    def send_encoded(self, update: Update, payload: bytes, codec: str, layout: Layout) -> None:
+        """Publish an update in a codec, as a worker does."""
+        coded = b"".join(encode_update(payload, codec, layout, update.update_id))
+        digest = digest_of(coded)
+        header = replace(update, codec=codec, payload_digest=digest, payload_bytes=len(coded))
+        self.send(header, coded)
+
     def send(self, update: Update, payload: bytes) -> None:
         """Publish an update."""
         self.send_bytes(encode(update, payload), update.run_id, update.update_id)
@@ -181,6 +189,14 @@ class Feeder:
         """Publish any bytes to the updates exchange."""
         key = self.names.update_key(run_id, 0, self.worker_id)
         self.transport.publish(Outgoing(self.names.update_exchange, key, body, message_id))
+
+    def send_asking(self, update: Update, payload: bytes) -> int:
+        """Publish an update that asks what became of it; the token that its answers carry."""
+        key = self.names.update_key(update.run_id, 0, self.worker_id)
+        body = encode(update, payload)
+        return self.transport.publish(
+            Outgoing(self.names.update_exchange, key, body, update.update_id, answerable=True)
+        )
 
     def send_part(self, update: Update, payload: bytes, part_bytes: int, index: int) -> None:
         """Publish one part of an update."""

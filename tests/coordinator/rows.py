@@ -24,7 +24,6 @@ def run_row(**changes: Any) -> RunRow:
         policy={"late": "weigh"},
         layout=[["w", "float32", [3], "mean"]],
         layout_digest=DIGEST,
-        next_task=0,
         opened_at=1.0,
         deadline_at=61.0,
         tries_after=0,

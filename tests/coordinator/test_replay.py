@@ -69,6 +69,20 @@ def test_every_version_of_a_run_whose_updates_are_kept_is_the_same(make_world: M
     assert not any(result.wrong for result in found)
 
 
+@pytest.mark.parametrize("codec", ["bf16", "fp16+zstd", "int8", "int4+zstd", "int2", "topk:0.3"])
+@pytest.mark.parametrize("rule", ["mean", "median", "ca2fl"])
+def test_a_version_of_encoded_updates_is_the_same(
+    make_world: MakeWorld, codec: str, rule: str
+) -> None:
+    world = make_world(run__rounds=9, wire__codec=codec, algorithm__rule=rule, **KEPT)
+    sent = world.round(0.1, 1 / 3)
+    sent.append(world.answer(world.somebody(), -2.0))
+    world.restart()
+    sent.append(world.answer(world.somebody(), 7e-9))
+    assert {world.ledger(update_id).verdict for update_id in sent} == {"counted"}
+    assert outcomes(world) == ["initial", *2 * ["the same"]]
+
+
 def test_a_version_of_late_updates_and_restarts_is_the_same(make_world: MakeWorld) -> None:
     world = make_world(run__rounds=9, rounds__concurrency=3, **KEPT)
     late = world.somebody()

@@ -55,12 +55,12 @@ def test_one_that_is_refused_again_and_again_does_not_keep_a_run_from_its_pause(
         assert not may_take(world, b)
         assert not may_take(world, a)
     assert world.state == "paused"
-    offered = world.run_row().next_task
+    offered = world.tasks_made()
     world.pass_time(DEADLINES_PAUSED * 60.0)
     assert world.state == "paused"
     assert may_take(world, b), "it may have been mended"
     assert world.state == "collecting"
-    assert world.run_row().next_task <= offered + 1
+    assert world.tasks_made() <= offered + 1
     world.answer(b, 1.0)
     assert world.version == 1
 

@@ -243,7 +243,8 @@ class World:
 
     def finish_task(self, worker: Feeder, task: Task, start: Start, value: float = 1.0) -> str:
         update = worker.update(task, start, self.layout, value)
-        worker.send(update, worker.payload(self.layout, value))
+        payload = worker.payload(self.layout, value)
+        worker.send_encoded(update, payload, task.codec, self.layout)
         self.step()
         return update.update_id
 
@@ -300,6 +301,11 @@ class World:
         run_id = self.run_row().run_id
         rows: list[TaskRow] = self.read(lambda work: work.open_tasks(run_id))
         return rows
+
+    def tasks_made(self) -> int:
+        run_id = self.run_row().run_id
+        made: int = self.read(lambda work: work.next_number(run_id, "train"))
+        return made
 
     def version_row(self, version: int) -> VersionRow:
         run_id = self.run_row().run_id

@@ -178,20 +178,10 @@ CONFIRMED = (
         _DISK,
         "it is not tried",
         "coordinator/service.py",
-        "self._run.prove_disk("
-        "max(self._message_bytes, self._run.layout.update_bytes + HEADER_BYTES))",
+        "self._run.prove_disk(self._message_bytes)",
         "pass",
         "tests/coordinator/test_service_disk.py"
         "::test_a_disk_without_room_for_an_update_is_not_connected_for",
-    ),
-    Mutation(
-        _DISK,
-        "it is tried with a part of an upload, though the spool takes all of it",
-        "coordinator/service.py",
-        "max(self._message_bytes, self._run.layout.update_bytes + HEADER_BYTES)",
-        "self._message_bytes",
-        "tests/coordinator/test_service_disk.py"
-        "::test_a_disk_without_room_for_an_upload_is_not_connected_for",
     ),
     Mutation(
         _DISK,

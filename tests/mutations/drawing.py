@@ -54,8 +54,8 @@ REMEMBERED = (
         _DRAWS,
         "draws are numbered from the start of the process",
         "coordinator/roster.py",
-        "self._next_draw = run.next_task",
-        "self._next_draw = 0",
+        "        made._next_draw = work.next_number(run.run_id, KIND)\n",
+        "",
         _ROSTER + "test_a_restart_draws_as_the_process_before_it_would_have",
     ),
     Mutation(

@@ -68,10 +68,10 @@ NAMES = (
     ),
     Mutation(
         _TASK_ID,
-        "how many tasks were made is not stored",
-        "coordinator/batch/steps.py",
-        "self.work.update_run(self.state.run.run_id, next_task=self._next_task)",
-        "pass",
+        "a process begins to number tasks where the last one did",
+        "coordinator/restoring.py",
+        "next_task=stored.next_task",
+        "next_task=0",
         "tests/coordinator/test_service_time.py"
         "::test_more_tasks_in_flight_after_a_restart_are_offered_at_once",
     ),
@@ -103,7 +103,7 @@ NAMES = (
         _ONE_VERDICT,
         "nobody looks whether there is a verdict",
         "coordinator/batch/judging.py",
-        "if self._work.ledger_row(update.update_id) is None:",
+        "if self._work.verdict_of(update.update_id) is None:",
         "if True:",
         "tests/coordinator/test_batch.py::test_an_update_that_comes_again_is_counted_once",
     ),
@@ -155,7 +155,7 @@ NAMES = (
         _SQUAT,
         "parts together are believed to have the digest it says",
         "coordinator/batch/parts.py",
-        "if digest_of(payload) != update.payload_digest:",
+        "if digest_of_stream(chunks_of(payload)) != update.payload_digest:",
         "if False:",
         "tests/coordinator/test_service_uploads.py"
         "::test_parts_that_do_not_have_the_digest_together_are_sent_again",

@@ -26,8 +26,8 @@ OFFERS = (
         _FORWARD,
         "who takes a task later becomes its worker",
         "coordinator/rows.py",
-        'if row is not None and row.state == "offered":',
-        "if row is not None:",
+        "work.take_task(",
+        "work.update_task(",
         "tests/coordinator/test_batch.py::test_two_workers_with_one_task_both_count",
     ),
     Mutation(

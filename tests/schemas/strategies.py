@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from schemas.fields import (
+    CodecName,
     Count,
     Digest,
     Id,
@@ -39,6 +40,7 @@ _OF_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     Id: IDS,
     MaybeId: st.just("") | IDS,
     Digest: st.text(HEX, min_size=64, max_size=64),
+    CodecName: st.text("abcz019.:+", min_size=1, max_size=40),
     Name: st.text(WORD + ".", min_size=1, max_size=200),
     Text: TEXTS,
     Count: st.integers(0, 2**53),

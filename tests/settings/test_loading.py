@@ -362,8 +362,8 @@ def test_an_unknown_name_in_the_file_gets_a_hint(tmp_path: Path, text: str, mess
 
 def test_an_unknown_section_without_likeness_lists_the_known_ones(tmp_path: Path) -> None:
     assert error_of("[zzz]", tmp_path).endswith(
-        "known are federation, broker, learner, run, rounds, algorithm, selection, evaluation, "
-        "coordinator, worker"
+        "known are federation, broker, learner, run, rounds, algorithm, selection, wire, "
+        "evaluation, coordinator, worker"
     )
 
 

@@ -368,12 +368,40 @@ def test_whether_another_update_of_a_version_is_of_use_the_coordinator_says() ->
     assert world.consuming
 
 
-def test_after_an_update_is_confirmed_the_worker_asks_again_and_says_its_version() -> None:
+def test_an_update_asks_what_became_of_it() -> None:
     world = training()
     asked = world.last("presence")
     parcel = world.finish_training()
-    assert world.last("presence") == asked  # the update first, or it would be unknown
     world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, verdicts={parcel.update_id: "counted"}))
+    assert world.consuming
+    world.tick(5.0)
+    assert world.last("presence") == asked  # it was answered
+
+
+def test_who_trains_again_and_again_still_says_how_it_is() -> None:
+    world = training()
+    asked = world.last("presence")
+    for number in range(1, 5):
+        world.finish_training()
+        world.confirm(world.last("update"))
+        world.stand(a_standing(may_take=True, version=number))
+        world.tick(10.0)
+        world.deliver(a_task(number), number + 1)
+        world.confirm(world.last("taken"))
+        world.start(a_task(number), version=number)
+        world.has_model()
+    assert world.last("presence") != asked
+
+
+def test_an_update_that_was_not_answered_is_asked_for_and_the_worker_says_its_version() -> None:
+    world = training()
+    asked = world.last("presence")
+    parcel = world.finish_training()
+    world.confirm(world.last("update"))
+    world.tick(1.0)
+    assert world.last("presence") == asked  # the update first, or it would be unknown
+    world.tick(1.5)
     presence = world.said[world.last("presence")]
     assert isinstance(presence, Presence)
     assert presence.last_version == 0

@@ -507,14 +507,16 @@ def test_a_crash_while_finishing_leaves_everything_or_nothing(
 ) -> None:
     outcomes = set()
     for found in crashes(
-        lambda s: s.keep_task(TASK), lambda s: s.finish(UPDATE, 64, SMALL, inline_bytes), tmp_path
+        lambda s: s.keep_task(TASK),
+        lambda s: s.finish(UPDATE, 64, SMALL, None, inline_bytes),
+        tmp_path,
     ):
         known = found.known(TASK.task_id)
         outcomes.add(known)
         assert known in ("held", "open")
         if known == "held":  # as if it had not been trained: it is, again, under the same id
             assert payload_files(found) == []
-            again = found.finish(UPDATE, 64, b"other bytes of another training", inline_bytes)
+            again = found.finish(UPDATE, 64, b"other bytes of another training", None, inline_bytes)
             assert again.update_id == UPDATE.update_id
         else:
             assert found.held() is None

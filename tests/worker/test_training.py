@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from learning.learner import TrainResult, parameters_of
+from schemas.codecs.payload import numbers_of, size_fault
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, TaskKind, encode
 from schemas.tensors import flatten, layout_of, update_floats
@@ -42,8 +43,10 @@ def no_learner_is_loaded_yet() -> Iterator[None]:
 class Bench:
     """A worker's state folder with a task in its inbox and the model in its cache."""
 
-    def __init__(self, folder: Path, kind: TaskKind = "train", **start: Any) -> None:
-        self.task: Task = a_task(part_bytes=1024, kind=kind)
+    def __init__(
+        self, folder: Path, kind: TaskKind = "train", codec: str = "fp32", **start: Any
+    ) -> None:
+        self.task: Task = a_task(part_bytes=1024, kind=kind, codec=codec)
         self.start: Start = a_start(
             self.task,
             version=3,
@@ -102,6 +105,41 @@ def test_the_update_is_trained_minus_received(bench: Bench) -> None:
     assert (update.base_version, update.base_digest) == (3, digest_of(MODEL))
     assert (update.num_examples, update.metrics) == (10, {"loss": 0.5})
     assert bench.store.held() is None
+
+
+@pytest.mark.parametrize("codec", ["fp32+zstd", "bf16", "fp16", "int8", "int4+zstd", "topk:0.9"])
+def test_the_update_is_encoded_as_the_task_asks(tmp_path: Path, codec: str) -> None:
+    bench = Bench(tmp_path, codec=codec)
+    report = bench.run(data="0.5")
+    assert isinstance(report, Finished)
+    update, _ = bench.store.update(report.update_id)
+    payload = bench.store.to_send(report.update_id)[1]
+    assert update.codec == codec
+    assert update.payload_bytes == len(payload)
+    assert size_fault(len(payload), codec, LAYOUT) == ""
+    numbers = numbers_of(payload, codec, LAYOUT, report.update_id)
+    assert numbers.read(0, 4) == pytest.approx([0.5] * 4, rel=1e-6)
+    bench.store.close()
+
+
+def test_what_an_update_leaves_out_goes_into_the_next(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, codec="topk:0.5")
+    returning(TrainResult({"w": np.array([9, 3, 4, 8], np.float32)}, 1))  # 7, 1, 2, 6 more
+    first = bench.run("Returning")
+    assert isinstance(first, Finished)
+    next_task = a_task(2, part_bytes=1024, codec="topk:0.5")
+    bench.store.settle(first.update_id, "counted")
+    bench.store.keep_task(next_task)
+    again = replace(bench.start, task_id=next_task.task_id)
+    returning(TrainResult({"w": np.array([2, 3, 3, 2], np.float32)}, 1))  # 0, 1, 1, 0 more
+    second = bench.run(
+        "Returning", task_id=next_task.task_id, task=encode(next_task), start=encode(again)
+    )
+    assert isinstance(second, Finished)
+    payload = bench.store.to_send(second.update_id)[1]
+    numbers = numbers_of(payload, "topk:0.5", LAYOUT, second.update_id)
+    assert numbers.read(0, 4).tolist() == [0, 2, 3, 0]
+    bench.store.close()
 
 
 def test_local_steps_go_with_the_update(bench: Bench) -> None:

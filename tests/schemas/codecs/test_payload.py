@@ -37,7 +37,7 @@ def test_any_stretch_of_the_numbers_can_be_read() -> None:
 
 @pytest.mark.parametrize("size", [0, 39, 40, 63, 65, 128])
 def test_a_payload_of_another_size_is_refused(size: int) -> None:
-    assert size_fault(size, FP32, layout(10)) == f"expected 64 bytes, came {size}"
+    assert size_fault(size, FP32, layout(10)) == f"expected 64 bytes of fp32, came {size}"
     with pytest.raises(DecodeError, match="expected 64 bytes"):
         numbers_of(bytes(size), FP32, layout(10), "")
 
