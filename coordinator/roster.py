@@ -179,6 +179,12 @@ class Roster:
             if row not in self._spent:
                 self.registry.let_try_again(row)
 
+    def ask(self, work: Work, worker_id: str, question: AnswerTo) -> None:
+        """A worker that is known waits for an answer to another question than before."""
+        Enrolment(work).change(
+            worker_id, address=question.address, correlation_id=question.correlation_id
+        )
+
     def present(
         self, work: Work, presence: Presence, now: float, question: AnswerTo | None
     ) -> None:

@@ -124,7 +124,13 @@ class CoordinatorService:
         settings = self._settings
         self._finished_before = state.finished_before
         self._spool, self._models = state.spool, state.models
-        self._run = RunWriter(state, settings, policy_of(settings), self._now)
+        self._run = RunWriter(
+            state,
+            settings,
+            policy_of(settings),
+            self._now,
+            lambda worker_id: self._telling.presence_of(worker_id),
+        )
         layout = self._run.layout
         self._evaluation = Evaluation(
             settings,

@@ -78,6 +78,9 @@ class MadeVersion:
 class RunWriter:
     """The open run.
 
+    Args:
+        presence_of: What a worker last said of itself, None if that is not known.
+
     Attributes:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
@@ -86,7 +89,12 @@ class RunWriter:
     """
 
     def __init__(
-        self, opened: OpenedState, settings: Settings, policy: RoundPolicy, now: Callable[[], float]
+        self,
+        opened: OpenedState,
+        settings: Settings,
+        policy: RoundPolicy,
+        now: Callable[[], float],
+        presence_of: Callable[[str], Presence | None],
     ) -> None:
         self._store = opened.store
         self._spool = opened.spool
@@ -96,6 +104,7 @@ class RunWriter:
         self._settings = settings
         self._policy = policy
         self._now = now
+        self._presence_of = presence_of
         self.selector: Selector | None = None
         self.roster: Roster
         self._selection: Selection
@@ -459,6 +468,7 @@ class RunWriter:
             self.versions.left_behind,
             self._keeps,
             self._stray_sizes,
+            self._presence_of,
             self._settings.coordinator.senders == "users",
         )
 

@@ -5,7 +5,7 @@
       ◀───────────────── control queue ───── Taken   (asks: which model is current?)
       Start ──────────── the way back ────────────▶
       ModelPart ───────── model stream ───────────▶ read by any number of workers
-      ◀───────────────── updates queue ───── Update  (or UpdateParts, then Update)
+      ◀───────────────── updates queue ───── Update  (asks too; or UpdateParts, then Update)
       ◀───────────────── control queue ───── Presence (asks: what became of my updates?)
       Standing ────────── the way back ───────────▶
       ◀───────────────── control queue ───── Declined

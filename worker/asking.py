@@ -2,7 +2,8 @@
 
 The worker asks when it comes online and whenever its own state changed; an answer holds until the
 coordinator sends another to the same question, or until the worker asks again. Only an answer to
-the newest question allows a task: an older one was given to a worker in another state.
+the newest question allows a task: an older one was given to a worker in another state. An update
+is a question too, whose answer is its verdict and what comes next (docs/decisions/0032).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Asking:
 
     Attributes:
         question: The newest question in this connection.
+        declared_at: When the worker last said how it is: only a presence does.
         ask_at: When to ask (again).
         silent: Questions in a row that the broker took and nobody answered.
         unsent: Questions in a row that the broker did not take.
@@ -38,6 +40,7 @@ class Asking:
     """
 
     question: Ref | None = None
+    declared_at: float = -math.inf
     ask_at: float = math.inf
     silent: int = 0
     unsent: int = 0
@@ -80,9 +83,23 @@ def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
     return replace(
         asking,
         question=ref,
+        declared_at=moment.now if ref.about == "presence" else asking.declared_at,
         silent=asking.silent + 1,
         ask_at=moment.after(asking.silent, _ANSWER_S, _ANSWER_MOST_S),
     )
+
+
+def asked_with(asking: Asking, update: Ref, moment: Moment) -> Asking:
+    """An update was published that is a question too: what was allowed before it is void."""
+    return asked(ask_again(asking, moment.now), update, moment)
+
+
+def may_ask_with_update(asking: Asking, options: Options, now: float) -> bool:
+    """Whether an update may be the next question: no presence is due, and the last is not old.
+
+    The coordinator answers by what the worker last said of itself.
+    """
+    return now < asking.ask_at and now < asking.declared_at + options.presence_s
 
 
 def not_asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:

@@ -110,8 +110,8 @@ class Effects:
         match action:
             case events.Say(ref, message):
                 self._say(ref, message)
-            case events.SendUpdate(ref, update_id):
-                return self._send(ref, update_id, self._update)
+            case events.SendUpdate(ref, update_id, asks):
+                return self._send(ref, update_id, self._update, asks)
             case events.SendPart(ref, update_id, index):
                 return self._send(ref, update_id, partial(self._part, index=index))
             case events.Consume(queue):
@@ -144,8 +144,10 @@ class Effects:
             case events.Release(update_id):
                 self._tidy("release", update_id, self._store.release)
                 self._is_sent(update_id)
-            case events.Settle(update_id, verdict):
+            case events.Settle(update_id, verdict, arrived):
                 self._sound.discard(update_id)
+                if arrived:
+                    self._is_sent(update_id)
                 self._tidy("settle", update_id, partial(self._settle, verdict=verdict))
             case events.MarkSent(update_id, sent):
                 self._sound.discard(update_id)
@@ -215,11 +217,16 @@ class Effects:
         )
         self._refs[token] = ref
         if asks:
-            self._questions[token] = ref
-            while len(self._questions) > _QUESTIONS_KEPT:
-                del self._questions[next(iter(self._questions))]
+            self._asked(token, ref)
 
-    def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], bytes]) -> Events:
+    def _asked(self, token: int, ref: Ref) -> None:
+        self._questions[token] = ref
+        while len(self._questions) > _QUESTIONS_KEPT:
+            del self._questions[next(iter(self._questions))]
+
+    def _send(
+        self, ref: Ref, update_id: str, body_of: Callable[[str], bytes], asks: bool = False
+    ) -> Events:
         try:
             body, run_id = body_of(update_id), self._store.update(update_id)[0].run_id
         except PayloadLostError as error:
@@ -229,9 +236,11 @@ class Effects:
             return (events.Unpublished(ref, str(error)),)
         key = self._names.update_key(run_id, 0, self._config.worker_id)
         token = self._transport.publish(
-            Outgoing(self._names.update_exchange, key, body, message_id=update_id)
+            Outgoing(self._names.update_exchange, key, body, update_id, answerable=asks)
         )
         self._refs[token] = ref
+        if asks:
+            self._asked(token, ref)
         return ()
 
     def _payload_gone(self, ref: Ref, update_id: str) -> Events:

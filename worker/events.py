@@ -256,10 +256,15 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class SendUpdate:
-    """Publish an update: the whole of it, or what closes an upload in parts."""
+    """Publish an update: the whole of it, or what closes an upload in parts.
+
+    Attributes:
+        asks: It is a question too: how things stand once it has its verdict.
+    """
 
     ref: Ref
     update_id: str
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,10 +377,15 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The update has a verdict: note it, and out of the outbox."""
+    """The update has a verdict: note it, and out of the outbox.
+
+    Attributes:
+        arrived: That it is in safe hands is news: the verdict came before the broker's confirm.
+    """
 
     update_id: str
     verdict: str
+    arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

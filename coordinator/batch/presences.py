@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.transport import AnswerTo
 from coordinator.batch.parts import Parts
 from coordinator.batch.steps import Steps
-from coordinator.effects import AnswerPresence, PutAgain
+from coordinator.effects import AnswerPresence, AskAgain, PutAgain
 from coordinator.errors import Restored
 from coordinator.events import WorkerSeen
 from coordinator.intake import KIND
 from coordinator.states import Collecting
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from schemas.digest import update_id_of
-from schemas.messages import NAMES_MAX, Presence
+from schemas.messages import NAMES_MAX, Presence, Update
 
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 
@@ -28,10 +30,35 @@ class Presences:
 
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
-        now, roster = self._desk.now, self._desk.roster
-        roster.present(self._work, presence, now, asking)
-        run, worker_id = self._steps.state.run, presence.worker_id
+        self._desk.roster.present(self._work, presence, self._desk.now, asking)
         self._refuse_ahead(presence)
+        self._answer(presence, asking)
+
+    def take_update(self, update: Update, asking: AnswerTo) -> None:
+        """A worker asks with an update, which has its verdict, how things stand.
+
+        It is as it last said that it is, and has trained on the version of its update.
+        """
+        said = self._desk.presence_of(update.worker_id)
+        if said is None:
+            self.ask_again(asking)
+            return
+        trained = said.last_version
+        if update.kind == KIND:
+            same = (said.run_id, said.incarnation) == (update.run_id, update.incarnation)
+            trained = max(update.base_version, trained if same else -1)
+            said = replace(said, run_id=update.run_id, incarnation=update.incarnation)
+        presence = replace(said, last_version=trained, busy=False, open_updates=(update.update_id,))
+        self._desk.roster.ask(self._work, update.worker_id, asking)
+        self._answer(presence, asking)
+
+    def ask_again(self, asking: AnswerTo) -> None:
+        """Have a worker say how it is, and ask again."""
+        self._steps.effects.append(AskAgain(asking))
+
+    def _answer(self, presence: Presence, asking: AnswerTo | None) -> None:
+        run, worker_id = self._steps.state.run, presence.worker_id
+        now, roster = self._desk.now, self._desk.roster
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         hold = roster.held(presence, now)
         if not presence.leaving:
@@ -42,7 +69,7 @@ class Presences:
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
             verdict = self._work.verdict_of(update_id)
-            digests = self._desk.spool.uploads(update_id)
+            digests = [] if verdict is not None else self._desk.spool.uploads(update_id)
             if verdict is not None:
                 verdicts[update_id] = verdict
             elif not digests:

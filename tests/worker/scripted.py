@@ -178,6 +178,17 @@ class ScriptedCoordinator:
         for to, presence in self._asked.values():
             self.transport.answer(to, encode(self.standing(presence)))
 
+    def _answer_update(self, update: Update, to: AnswerTo) -> None:
+        """An update asks as the last presence of its worker did."""
+        presence = replace(
+            self._asked[update.worker_id][1],
+            last_version=update.base_version,
+            busy=False,
+            open_updates=(update.update_id,),
+        )
+        self._asked[update.worker_id] = (to, presence)
+        self.transport.answer(to, encode(self.standing(presence)))
+
     def standing(self, presence: Presence) -> Standing:
         number = -1 if self.version is None else self.version.number
         fresh = number > presence.last_version
@@ -249,6 +260,8 @@ class ScriptedCoordinator:
                 self.updates.append((message, payload))
                 if self.gives_verdicts:
                     self.verdicts.setdefault(message.update_id, "counted")
+                if to is not None and self.answers:
+                    self._answer_update(message, to)
             case UpdatePart():
                 self.parts.append((message, payload))
             case _:

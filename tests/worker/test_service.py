@@ -452,11 +452,13 @@ def test_an_update_that_was_not_confirmed_is_sent_again_as_it_was(federation: Fe
     federation.coordinator.publish_version(0)
     federation.run()
     federation.broker.hold_confirms()
+    federation.coordinator.answers = False
     trainer.release()
     federation.run()
     assert len(federation.coordinator.updates) == 1
     federation.workers.pop().kill()
     federation.broker.release_confirms()
+    federation.coordinator.answers = True
     federation.worker(data="5")
     federation.run(1.0)
     first, *others = federation.coordinator.updates

@@ -31,6 +31,7 @@ class World:
     tags: dict[int, Task] = field(default_factory=dict)  # delivered and unsettled
     flying: list[Ref] = field(default_factory=list)
     said: dict[Ref, Presence | Taken | Declined] = field(default_factory=dict)
+    questions: list[Ref] = field(default_factory=list)  # that a standing answers
     inbox: dict[str, tuple[Task, Start | None, int]] = field(default_factory=dict)
     outbox: dict[str, Parcel] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)  # task to update
@@ -96,10 +97,14 @@ class World:
             case events.Say(ref, message):
                 self._fly(ref)
                 self.said[ref] = message
+                if ref.about == "presence":
+                    self.questions.append(ref)
             case events.SendPart(ref, update_id, index):
                 assert index < self.outbox[update_id].parts
                 self._fly(ref)
-            case events.SendUpdate(ref, update_id):
+            case events.SendUpdate(ref, update_id, asks):
+                if asks:
+                    self.questions.append(ref)
                 parcel = self.outbox[update_id]
                 confirmed = self.parts_confirmed.get(update_id, set())
                 assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
@@ -254,9 +259,8 @@ class World:
 
     def stand(self, standing: Standing, ref: Ref | None = None) -> None:
         """Answer the newest question, or an older one."""
-        asked = [ref for ref in self.said if ref.about == "presence"]
-        if ref is None and asked:
-            ref = asked[-1]
+        if ref is None and self.questions:
+            ref = self.questions[-1]
         if ref is not None:
             self.verdicts_told |= standing.verdicts.keys()
             for update_id, missing in standing.missing.items():  # the others are there
