@@ -14,7 +14,6 @@ from coordinator.effects import (
     AnswerPresence,
     AnswerStart,
     AnswerUnwanted,
-    AskAgain,
     DropTasks,
     Effect,
     ForgetParts,
@@ -71,10 +70,8 @@ class Effects:
                 self._telling.unwanted(effect)
             case AnswerPresence():
                 self._answer(effect)
-            case AskAgain():
-                self._telling.ask_again(effect.to)
             case ForgetParts():
-                self._spool.forget_parts(effect.update_id)
+                self._spool.parts.forget(effect.update_id)
             case LookAtModel():
                 self._connection.look_at_model()
             case DropTasks():

@@ -60,10 +60,10 @@ class PresentWorkers:
             del longest[next(iter(longest))]
             self._names = None
 
-    def presence_of(self, worker_id: str) -> Presence | None:
-        """What a worker last said of itself; None if it said nothing, or that it goes."""
-        worker = self._lately.get(worker_id) or self._silent.get(worker_id)
-        return None if worker is None else worker.presence
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        known = self._lately.get(worker_id) or self._silent.get(worker_id)
+        return None if known is None else known.presence
 
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""

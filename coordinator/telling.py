@@ -27,11 +27,16 @@ WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a worker is told that stays the same in a run."""
+    """What a worker is told that stays the same in a run.
+
+    Attributes:
+        stored: Models lie in the depot.
+    """
 
     layout_digest: str
     part_bytes: int
     run_seed: int
+    stored: bool = False
 
 
 class Telling:
@@ -75,6 +80,10 @@ class Telling:
         """Workers that were there and are not now, the first by name."""
         return self._present.offline(self._now(), within_s)
 
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        return self._present.last_said(worker_id)
+
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""
         self._waiting.clear()
@@ -108,6 +117,7 @@ class Telling:
             seed=derive_seed(self._facts.run_seed, effect.task_id),
             prox_mu=self._state().run.policy.algorithm.prox_mu,
             now=self._now(),
+            stored=self._facts.stored,
         )
 
     def model_ready(self) -> None:
@@ -128,14 +138,6 @@ class Telling:
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
 
-    def presence_of(self, worker_id: str) -> Presence | None:
-        """What a worker last said of itself, None if that is not known."""
-        return self._present.presence_of(worker_id)
-
-    def ask_again(self, to: AnswerTo, in_s: float = 0.0) -> None:
-        """Have a worker ask how things stand, in so many seconds."""
-        self._answer(to, answers.ask_again(self._state(), in_s, self._now()))
-
     def remind(self, workers: Sequence[WorkerRow]) -> None:
         """After a start: workers that waited for word from the last process ask again.
 
@@ -143,7 +145,9 @@ class Telling:
         connection. They are asked one after another, so that not all come at once.
         """
         for place, row in enumerate(workers):
-            self.ask_again(AnswerTo(row.address, row.correlation_id), place / REMINDED_PER_S)
+            to = AnswerTo(row.address, row.correlation_id)
+            reminder = answers.ask_again(self._state(), place / REMINDED_PER_S, self._now())
+            self._answer(to, reminder)
 
     def changes(self) -> None:
         """Tell those who wait that they may take a task; when the run is over, everyone."""

@@ -156,7 +156,7 @@ class ModelGone:
 
 @dataclass(frozen=True, slots=True)
 class ModelNotKept:
-    """The disk did not take the model; its stream was left and may be read again."""
+    """The disk did not take the model, or the depot did not give it; it may be read again."""
 
     model_digest: str
     reason: str
@@ -256,15 +256,10 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class SendUpdate:
-    """Publish an update: the whole of it, or what closes an upload in parts.
-
-    Attributes:
-        asks: It is a question too: how things stand once it has its verdict.
-    """
+    """Publish an update: the whole of it, or what closes an upload in parts."""
 
     ref: Ref
     update_id: str
-    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,15 +372,10 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The update has a verdict: note it, and out of the outbox.
-
-    Attributes:
-        arrived: That it is in safe hands is news: the verdict came before the broker's confirm.
-    """
+    """The update has a verdict: note it, and out of the outbox."""
 
     update_id: str
     verdict: str
-    arrived: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@
 
 Rules of the file:
 
-- A single-message update leaves the outbox on its confirm, or on a verdict that comes before it; an
-  upload in parts only on a verdict.
+- A single-message update leaves the outbox on its confirm; an upload in parts only on a verdict.
 - The closing message of an upload is sent when every part before it was confirmed.
 - At most `WINDOW` messages are unconfirmed at a time; what was confirmed is not sent again unless
   the coordinator says that it is missing.
@@ -288,11 +287,7 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
 
 def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
     """The coordinator told verdicts, missing parts and unknown updates."""
-    flying = {s.parcel.update_id for s in sending.shipments if isinstance(s.phase, OnWay)}
-    actions: list[Action] = [
-        Settle(update_id, verdict, arrived=update_id in flying)
-        for update_id, verdict in standing.verdicts.items()
-    ]
+    actions: list[Action] = [Settle(i, verdict) for i, verdict in standing.verdicts.items()]
     shipments: list[Shipment] = []
     for shipment in sending.shipments:
         update_id = shipment.parcel.update_id

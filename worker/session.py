@@ -423,15 +423,15 @@ def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -
     if isinstance(event, Unpublished):
         left, actions = sending.unpublished(session.sending, ref, moment)
         remark = Remark("warning", f"update {ref.subject} is sent again: {event.reason}")
-        not_asked = asking.not_asked(session.asking, ref, moment)
-        return replace(session, sending=left, asking=not_asked), (*actions, remark)
+        session = replace(session, sending=left)
+        if ref == session.asking.question:  # nobody answers it
+            session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+        return session, (*actions, remark)
     left, actions = sending.published(session.sending, ref, moment)
     session = replace(session, sending=left)
     if actions:  # a whole update is in the broker's hands
         unheard = (ref.subject, *session.unheard)[:UNHEARD_MAX]
         session = replace(session, unheard=unheard)
-        if session.asking.question != ref:  # it does not ask by itself
-            session = replace(session, asking=asking.ask_again(session.asking, moment.now))
     return session, actions
 
 
@@ -472,33 +472,18 @@ def _follow_up(session: Session, moment: Moment) -> Step:
         return session, ()
     actions: list[Action] = []
     left, sent = sending.pump(session.sending, moment)
-    session, sent = _ask_with(replace(session, sending=left), sent, moment)
+    session = replace(session, sending=left)
     actions += sent
+    for action in sent:
+        if isinstance(action, SendUpdate):
+            told = asking.asked_by_update(session.asking, action.ref, moment)
+            session = replace(session, asking=told)
     if session.asking.ask_at <= moment.now:
         say = _presence(session, moment, leaving=False)
         session = replace(session, asking=asking.asked(session.asking, say.ref, moment))
         actions.append(say)
     session, more = _consume_or_not(session, moment)
     return session, (*actions, *more)
-
-
-def _ask_with(session: Session, sent: Actions, moment: Moment) -> Step:
-    """Let the last of the updates that are sent ask how things stand, if nothing else does."""
-    waits = isinstance(session.work, Idle | Waiting)
-    if not waits or not asking.may_ask_with_update(session.asking, session.options, moment.now):
-        return session, sent
-    for place, action in reversed(list(enumerate(sent))):
-        if isinstance(action, SendUpdate) and _is_whole(session, action.update_id):
-            asked = asking.asked_with(session.asking, action.ref, moment)
-            asks = replace(action, asks=True)
-            return replace(session, asking=asked), (*sent[:place], asks, *sent[place + 1 :])
-    return session, sent
-
-
-def _is_whole(session: Session, update_id: str) -> bool:
-    """Whether an update is one message: that of an upload only says that its parts are sent."""
-    parcel = sending.parcel(session.sending, update_id)
-    return parcel is not None and parcel.parts == 0
 
 
 def _consume_or_not(session: Session, moment: Moment) -> Step:

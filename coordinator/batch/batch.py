@@ -44,7 +44,7 @@ class Batch:
         self._strays = Strays(steps)
         self._judging = Judging(steps, self._strays)
         parts = Parts(steps, self._strays, self._judging)
-        presences = Presences(steps, parts)
+        presences = Presences(steps)
         self._updates = Updates(desk, self._strays, self._judging, parts, presences)
         self._controls = Controls(steps, self._strays, presences)
         self._parked = Parked(steps, self._strays, self._updates, self._controls)
@@ -71,7 +71,7 @@ class Batch:
 
     def take_update(self, delivery: Delivered) -> None:
         """A message from the updates queue."""
-        self._take(delivery, lambda asked: self._updates.receive(asked, asked.answer_to))
+        self._take(delivery, self._updates.receive)
 
     def take_control(self, delivery: Delivered) -> None:
         """A message from the control queue."""

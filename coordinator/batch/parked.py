@@ -36,14 +36,14 @@ class Parked:
         try:
             message, _ = decode(body)
         except DecodeError:
-            return self._updates.receive(delivery, None)
+            return self._updates.receive(delivery)
         match message:
             case Task():
                 return self._task_given_up(message, body, why)
             case Taken() | Declined() | Presence():
                 return self._controls.receive(delivery, None)
             case _:
-                return self._updates.receive(delivery, None)
+                return self._updates.receive(delivery)
 
     def _task_given_up(self, task: Task, body: bytes, why: str) -> bool:
         stray = self._strays.incarnation_fault(task)

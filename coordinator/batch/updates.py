@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.transport import AnswerTo, Delivered
+from broker.transport import Delivered
 from coordinator.batch.desk import Desk
 from coordinator.batch.judging import Arrived, Judging
 from coordinator.batch.parts import Parts
@@ -24,32 +24,28 @@ class Updates:
         self._judging = judging
         self._parts = parts
 
-    def receive(self, delivery: Delivered, asking: AnswerTo | None) -> bool:
-        """Receive what a worker answers a task with; whether it is accepted.
-
-        Args:
-            delivery: The message.
-            asking: Where the worker waits for its verdict and for what comes next, None if nowhere.
-        """
+    def receive(self, delivery: Delivered) -> bool:
+        """Receive what a worker answers a task with; whether it is accepted."""
         body = delivery.body
         match receive(body, self._desk.expected, self._desk.sender_of(delivery)):
             case Newer() as newer:
                 raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
-                if asking is not None:
-                    self._presences.ask_again(asking)
                 return self._strays.refuse(body, stray)
             case Whole() as whole:
-                self._take_whole(whole, body)
-                if asking is not None:
-                    self._presences.take_update(whole.update, asking)
+                to = delivery.answer_to
+                if not self._judging.is_copy(whole.update):
+                    fault = fault_of(whole.update, whole.payload, self._desk.expected)
+                    spool = self._desk.spool
+                    arrived = Arrived(
+                        whole.update, whole.payload, lambda: spool.append(body), body, to
+                    )
+                    self._judging.judge(arrived, fault)
+                self._presences.answer_update(whole.update, to)
                 return True
             case Closing() as closing:
-                return self._parts.close(closing.update, body)
+                accepted = self._parts.close(closing.update, body, delivery.answer_to)
+                self._presences.answer_update(closing.update, delivery.answer_to)
+                return accepted
             case Part() as part:
                 return self._parts.keep(part, body)
-
-    def _take_whole(self, whole: Whole, body: bytes) -> None:
-        if not self._judging.is_copy(whole.update):
-            fault = fault_of(whole.update, whole.payload, self._desk.expected)
-            self._judging.judge(Arrived(whole.update, whole.payload, body, body), fault)

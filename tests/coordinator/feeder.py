@@ -181,16 +181,21 @@ class Feeder:
         header = replace(update, codec=codec, payload_digest=digest, payload_bytes=len(coded))
         self.send(header, coded)
 
-    def send(self, update: Update, payload: bytes, asks: bool = False) -> int:
-        """Publish an update; the token that its answers carry, if it asks."""
-        body = encode(update, payload)
-        return self.send_bytes(body, update.run_id, update.update_id, asks)
+    def send(self, update: Update, payload: bytes) -> None:
+        """Publish an update."""
+        self.send_bytes(encode(update, payload), update.run_id, update.update_id)
 
-    def send_bytes(self, body: bytes, run_id: str, message_id: str = "", asks: bool = False) -> int:
+    def send_bytes(self, body: bytes, run_id: str, message_id: str = "") -> None:
         """Publish any bytes to the updates exchange."""
         key = self.names.update_key(run_id, 0, self.worker_id)
+        self.transport.publish(Outgoing(self.names.update_exchange, key, body, message_id))
+
+    def send_asking(self, update: Update, payload: bytes) -> int:
+        """Publish an update that asks what became of it; the token that its answers carry."""
+        key = self.names.update_key(update.run_id, 0, self.worker_id)
+        body = encode(update, payload)
         return self.transport.publish(
-            Outgoing(self.names.update_exchange, key, body, message_id, answerable=asks)
+            Outgoing(self.names.update_exchange, key, body, update.update_id, answerable=True)
         )
 
     def send_part(self, update: Update, payload: bytes, part_bytes: int, index: int) -> None:

@@ -368,91 +368,44 @@ def test_whether_another_update_of_a_version_is_of_use_the_coordinator_says() ->
     assert world.consuming
 
 
-def presences(world: World) -> list[Presence]:
-    return [m for m in world.said.values() if isinstance(m, Presence)]
-
-
-def test_an_update_asks_by_itself_how_things_stand() -> None:
+def test_an_update_asks_what_became_of_it() -> None:
     world = training()
-    said = len(presences(world))
+    asked = world.last("presence")
     parcel = world.finish_training()
-    assert world.questions[-1] == world.last("update")
     world.confirm(world.last("update"))
-    world.tick(5.0)
-    assert len(presences(world)) == said
     world.stand(a_standing(may_take=True, verdicts={parcel.update_id: "counted"}))
     assert world.consuming
+    world.tick(5.0)
+    assert world.last("presence") == asked  # it was answered
 
 
-def test_an_update_that_is_not_answered_is_asked_about_and_the_version_said() -> None:
+def test_who_trains_again_and_again_still_says_how_it_is() -> None:
     world = training()
+    asked = world.last("presence")
+    for number in range(1, 5):
+        world.finish_training()
+        world.confirm(world.last("update"))
+        world.stand(a_standing(may_take=True, version=number))
+        world.tick(10.0)
+        world.deliver(a_task(number), number + 1)
+        world.confirm(world.last("taken"))
+        world.start(a_task(number), version=number)
+        world.has_model()
+    assert world.last("presence") != asked
+
+
+def test_an_update_that_was_not_answered_is_asked_for_and_the_worker_says_its_version() -> None:
+    world = training()
+    asked = world.last("presence")
     parcel = world.finish_training()
     world.confirm(world.last("update"))
-    world.tick(11.0)
+    world.tick(1.0)
+    assert world.last("presence") == asked  # the update first, or it would be unknown
+    world.tick(1.5)
     presence = world.said[world.last("presence")]
     assert isinstance(presence, Presence)
     assert presence.last_version == 0
     assert presence.open_updates == (parcel.update_id,)
-
-
-def test_an_update_does_not_ask_where_the_worker_did_not_say_lately_how_it_is() -> None:
-    world = training()
-    world.now += world.options.presence_s  # while it trained, a question was not answered
-    before = len(world.questions)
-    world.finish_training()
-    world.confirm(world.last("update"))
-    assert {ref.about for ref in world.questions[before:]} == {"presence"}
-
-
-def test_an_update_of_before_does_not_ask_while_a_task_is_in_hand() -> None:
-    world = training()
-    world.finish_training()
-    world.fail(world.last("update"))
-    world.stand(a_standing(may_take=True))
-    world.deliver(a_task(1), 2)
-    world.confirm(world.last("taken"))
-    before = len(world.questions)
-    world.tick(2.0)
-    assert world.updates_sent[1:] == world.updates_sent[:1], "it is sent again"
-    assert world.last("update") not in world.questions[before:]
-    world.confirm(world.last("update"))
-    assert {ref.about for ref in world.questions[before:]} == {"presence"}
-
-
-def test_an_update_that_does_not_reach_the_broker_asked_nothing() -> None:
-    world = training()
-    world.finish_training()
-    asked = world.last("update")
-    said = len(presences(world))
-    world.fail(asked)
-    world.tick(1.5)
-    assert len(presences(world)) == said + 1
-    world.stand(a_standing(may_take=True), asked)
-    assert not world.consuming, "it is no answer to what was asked last"
-
-
-def test_a_verdict_that_comes_before_the_confirm_is_enough() -> None:
-    world = training()
-    parcel = world.finish_training()
-    sent = world.last("update")
-    world.stand(a_standing(may_take=False, verdicts={parcel.update_id: "counted"}))
-    assert world.outbox == {}
-    assert world.actions[-1] == events.Settle(parcel.update_id, "counted", arrived=True)
-    world.confirm(sent)
-    assert world.counts["Release"] == 0
-    world.tick(40.0)
-    assert presences(world)[-1].open_updates == (), "it is known"
-
-
-def test_what_closes_an_upload_does_not_ask_it_may_overtake_its_parts() -> None:
-    world = training()
-    world.finish_training(payload_bytes=100)
-    for _ in range(2):
-        world.confirm(world.last("part"))
-    assert world.last("update") not in world.questions
-    said = len(presences(world))
-    world.confirm(world.last("update"))
-    assert len(presences(world)) == said + 1
 
 
 def test_a_question_without_an_answer_is_asked_again_ever_less_often() -> None:

@@ -31,7 +31,7 @@ class World:
     tags: dict[int, Task] = field(default_factory=dict)  # delivered and unsettled
     flying: list[Ref] = field(default_factory=list)
     said: dict[Ref, Presence | Taken | Declined] = field(default_factory=dict)
-    questions: list[Ref] = field(default_factory=list)  # that a standing answers
+    questions: list[Ref] = field(default_factory=list)  # how things stand: updates ask too
     inbox: dict[str, tuple[Task, Start | None, int]] = field(default_factory=dict)
     outbox: dict[str, Parcel] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)  # task to update
@@ -102,14 +102,13 @@ class World:
             case events.SendPart(ref, update_id, index):
                 assert index < self.outbox[update_id].parts
                 self._fly(ref)
-            case events.SendUpdate(ref, update_id, asks):
-                if asks:
-                    self.questions.append(ref)
+            case events.SendUpdate(ref, update_id):
                 parcel = self.outbox[update_id]
                 confirmed = self.parts_confirmed.get(update_id, set())
                 assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
                 self.updates_sent.append(update_id)
                 self._fly(ref)
+                self.questions.append(ref)
             case events.Consume(queue):
                 assert self.online
                 assert queue == self.session.asking.queue
