@@ -47,9 +47,8 @@ def main() -> None:
 
 def _tell(workers: int, bare: Rounds, ours: Rounds) -> None:
     ms, floor_ms = (statistics.median(each.seconds) * 1e3 for each in (ours, bare))
-    print(
-        f"N={workers}: floor {floor_ms:.1f} ms, fedmq {ms:.1f} ms: {ms / floor_ms:.1f} times the floor"
-    )
+    times = f"{ms / floor_ms:.1f} times the floor"
+    print(f"N={workers}: floor {floor_ms:.1f} ms, fedmq {ms:.1f} ms: {times}")
     for name, rounds in (("floor", bare), ("fedmq", ours)):
         updates = workers * len(rounds.seconds)
         parts = {who: 1e3 * spent / updates for who, spent in rounds.cpu_s.items()}

@@ -156,6 +156,7 @@ class CoordinatorService:
             lambda: self._connection.offset,
             self._run.holds,
         )
+        self._run.last_said = self._telling.last_said
         self._effects = Effects(
             self._transport, self._names, self._spool, self._run, self._connection, self._telling
         )

@@ -81,6 +81,7 @@ class RunWriter:
     Attributes:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
+        last_said: What a worker last said of itself, None if that is not remembered.
         roster: The workers.
         verdicts: Verdict to count, over the whole run.
     """
@@ -97,6 +98,7 @@ class RunWriter:
         self._policy = policy
         self._now = now
         self.selector: Selector | None = None
+        self.last_said: Callable[[str], Presence | None] = lambda _: None
         self.roster: Roster
         self._selection: Selection
         self._evaluated: Evaluated
@@ -459,6 +461,7 @@ class RunWriter:
             self.versions.left_behind,
             self._keeps,
             self._stray_sizes,
+            self.last_said,
             self._settings.coordinator.senders == "users",
         )
 

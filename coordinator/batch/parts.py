@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from broker.transport import AnswerTo
 from coordinator.batch.judging import Arrived, Judging
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
@@ -51,7 +52,7 @@ class Parts:
         self._desk.uploads.forget(update_id)
         self._steps.effects.append(ForgetParts(update_id))
 
-    def close(self, update: Update, body: bytes) -> bool:
+    def close(self, update: Update, body: bytes, asking: AnswerTo | None) -> bool:
         """The end of an upload: its verdict if all parts are here, else the worker is told.
 
         Whether it is accepted.
@@ -63,8 +64,8 @@ class Parts:
         if fault is not None or self._judging.task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget_parts(update.update_id)
-            spool = self._desk.spool
-            self._judging.judge(Arrived(update, b"", lambda: spool.append(body), body), fault)
+            append = partial(self._desk.spool.append, body)
+            self._judging.judge(Arrived(update, b"", append, body, asking), fault)
             return True
         spool, upload = self._desk.spool, (update.update_id, update.payload_digest)
         shape = Shape(update.payload_bytes, self._desk.expected.part_bytes)
@@ -80,6 +81,5 @@ class Parts:
         fault = fault_of(update, payload, self._desk.expected, passed)
         head = head_of(replace(update, parts=0), update.payload_bytes)
         adopt = partial(spool.adopt, upload, shape, head)
-        arrived = Arrived(update, payload, adopt, body, passed)
-        self._judging.judge(arrived, fault)
+        self._judging.judge(Arrived(update, payload, adopt, body, asking, passed), fault)
         return True
