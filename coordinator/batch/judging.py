@@ -26,7 +26,7 @@ class Arrived:
 
     Attributes:
         keep: Puts it into the spool.
-        copy: As a copy for people is kept, which may lack parts.
+        copy: What is kept for people if it is refused; it may lack parts.
         asking: Where its worker is answered, None if it does not ask.
         passed: See `coordinator.aggregation.counted.Counted`.
     """

@@ -64,8 +64,9 @@ class Parts:
         if fault is not None or self._judging.task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget_parts(update.update_id)
-            append = partial(self._desk.spool.append, body)
-            self._judging.judge(Arrived(update, b"", append, body, asking), fault)
+            spool = self._desk.spool
+            arrived = Arrived(update, b"", lambda: spool.append(body), body, asking)
+            self._judging.judge(arrived, fault)
             return True
         spool, upload = self._desk.spool, (update.update_id, update.payload_digest)
         shape = Shape(update.payload_bytes, self._desk.expected.part_bytes)
@@ -81,5 +82,6 @@ class Parts:
         fault = fault_of(update, payload, self._desk.expected, passed)
         head = head_of(replace(update, parts=0), update.payload_bytes)
         adopt = partial(spool.adopt, upload, shape, head)
-        self._judging.judge(Arrived(update, payload, adopt, body, asking, passed), fault)
+        arrived = Arrived(update, payload, adopt, body, asking, passed)
+        self._judging.judge(arrived, fault)
         return True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from broker.transport import Delivered
 from coordinator.batch.desk import Desk
 from coordinator.batch.judging import Arrived, Judging
@@ -35,13 +33,15 @@ class Updates:
             case Stray() as stray:
                 return self._strays.refuse(body, stray)
             case Whole() as whole:
+                to = delivery.answer_to
                 if not self._judging.is_copy(whole.update):
                     fault = fault_of(whole.update, whole.payload, self._desk.expected)
-                    append = partial(self._desk.spool.append, body)
-                    to = delivery.answer_to
-                    arrived = Arrived(whole.update, whole.payload, append, body, to)
+                    spool = self._desk.spool
+                    arrived = Arrived(
+                        whole.update, whole.payload, lambda: spool.append(body), body, to
+                    )
                     self._judging.judge(arrived, fault)
-                self._presences.answer_update(whole.update, delivery.answer_to)
+                self._presences.answer_update(whole.update, to)
                 return True
             case Closing() as closing:
                 accepted = self._parts.close(closing.update, body, delivery.answer_to)

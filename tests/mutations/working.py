@@ -57,8 +57,8 @@ WORKING = (
         _DONE,
         "marks that the outbox needs are swept",
         "worker/store.py",
-        '"AND update_id NOT IN (SELECT update_id FROM outbox)",\n                (MARKS',
-        '"",\n                (MARKS',
+        '"AND update_id NOT IN (SELECT update_id FROM outbox) "\n',
+        '" "\n',
         "tests/worker/test_store.py::test_old_marks_are_swept_and_those_of_the_outbox_are_not",
     ),
     Mutation(
