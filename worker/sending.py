@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
+from schemas.frozen import replace
 from schemas.messages import Standing
 from worker.events import (
     Action,
@@ -93,7 +94,7 @@ class Due:
     parts: Parts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OnWay:
     """Being sent.
 
@@ -123,7 +124,7 @@ class AwaitingVerdict:
 Phase = Due | OnWay | AwaitingVerdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shipment:
     """An update on its way.
 
@@ -138,7 +139,7 @@ class Shipment:
     uploads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sending:
     """All that is in the outbox, the oldest first."""
 
@@ -232,6 +233,8 @@ def parcel(sending: Sending, update_id: str) -> Parcel | None:
 
 def pump(sending: Sending, moment: Moment) -> Step:
     """Send what is due, as far as the window allows."""
+    if not sending.shipments:
+        return sending, ()
     room = WINDOW - sending.in_flight if moment.online else 0
     shipments: list[Shipment] = []
     actions: list[Action] = []

@@ -57,7 +57,8 @@ from worker.errors import (
 from worker.feedback import encode_with_feedback
 from worker.models import ModelCache
 from worker.residuals import Feedback
-from worker.store import Store
+from worker.store import INLINE_BYTES_MAX
+from worker.stores import KEPT, Stores
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
@@ -89,10 +90,11 @@ _loaded: dict[str, Loaded] = {}
 
 def main(link_fd: int, lifeline_fd: int) -> None:
     """Be a training process; never returns."""
-    serve(link_fd, lifeline_fd, _handle)
+    workshop = Workshop(stores=Stores(kept=KEPT))
+    serve(link_fd, lifeline_fd, lambda message, link: _handle(message, link, workshop))
 
 
-def _handle(message: dict[str, Any], link: Link) -> None:
+def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
     job = Job(**message)
     told_at = -math.inf
 
@@ -104,7 +106,7 @@ def _handle(message: dict[str, Any], link: Link) -> None:
             link.send({"moved": float(fraction)})
 
     link.send({"moved": 0.0})
-    match run_job(job, link.cancelled, moved, link.wait_cancelled):
+    match run_job(job, link.cancelled, moved, link.wait_cancelled, workshop):
         case Finished(_, update_id):
             link.send({"finished": update_id})
         case Broken(_, kind, reason):
@@ -190,9 +192,10 @@ def _work(
     do = _evaluate if task.kind == "evaluate" else _train
     result = do(loaded.learner, received, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    payload, feedback = _encoded(job, update, result.payload, layout, workshop.disk)
+    stores = workshop.stores or Stores(workshop.disk)
+    payload, feedback = _encoded(job, update, result.payload, layout, stores)
     del result
-    _finish(job, update, payload, feedback, task.part_bytes, moved, wait, workshop.disk)
+    _finish(job, update, payload, feedback, task.part_bytes, moved, wait, workshop, stores)
     return update.update_id
 
 
@@ -255,18 +258,15 @@ def _evaluate(
 
 
 def _encoded(
-    job: Job, update: Update, payload: bytearray, layout: Layout, disk: Disk
+    job: Job, update: Update, payload: bytearray, layout: Layout, stores: Stores
 ) -> tuple[Buffer, Feedback | None]:
     """An update's payload in its codec, and what that leaves out; fp32 copies nothing."""
     spec = spec_of(update.codec)
     if update.kind == "evaluate" or spec is None:  # who asks for a codec not known is not answered
         return payload, None
     if spec.feeds_back:
-        store = Store(Path(job.folder), disk)
-        try:
+        with stores.opened(Path(job.folder), job.life) as store:
             return encode_with_feedback(update, payload, layout, store.earlier(update))
-        finally:
-            store.close()
     chunks = list(encode_update(payload, update.codec, layout, update.update_id))
     return chunks[0] if len(chunks) == 1 else b"".join(chunks), None
 
@@ -284,10 +284,14 @@ class Workshop:
     Attributes:
         load: Loads a learner by its "path/file.py:name".
         disk: Where the worker's state folder is.
+        inline_bytes: The largest payload that lies in the store's row.
+        stores: The workers' stores; None: each is opened for its job.
     """
 
     load: Callable[[str], Loaded] = _load
     disk: Disk = OS_DISK
+    inline_bytes: int = INLINE_BYTES_MAX
+    stores: Stores | None = None
 
 
 def _layout(loaded: Loaded) -> Layout:
@@ -432,18 +436,16 @@ def _finish(
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
-    disk: Disk,
+    workshop: Workshop,
+    stores: Stores,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
     while True:
         try:
             moved(1.0)
-            store = Store(Path(job.folder), disk)
-            try:
-                store.finish(update, part_bytes, payload, feedback)
-                return
-            finally:
-                store.close()
+            with stores.opened(Path(job.folder), job.life) as store:
+                store.finish(update, part_bytes, payload, feedback, workshop.inline_bytes)
+            return
         except StoreError as error:
             if wait is None:
                 raise
