@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 FP32 = "fp32"
 """The numbers as they are."""
@@ -27,6 +27,12 @@ PATTERN = rf"({'|'.join(PLAIN)}|topk:0\.(?=[0-9]*[1-9])[0-9]{{1,6}})(\+zstd)?"
 """What every name of a codec matches, as a whole."""
 
 _NAME = re.compile(PATTERN)
+
+
+ModelCodec = Literal["fp32", "fp16", "bf16"]
+
+MODEL_CODECS: tuple[str, ...] = get_args(ModelCodec)
+"""In what a model may travel to the workers: all of them inherit what that loses."""
 
 
 @dataclass(frozen=True, slots=True)
