@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, cast, get_args
 
 FP32 = "fp32"
@@ -55,6 +56,7 @@ class Spec:
         return self.kind == "topk"
 
 
+@lru_cache(maxsize=256)
 def spec_of(name: str) -> Spec | None:
     """What a name says, None if it names no codec."""
     found = _NAME.fullmatch(name)
