@@ -33,10 +33,11 @@ from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
 from schemas.buffer import Buffer
+from schemas.codecs.model import decode_model
 from schemas.codecs.names import spec_of
 from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
-from schemas.errors import LayoutError
+from schemas.errors import DecodeError, LayoutError
 from schemas.layout import Layout
 from schemas.messages import Start, Task, Update, decode
 from schemas.tensors import (
@@ -201,7 +202,7 @@ def _work(
 
 def _train(
     learner: Learner,
-    received: bytes,
+    received: Buffer,
     layout: Layout,
     job: Job,
     start: Start,
@@ -225,7 +226,7 @@ def _train(
 
 def _evaluate(
     learner: Learner,
-    received: bytes,
+    received: Buffer,
     layout: Layout,
     job: Job,
     start: Start,
@@ -301,7 +302,8 @@ def _layout(loaded: Loaded) -> Layout:
         raise UnfitError(f"the learner's parameters cannot be a model: {error}") from error
 
 
-def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> bytes:
+def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> Buffer:
+    """The flat buffer of the model to begin with."""
     digest = start.model_digest or ""
     cache = ModelCache(Path(job.folder) / "models", disk)
     try:
@@ -313,9 +315,10 @@ def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> bytes:
     if digest_of(received) != digest:
         cache.discard(digest)
         raise ModelDamagedError("the cached model is damaged")
-    if len(received) != layout.num_bytes:
-        raise UnfitError(f"expected a model of {layout.num_bytes} bytes, came {len(received)}")
-    return received
+    try:
+        return decode_model(received, layout, start.model_codec)
+    except DecodeError as error:
+        raise UnfitError(str(error)) from error
 
 
 def _request(
@@ -415,7 +418,7 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
         incarnation=task.incarnation,
         kind=task.kind,
         base_version=start.base_version,
-        base_digest=start.model_digest or "",
+        base_digest=start.version_digest,
         layout_digest=start.layout_digest or "",
         codec=task.codec,
         num_examples=result.num_examples,

@@ -508,6 +508,12 @@ def test_a_model_above_the_limit_is_declined() -> None:
     assert "16 bytes" in declines(world)[0]
 
 
+def test_a_model_in_a_codec_that_is_not_known_is_declined() -> None:
+    world = taking()
+    world.start(a_task(), model_codec="fp8")
+    assert declines(world) == ["a model in codec fp8 is not known here: upgrade this worker"]
+
+
 def test_a_silent_stream_means_that_the_model_is_gone() -> None:
     world = taking()
     world.start(a_task())
