@@ -29,6 +29,7 @@ from schemas.messages import ModelPart, Start
 from worker.disk import make_folder
 
 MODELS_KEPT = 2
+VIEWED_BYTES = 1024 * 1024  # what is larger is mapped, and not copied
 
 Taken = Literal["nothing", "part", "whole"]
 
@@ -55,13 +56,25 @@ class ModelCache:
         except OSError:
             return False
 
-    def read(self, digest: str) -> bytes:
-        """A model's bytes.
+    def view(self, digest: str) -> Buffer:
+        """A model's bytes, a large one's in place.
 
         Raises:
             OSError: It cannot be read.
         """
-        return self.disk.read(self.path_of(digest))
+        path = self.path_of(digest)
+        is_large = (self.disk.size(path) or 0) > VIEWED_BYTES
+        return self.disk.map(path) if is_large else self.disk.read(path)
+
+    def copy(self, digest: str, view: Buffer) -> Buffer:
+        """The bytes of a view, to be written to; a large model's are copied as they are.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if memoryview(view).nbytes > VIEWED_BYTES:
+            return self.disk.map_private(self.path_of(digest))
+        return bytearray(view)
 
     def touch(self, digest: str) -> None:
         """Count a model as the newest."""

@@ -79,6 +79,12 @@ class Bench:
         return run_job(self.job(learner, **changes), lambda: False, lambda fraction: None)
 
 
+@pytest.fixture(params=[10**9, 0], ids=["whole", "as it is written"], autouse=True)
+def whole_bytes_max(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads are made at once, or as they are written."""
+    monkeypatch.setattr("worker.training.WHOLE_BYTES_MAX", request.param)
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
