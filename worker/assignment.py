@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
-from schemas.codecs.names import spec_of
+from schemas.codecs.names import MODEL_CODECS, spec_of
 from schemas.messages import Declined, Start, Taken, Task, TaskSource
 from worker.events import (
     Ack,
@@ -546,6 +546,9 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
         reason = "expected a start that names a model, came one without"
+        return _decline(task, NO_DELIVERY, reason, options, moment, None)
+    if start.model_codec not in MODEL_CODECS:
+        reason = f"a model in codec {start.model_codec} is not known here: upgrade this worker"
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_bytes > options.max_model_bytes:
         reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"

@@ -313,10 +313,15 @@ class Effects:
             return self._fetch_from_depot(start)
         if self._fetcher is not None:
             self._fetcher.close()
-        self._reader = ModelReader(self._cache, start)
+        reader = self._reader
+        if reader is not None and reader.start.model_digest == start.model_digest:
+            reader.go_on(start)
+        else:
+            self._drop_reader()
+            reader = self._reader = ModelReader(self._cache, start)
         queue = self._names.model_queue(start.run_id, start.model_bytes)
         prefetch = min(STREAM_PREFETCH, start.parts)
-        self._stream = self._transport.consume(queue, prefetch, offset=start.offset)
+        self._stream = self._transport.consume(queue, prefetch, offset=reader.offset)
         return ()
 
     def _fetch_from_depot(self, start: Start) -> Events:
@@ -332,8 +337,13 @@ class Effects:
             self._transport.cancel(self._stream)
             self._stream = None
         if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+            self._reader.stop()
+
+    def _drop_reader(self) -> None:
+        """What was read of a model is of no use."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.drop()
 
     def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
         try:
@@ -459,12 +469,15 @@ class Effects:
             taken = reader.take(part, payload, delivery.offset)
         except (StreamBrokenError, DecodeError) as error:
             self._stop_fetching()
+            self._drop_reader()
             return (events.ModelGone(digest, str(error)),)
         except OSError as error:
             self._stop_fetching()
+            self._drop_reader()
             return (events.ModelNotKept(digest, str(error)),)
         if taken == "whole":
             self._stop_fetching()
+            self._reader = None
             return (events.ModelReady(digest),)
         # An ack lets one more come. The last ones are not acked, so that nothing is on its way when
         # the reader is cancelled, and its connection can be kept (see `Transport.consume`).

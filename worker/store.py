@@ -20,15 +20,15 @@ Rules of the file:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from disk import OS_DISK, Disk, write_durably
+from disk import OS_DISK, Disk, chunks_of, write_chunks_durably, write_durably
 from schemas.buffer import Buffer
-from schemas.digest import digest_of, digest_of_stream
+from schemas.digest import RunningDigest, digest_of, digest_of_stream
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
 from worker import residuals
@@ -42,7 +42,7 @@ MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 INLINE_BYTES_MAX = 512 * 1024
 """A payload of up to so many bytes lies in its row: one sync instead of three."""
-_CHECKED_AT_ONCE = 2**20  # bytes
+VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
 _DATABASE = "worker.sqlite"
 _WAITS = "PRAGMA synchronous = FULL"
 _DOES_NOT_WAIT = "PRAGMA synchronous = NORMAL"
@@ -293,7 +293,7 @@ class Store:
         inline = update.payload_bytes <= inline_bytes and not update.parts
         if inline and feedback is None:
             return self._move(update, part_bytes, "", payload)
-        name = "" if inline else f"{update.update_id}-{update.payload_digest[:16]}"
+        name = "" if inline else _file_of(update)
         files = None
         if self._finished_before(update) is None:
             if self.known(update.task_id) != "held":
@@ -304,6 +304,57 @@ class Store:
                 files = None if feedback is None else self.residuals.write(update, feedback)
         leaves = None if feedback is None or files is None else (feedback, files)
         return self._move(update, part_bytes, name, payload if inline else None, leaves)
+
+    def finish_large(
+        self, update: Update, part_bytes: int, chunks: Callable[[], Iterable[Buffer]]
+    ) -> Parcel:
+        """Likewise, of an update whose payload is made as it is written.
+
+        Args:
+            update: See `finish`.
+            part_bytes: See `finish`.
+            chunks: Begins to make the payload, each chunk to be used before the next.
+
+        Raises:
+            TaskGoneError: The task was given up meanwhile.
+        """
+        before = self._finished_before(update)
+        if before is not None:
+            self.drop_task(update.task_id)
+            return before
+        held = self._row("SELECT attempts FROM inbox WHERE task_id = ?", update.task_id)
+        if held is None:
+            raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
+        # A process that outlives its agent for a moment, and the next one's, are of two attempts.
+        with _failures():
+            described = self._write(f"{update.update_id}.{held[0]}", update, part_bytes, chunks())
+        name = _file_of(described)
+        return self._move(described, part_bytes, name, None)
+
+    def _write(
+        self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
+    ) -> Update:
+        """Write a payload; its header, which says what it is. The file is named by that, too."""
+        running, size = RunningDigest(), 0
+
+        def passed() -> Iterator[Buffer]:
+            nonlocal size
+            for chunk in chunks:
+                running.update(chunk)
+                size += memoryview(chunk).nbytes
+                yield chunk
+
+        def described() -> Update:
+            parts = 0 if size <= part_bytes else part_count(size, part_bytes)
+            return replace(update, payload_digest=running.digits(), payload_bytes=size, parts=parts)
+
+        write_chunks_durably(
+            self._disk,
+            self._payloads / name,
+            passed(),
+            lambda: self._payloads / _file_of(described()),
+        )
+        return described()
 
     def _move(
         self,
@@ -387,7 +438,7 @@ class Store:
         row = self._open_row(update_id)
         return row.update, row.part_bytes
 
-    def payload(self, update_id: str, start: int, end: int) -> bytes:
+    def payload(self, update_id: str, start: int, end: int) -> Buffer:
         """Bytes of an update's payload.
 
         Raises:
@@ -396,7 +447,7 @@ class Store:
         """
         return self._read(self._open_row(update_id), start, end)
 
-    def to_send(self, update_id: str) -> tuple[Update, bytes]:
+    def to_send(self, update_id: str) -> tuple[Update, Buffer]:
         """An update with what its own message carries: nothing if it goes in parts.
 
         Raises:
@@ -418,20 +469,19 @@ class Store:
             StoreError: As of `payload`.
         """
         row = self._open_row(update_id)
-        size = row.update.payload_bytes
-        starts = range(0, size, _CHECKED_AT_ONCE)
-        chunks = (self._read(row, at, min(at + _CHECKED_AT_ONCE, size)) for at in starts)
-        _require_digest(row.update, digest_of_stream(chunks))
+        payload = self._read(row, 0, row.update.payload_bytes)
+        _require_digest(row.update, digest_of_stream(chunks_of(payload)))
 
-    def _read(self, row: _OpenRow, start: int, end: int) -> bytes:
-        found = row.payload
+    def _read(self, row: _OpenRow, start: int, end: int) -> Buffer:
+        found: Buffer | None = row.payload
         if found is not None:
             found = found[start:end]
         else:
             file = self._payloads / row.file
             with _failures():
                 try:
-                    found = self._disk.read(file, start, end - start)
+                    read = self._disk.map if end - start > VIEWED_BYTES else self._disk.read
+                    found = read(file, start, end - start)
                 except FileNotFoundError as error:
                     raise PayloadLostError(f"{file} is missing") from error
         if len(found) != end - start:
@@ -619,6 +669,11 @@ def _described(update: Update, part_bytes: int, payload: Buffer) -> Update:
         payload_bytes=payload_bytes,
         parts=0 if payload_bytes <= part_bytes else part_count(payload_bytes, part_bytes),
     )
+
+
+def _file_of(update: Update) -> str:
+    """The name of the file of an update's payload."""
+    return f"{update.update_id}-{update.payload_digest[:16]}"
 
 
 def _require_digest(update: Update, digest: str) -> None:

@@ -31,7 +31,7 @@ from worker.errors import (
     TaskGoneError,
     WrongStateError,
 )
-from worker.parcel import Trained
+from worker.parcel import Parcel, Trained
 from worker.store import Store
 
 TASK = a_task()
@@ -436,7 +436,7 @@ def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_we
 
 
 def payload_files(store: Store) -> list[Path]:
-    return list((store.path / "outbox").iterdir())
+    return sorted((store.path / "outbox").iterdir())
 
 
 # A crash at each step: the line of store or disk at which it happens is counted.
@@ -500,30 +500,78 @@ def crashes(
             return
 
 
+Finish = Callable[[Store, bytes], Parcel]
+
+
+def finish_in_chunks(store: Store, payload: bytes) -> Parcel:
+    chunks = [payload[start : start + 10] for start in range(0, len(payload), 10)]
+    return store.finish_large(UPDATE, 64, lambda: iter(chunks))
+
+
 @left_open
-@pytest.mark.parametrize("inline_bytes", [0, 64])
+@pytest.mark.parametrize(
+    ("finish", "in_file"),
+    [
+        (lambda s, payload: s.finish(UPDATE, 64, payload), True),
+        (lambda s, payload: s.finish(UPDATE, 64, payload, None, 64), False),
+        (finish_in_chunks, True),
+    ],
+)
 def test_a_crash_while_finishing_leaves_everything_or_nothing(
-    tmp_path: Path, inline_bytes: int
+    tmp_path: Path, finish: Finish, in_file: bool
 ) -> None:
     outcomes = set()
-    for found in crashes(
-        lambda s: s.keep_task(TASK),
-        lambda s: s.finish(UPDATE, 64, SMALL, None, inline_bytes),
-        tmp_path,
-    ):
+    for found in crashes(lambda s: s.keep_task(TASK), lambda s: finish(s, SMALL), tmp_path):
         known = found.known(TASK.task_id)
         outcomes.add(known)
         assert known in ("held", "open")
         if known == "held":  # as if it had not been trained: it is, again, under the same id
             assert payload_files(found) == []
-            again = found.finish(UPDATE, 64, b"other bytes of another training", None, inline_bytes)
+            again = finish(found, b"other bytes of another training")
             assert again.update_id == UPDATE.update_id
         else:
             assert found.held() is None
             assert found.payload(UPDATE.update_id, 0, 64) == SMALL
         assert len(found.parcels()) == 1
-        assert len(payload_files(found)) == (inline_bytes == 0)
+        assert len(payload_files(found)) == in_file
     assert outcomes == {"held", "open"}
+
+
+def test_what_is_made_as_it_is_written_is_as_if_it_had_been_whole(tmp_path: Path) -> None:
+    found = []
+    for name, finish in (("a", Store.finish), ("b", None)):
+        made = Store(tmp_path / name)
+        made.keep_task(TASK)
+        parcel = finish(made, UPDATE, 64, LARGE) if finish else finish_in_chunks(made, LARGE)
+        names = [path.name for path in payload_files(made)]
+        found.append((parcel, made.update(parcel.update_id), names))
+        assert made.payload(parcel.update_id, 0, len(LARGE)) == LARGE
+        made.check_payload(parcel.update_id)
+        made.close()
+    assert found[0] == found[1]
+
+
+def test_an_update_that_cannot_be_made_leaves_its_task_and_nothing_else(opened: Store) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"some of it"
+        raise ValueError("not finite")
+
+    opened.keep_task(TASK)
+    with pytest.raises(ValueError, match="not finite"):
+        opened.finish_large(UPDATE, 64, chunks)
+    assert opened.known(TASK.task_id) == "held"
+    assert payload_files(opened) == []
+
+
+def test_an_update_in_chunks_that_was_finished_before_stays_as_it_was(opened: Store) -> None:
+    opened.keep_task(TASK)
+    first = opened.finish(UPDATE, 64, SMALL)
+    opened.keep_task(TASK)
+    assert finish_in_chunks(opened, LARGE) == first
+    assert opened.held() is None
+    assert opened.payload(UPDATE.update_id, 0, 64) == SMALL
+    with pytest.raises(TaskGoneError):
+        opened.finish_large(an_update(a_task(3), 0), 64, lambda: [SMALL])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from learning.learner import TrainResult, parameters_of
+from schemas.codecs.model import ModelOnWire, decode_model
 from schemas.codecs.payload import numbers_of, size_fault
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, TaskKind, encode
@@ -78,6 +79,12 @@ class Bench:
         return run_job(self.job(learner, **changes), lambda: False, lambda fraction: None)
 
 
+@pytest.fixture(params=[10**9, 0], ids=["whole", "as it is written"], autouse=True)
+def whole_bytes_max(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads are made at once, or as they are written."""
+    monkeypatch.setattr("worker.training.WHOLE_BYTES_MAX", request.param)
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
@@ -119,6 +126,38 @@ def test_the_update_is_encoded_as_the_task_asks(tmp_path: Path, codec: str) -> N
     assert size_fault(len(payload), codec, LAYOUT) == ""
     numbers = numbers_of(payload, codec, LAYOUT, report.update_id)
     assert numbers.read(0, 4) == pytest.approx([0.5] * 4, rel=1e-6)
+    bench.store.close()
+
+
+@pytest.mark.parametrize("codec", ["bf16", "fp16"])
+def test_a_model_that_travelled_in_16_bits_is_trained_on_as_it_arrived(
+    tmp_path: Path, codec: str
+) -> None:
+    version = bytes(flatten({"w": np.full(4, 1.001, np.float32)}, LAYOUT))
+    data = b"".join(ModelOnWire(version, LAYOUT, codec).chunks())
+    bench = Bench(
+        tmp_path,
+        model_codec=codec,
+        model_digest=digest_of(data),
+        model_bytes=len(data),
+        base_digest=digest_of(version),
+    )
+    bench.cache.path_of(digest_of(data)).write_bytes(data)
+    returning(TrainResult({"w": np.full(4, 1.5, np.float32)}, 1))
+    report = bench.run("Returning")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].base_digest == digest_of(version)
+    received = np.frombuffer(decode_model(data, LAYOUT, codec), "<f4")
+    assert trained(bench) == (np.float32(1.5) - received).tolist()
+    bench.store.close()
+
+
+def test_a_model_of_another_size_than_its_codec_makes_is_unfit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, model_codec="bf16")
+    report = bench.run()
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+    assert "expected a model of 8 bytes of bf16, came 16" in report.reason
     bench.store.close()
 
 

@@ -247,11 +247,11 @@ class World:
         self.flying.remove(ref)
         self.happens(events.Unpublished(ref, "refused"))
 
-    def start(self, task: Task, wanted: bool = True, version: int = 0) -> None:
+    def start(self, task: Task, wanted: bool = True, version: int = 0, **changes: Any) -> None:
         self.taken_known.add(task.task_id)
         if not wanted:
             self.unwanted.add(task.task_id)
-        self.happens(events.StartCame(a_start(task, version, wanted=wanted)))
+        self.happens(events.StartCame(a_start(task, version, wanted=wanted, **changes)))
 
     def stand(self, standing: Standing, ref: Ref | None = None) -> None:
         """Answer the newest question, or an older one."""
