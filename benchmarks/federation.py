@@ -35,7 +35,7 @@ evaluate = false
 [rounds]
 goal = {workers}
 concurrency = {workers}
-drain = "1ms"
+drain = "{drain}"
 {more}
 [coordinator]
 state_dir = "{folder}/coordinator"
@@ -61,7 +61,7 @@ class Rounds:
 
 @contextmanager
 def settings_file(
-    broker: Broker, name: str, workers: int, rounds: int, more: str = ""
+    broker: Broker, name: str, workers: int, rounds: int, more: str = "", drain: str = "1ms"
 ) -> Iterator[Path]:
     """A federation.toml in a folder of its own, which is gone afterwards.
 
@@ -71,6 +71,7 @@ def settings_file(
         workers: Goal and concurrency.
         rounds: Of the run.
         more: Further lines of [rounds].
+        drain: How long the coordinator stays when the run is over.
     """
     with tempfile.TemporaryDirectory(prefix=FOLDER) as made:
         config = Path(made) / "federation.toml"
@@ -83,6 +84,7 @@ def settings_file(
                 workers=workers,
                 folder=made,
                 more=more,
+                drain=drain,
             )
         )
         yield config
