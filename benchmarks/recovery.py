@@ -26,6 +26,7 @@ from pathlib import Path
 from benchmarks.record import Record, parser_of
 from broker.connect import open_transport
 from broker.transport import Confirmed, Connected, Declared, Event, Outgoing
+from schemas.messages import encode
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import World
@@ -52,9 +53,16 @@ class Filled:
     def __init__(self, folder: Path, counted: int, goal: int, params: int, waiting: int) -> None:
         folder.mkdir()
         self.folder = folder
-        rounds = {"rounds__goal": goal, "rounds__concurrency": goal, "run__rounds": 10_000}
-        long = {"rounds__deadline": "1d", "rounds__lease": "1d"}
-        world = World(folder, Steps(), size=params // 2, **rounds, **long)
+        world = World(
+            folder,
+            Steps(),
+            size=params // 2,
+            rounds__goal=goal,
+            rounds__concurrency=goal,
+            rounds__deadline="1d",
+            rounds__lease="1d",
+            run__rounds=10_000,
+        )
         people = (world.worker(f"w{number}") for number in range(counted + waiting))
         for begin in range(0, counted, TASKS_AT_ONCE):
             some = min(TASKS_AT_ONCE, counted - begin)
@@ -77,13 +85,12 @@ class Filled:
 
     def _message(self, world: World, worker: Feeder) -> Outgoing:
         """What a worker that has a task publishes."""
-        sent: list[Outgoing] = []
         task, start = world.begin_task(worker)
         update = worker.update(task, start, world.layout, 0.1)
         worker.transport.stop()
-        worker.transport.publish = sent.append  # it goes to RabbitMQ instead
-        worker.send(update, worker.payload(world.layout, 0.1))
-        return sent[0]
+        key = world.names.update_key(update.run_id, 0, worker.worker_id)
+        body = encode(update, worker.payload(world.layout, 0.1))
+        return Outgoing(world.names.update_exchange, key, body, update.update_id)
 
     def configure(self, url: str) -> Path:
         """The settings of this folder, for a real broker."""
