@@ -24,13 +24,15 @@ HEAD = """\
 Written by `python -m benchmarks.page` from what is kept under
 [benchmarks/results](../../benchmarks/results).
 
-`make bench` runs all but the long ones, one after the other, and writes this page (`ONLY=rounds` for
-one). `make peers` installs Flower and NVFlare, each in an environment of its own, which fedmq
+`make bench` runs all but the long ones, one after the other, and writes this page (`ONLY=rounds`
+for one). `make peers` installs Flower and NVFlare, each in an environment of its own, which fedmq
 never imports; `make versus` then runs the rounds of all three, in a quarter of an hour. Each
-benchmark prints the machine, its parameters and its figures, and whether what is promised holds. A figure
-means little without what it is compared with, so both are measured in one run, in turns. The floor
-is bare pika that moves the same bytes over the same kinds of queue, durable and confirmed, with
-large reads. Work of one thread that waits for nothing is measured in seconds of CPU.
+benchmark prints the machine, its parameters and its figures, and whether what is promised holds.
+
+A figure means little without what it is compared with, so both are measured in one run, in turns.
+The floor is bare pika that moves the same bytes over the same kinds of queue, durable and
+confirmed, with large reads. Work of one thread that waits for nothing is measured in seconds of
+CPU.
 """
 
 Result = Mapping[str, Any]

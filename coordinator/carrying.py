@@ -71,7 +71,7 @@ class Effects:
             case AnswerPresence():
                 self._answer(effect)
             case ForgetParts():
-                self._spool.forget_parts(effect.update_id)
+                self._spool.parts.forget(effect.update_id)
             case LookAtModel():
                 self._connection.look_at_model()
             case DropTasks():

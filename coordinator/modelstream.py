@@ -33,6 +33,7 @@ from broker.transport import (
     Returned,
     Transport,
 )
+from disk import let_go
 from schemas.buffer import Buffer
 from schemas.digest import RunningDigest
 from schemas.errors import DecodeError
@@ -78,7 +79,9 @@ class ModelVersion:
             index=index,
             parts=self.parts,
         )
-        return encode(part, memoryview(self.model)[start:end])
+        body = encode(part, memoryview(self.model)[start:end])
+        let_go(self.model)
+        return body
 
 
 class ModelStream:

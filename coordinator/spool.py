@@ -1,25 +1,29 @@
 """The spool: received updates on disk, the truth that every sum can be made from again.
 
-    spool/00000001.seg   messages one after another; the ledger says where each lies
-    spool/parts/<update id>/<payload digest>/<index>   parts of uploads that are not complete
+    spool/00000001.seg   messages one after another, or one that came in parts; the ledger says
+                         where each lies
+    spool/parts/         uploads that are not complete (`coordinator.uploadfiles`)
 
-Rules: `append` gives the place, and only after `sync` may the ledger name it. What no ledger row
-names (a crash between the two) is dead space: harmless, and gone with its segment. After a write
-that failed nothing is appended or synced until the spool was closed: what was appended may be lost,
-and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the last
-sync ended, or each try on a full disk would take some of the room that is left.
+Rules: `append` and `adopt` give the place, and only after `sync` may the ledger name it. What no
+ledger row names (a crash between the two) is dead space: harmless, and gone with its segment. After
+a write that failed nothing is written or synced until the spool was closed: what was written may be
+lost, and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the
+last sync ended, or each try on a full disk would take some of the room that is left. A process
+appends to segments that it made itself: an earlier one may be an upload's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
-from disk import OS_DISK, Disk, File, make_folders, remove_tree, write_durably
+from coordinator.uploadfiles import Shape, UploadFiles
+from coordinator.uploads import Upload
+from disk import OS_DISK, Disk, File, make_folders, write_durably
 from schemas.buffer import Buffer
 
 PROOF = "proof"  # a file that is there for a moment
@@ -28,7 +32,11 @@ SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough
 
 
 class Spool:
-    """An open spool; one process at a time writes. Who only looks at it makes nothing."""
+    """An open spool; one process at a time writes. Who only looks at it makes nothing.
+
+    Attributes:
+        parts: The uploads that are not complete.
+    """
 
     def __init__(
         self, folder: Path, disk: Disk = OS_DISK, segment_bytes: int = SEGMENT_BYTES
@@ -36,12 +44,12 @@ class Spool:
         self._folder = folder
         self._disk = disk
         self._segment_bytes = segment_bytes
-        self._parts = folder / "parts"
-        segments = self._segments()
-        self._number = segments[-1] if segments else 1
+        self.parts = UploadFiles(folder / "parts", disk)
+        self._number = max(self._segments(), default=0)
+        self._appendable = -1  # the segment that this process appends to
         self._file: File | None = None
         self._end = self._synced = 0
-        self._dirty = False
+        self._dirty = self._has_new_name = False
         self._failed = False
 
     def append(self, message: Buffer) -> Place:
@@ -55,20 +63,51 @@ class Spool:
                 self._roll()
             assert self._file is not None
             length = memoryview(message).nbytes
-            place = Place(self._number, self._end, length)
+            place = Place(self._appendable, self._end, length)
             self._file.write(message)
             self._end += length
             self._dirty = True
         return place
 
+    def put(self, upload: Upload, shape: Shape, index: int, data: Buffer) -> None:
+        """Write a part of an upload; it is here, and durable, after `sync`.
+
+        Raises:
+            OSError: If it cannot be written; `close` the spool, and it can be used again.
+        """
+        with self._writing():
+            self.parts.put(upload, shape, index, data)
+
+    def adopt(self, upload: Upload, shape: Shape, head: Buffer) -> Place:
+        """Let a complete upload be a message, as a segment of its own; durable after `sync`.
+
+        Args:
+            upload: The upload, whose parts are all here.
+            shape: How it is cut.
+            head: The message up to its payload.
+
+        Raises:
+            OSError: If it cannot be written; `close` the spool, and it can be used again.
+        """
+        with self._writing():
+            self._finish_segment()
+            self._number += 1
+            start = self.parts.adopt(upload, shape, head, self._path(self._number))
+            self._has_new_name = True
+        return Place(self._number, start, memoryview(head).nbytes + shape.payload_bytes)
+
     def sync(self) -> None:
-        """Make everything that was appended durable.
+        """Make durable all that was appended, adopted or put among the parts.
 
         Raises:
             OSError: If it is not, any of it; `close` the spool, and it can be used again.
         """
         with self._writing():
+            self.parts.sync()
             self._flush()
+            if self._has_new_name:
+                self._disk.sync_folder(self._folder)
+                self._has_new_name = False
 
     def read(self, where: Place) -> bytes:
         """A message that was appended and synced.
@@ -77,14 +116,16 @@ class Spool:
             NotKept: If the segment is gone.
             StoreError: If the segment does not hold it.
         """
-        path = self._path(where.segment)
-        try:
-            message = self._disk.read(path, where.place, where.length)
-        except FileNotFoundError as error:
-            raise NotKept(f"{path} is gone: its updates cannot be read again") from error
-        if len(message) != where.length:
-            raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
-        return message
+        return bytes(self._look(where, self._disk.read))
+
+    def view(self, where: Place) -> memoryview:
+        """The same in place, without a copy.
+
+        Raises:
+            NotKept: If the segment is gone.
+            StoreError: If the segment does not hold it.
+        """
+        return memoryview(self._look(where, self._disk.map))
 
     def prove(self, num_bytes: int) -> None:
         """Write so many bytes and remove them again.
@@ -107,70 +148,31 @@ class Spool:
                 self._disk.remove(self._path(number))
 
     def close(self) -> None:
-        """Close the segment in use, also after an error; what was not synced is gone."""
+        """Close what is open, also after an error; what was not synced is gone."""
+        self.parts.close()
         file, self._file = self._file, None
         if file is not None:
             file.close()
             if self._dirty or self._failed:
                 with contextlib.suppress(OSError):  # then it is dead space
-                    self._disk.truncate(self._path(self._number), self._synced)
-        self._dirty = self._failed = False
-
-    def store_part(self, update_id: str, digest: str, index: int, data: Buffer) -> None:
-        """Keep one part of an upload, durable on return; keeping it again changes nothing."""
-        folder = self._parts / update_id / digest
-        path = folder / str(index)
-        make_folders(self._disk, folder.parent)
-        make_folders(self._disk, folder)
-        if self._disk.size(path) is None:
-            write_durably(self._disk, path, data)
-        else:  # a crash may have come between the file and its folder
-            self._disk.sync_folder(folder)
-
-    def parts(self, update_id: str, digest: str) -> set[int]:
-        """Which parts of an upload are here."""
-        names = self._disk.names(self._parts / update_id / digest)
-        return {int(name) for name in names if name.isdigit()}
-
-    def read_part(self, update_id: str, digest: str, index: int) -> bytes:
-        """A part of an upload that is here."""
-        return self._disk.read(self._parts / update_id / digest / str(index))
-
-    def uploads(self, update_id: str) -> list[str]:
-        """The payload digests of an update's uploads that are not complete, the newest first.
-
-        A task that two stores of one worker trained may be uploaded with other bytes.
-        """
-        folder = self._parts / update_id
-        digests = self._disk.names(folder)
-        return sorted(digests, key=lambda digest: -self._disk.touched_ns(folder / digest))
-
-    def forget_parts(self, update_id: str) -> None:
-        """Delete the parts of an upload that has its verdict, or is given up."""
-        remove_tree(self._disk, self._parts / update_id)
-
-    def forget_upload(self, update_id: str, digest: str) -> None:
-        """Delete the parts of one upload, which is given up; its worker sends it again."""
-        remove_tree(self._disk, self._parts / update_id / digest)
-        with contextlib.suppress(OSError):  # other payloads of the update are there
-            self._disk.remove_folder(self._parts / update_id)
-
-    def incomplete(self) -> list[tuple[tuple[str, str], float]]:
-        """The uploads that are not complete, and when a part was last added, in UTC seconds."""
-        return [
-            ((update_id, digest), self._disk.touched_ns(self._parts / update_id / digest) / 1e9)
-            for update_id in self._disk.names(self._parts)
-            for digest in self._disk.names(self._parts / update_id)
-        ]
-
-    def forget_all_parts(self) -> None:
-        """Delete the parts of all uploads: none of them can be answered any more."""
-        for update_id in self._disk.names(self._parts):
-            self.forget_parts(update_id)
+                    self._disk.truncate(self._path(self._appendable), self._synced)
+        self._dirty = self._failed = self._has_new_name = False
 
     def _segments(self) -> list[int]:
         names = map(Path, self._disk.names(self._folder))
         return sorted(int(name.stem) for name in names if name.suffix == ".seg")
+
+    def _look(
+        self, where: Place, look: Callable[[Path, int, int], bytes | memoryview]
+    ) -> bytes | memoryview:
+        path = self._path(where.segment)
+        try:
+            message = look(path, where.place, where.length)
+        except FileNotFoundError as error:
+            raise NotKept(f"{path} is gone: its updates cannot be read again") from error
+        if len(message) != where.length:
+            raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
+        return message
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08d}.seg"
@@ -191,19 +193,26 @@ class Spool:
             self._synced, self._dirty = self._end, False
 
     def _roll(self) -> None:
-        """Open the segment to append to: the last one, or a new one if that is full."""
-        if self._file is not None:
-            self._flush()
-            self._file.close()
-            self._file = None
+        """Open the segment to append to: the last one, or a new one if that is full or not ours."""
+        full = self._file is not None
+        self._finish_segment()
+        if full or self._appendable != self._number or self._is_full(self._number):
             self._number += 1
+        self._appendable = self._number
         path = self._path(self._number)
-        if (self._disk.size(path) or 0) >= self._segment_bytes:
-            self._number += 1
-            path = self._path(self._number)
         make_folders(self._disk, self._folder)
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
         self._file = self._disk.append(path)
         self._end = self._synced = self._file.tell()
         self._disk.sync_folder(self._folder)
+
+    def _is_full(self, number: int) -> bool:
+        return (self._disk.size(self._path(number)) or 0) >= self._segment_bytes
+
+    def _finish_segment(self) -> None:
+        """Close the segment in use; what comes goes into another."""
+        if self._file is not None:
+            self._flush()
+            self._file.close()
+            self._file = None

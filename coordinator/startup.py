@@ -22,8 +22,9 @@ from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
 from coordinator.work import Work
-from disk import OS_DISK, Disk, make_folders
-from schemas.digest import digest_of
+from depot import Depot, depot_of
+from depot.porter import Porter, ThreadPorter
+from disk import OS_DISK, Disk, chunks_of, make_folders
 from schemas.layout import Layout
 from settings import Settings
 from settings.frozen import changed, frozen_fields
@@ -70,11 +71,15 @@ class Surroundings:
         disk: Where its state folder is.
         initial_of: Asks the learner for its initial parameters.
         draw_id: Draws the id of a new run, and the salt of a process.
+        depot_of: Opens the depot that is set, None if none is.
+        porter_of: Makes who goes there, by the name of its thread.
     """
 
     disk: Disk = OS_DISK
     initial_of: Callable[[Settings], Initial] = initial_of
     draw_id: Callable[[], str] = draw_id
+    depot_of: Callable[[Settings], Depot | None] = depot_of
+    porter_of: Callable[[str], Porter] = ThreadPorter
 
 
 ORDINARY = Surroundings()
@@ -137,7 +142,7 @@ def open_state(
         store.take_incarnation(0, now)
     finished_before = row is not None and row.state in ("draining", "ended")
     if row is None or restored:
-        spool.forget_all_parts()  # of tasks that nobody waits for any more
+        spool.parts.forget_all()  # of tasks that nobody waits for any more
     if row is None:
         row = begin_run(store, models, settings, now, around)
     layout = Layout.from_rows(row.layout)
@@ -248,12 +253,13 @@ def begin_run(
         ran_s=0.0,
         ended_at=None,
     )
+    file, digest = models.write(run_id, 0, chunks_of(model), layout)
     version = VersionRow(
         run_id=run_id,
         version=0,
-        digest=digest_of(model),
+        digest=digest,
         num_bytes=layout.num_bytes,
-        file=models.write(run_id, 0, model, layout),
+        file=file,
         stream_offset=None,
         counted=0,
         weight=0.0,

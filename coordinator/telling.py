@@ -27,11 +27,16 @@ WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a worker is told that stays the same in a run."""
+    """What a worker is told that stays the same in a run.
+
+    Attributes:
+        stored: Models lie in the depot.
+    """
 
     layout_digest: str
     part_bytes: int
     run_seed: int
+    stored: bool = False
 
 
 class Telling:
@@ -64,7 +69,7 @@ class Telling:
         self._version = version
         self._offset = offset
         self._held = held
-        self._present = PresentWorkers()
+        self._present = PresentWorkers(OFFLINE_SHOWN)
         self._waiting: dict[tuple[str, str], AnswerStart] = {}
 
     def online(self, within_s: float) -> int:
@@ -73,7 +78,11 @@ class Telling:
 
     def offline(self, within_s: float) -> tuple[str, ...]:
         """Workers that were there and are not now, the first by name."""
-        return self._present.offline(self._now(), within_s, OFFLINE_SHOWN)
+        return self._present.offline(self._now(), within_s)
+
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        return self._present.last_said(worker_id)
 
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""
@@ -108,6 +117,7 @@ class Telling:
             seed=derive_seed(self._facts.run_seed, effect.task_id),
             prox_mu=self._state().run.policy.algorithm.prox_mu,
             now=self._now(),
+            stored=self._facts.stored,
         )
 
     def model_ready(self) -> None:

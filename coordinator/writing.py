@@ -81,6 +81,7 @@ class RunWriter:
     Attributes:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
+        last_said: What a worker last said of itself, None if that is not remembered.
         roster: The workers.
         verdicts: Verdict to count, over the whole run.
     """
@@ -97,6 +98,7 @@ class RunWriter:
         self._policy = policy
         self._now = now
         self.selector: Selector | None = None
+        self.last_said: Callable[[str], Presence | None] = lambda _: None
         self.roster: Roster
         self._selection: Selection
         self._evaluated: Evaluated
@@ -192,7 +194,7 @@ class RunWriter:
     def _find_uploads(self, now: float) -> Uploads:
         """The uploads on disk; a clock that was ahead when they came makes none of them older."""
         keep, size = self._settings.coordinator, max(1, self.layout.update_bytes)
-        known = ((upload, min(at, now)) for upload, at in self._spool.incomplete())
+        known = ((upload, min(at, now)) for upload, at in self._spool.parts.incomplete())
         return Uploads(max(1, keep.uploads_bytes // size), keep.uploads_age_s, known)
 
     def prove_disk(self, num_bytes: int) -> None:
@@ -340,7 +342,7 @@ class RunWriter:
         before = len(arrivals)
         with self._store.transaction() as work:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
-                self._spool.forget_upload(*upload)
+                self._spool.parts.forget_one(upload)
             batch = self._batch(work)
             self._tell_policy(batch)
             if due:
@@ -459,6 +461,7 @@ class RunWriter:
             self.versions.left_behind,
             self._keeps,
             self._stray_sizes,
+            self.last_said,
             self._settings.coordinator.senders == "users",
         )
 

@@ -220,13 +220,3 @@ class OsDisk:
 
 
 OS_DISK = OsDisk()
-
-
-def let_go(view: memoryview) -> None:
-    """Give the memory of a mapped view back to the system; it is read again when it is looked at.
-
-    Whoever goes through a large file in place calls it now and then, or all of the file counts as
-    this process's memory. Nothing happens to what is not mapped.
-    """
-    if isinstance(view.obj, mmap.mmap):
-        view.obj.madvise(mmap.MADV_DONTNEED)

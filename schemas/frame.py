@@ -47,8 +47,8 @@ def _payload_offset(header_bytes: int) -> int:
     return end + -end % ALIGNMENT
 
 
-def encode_frame(header: Header, *payload: Buffer, version: int = PROTOCOL_VERSION) -> bytes:
-    """Put a header and the chunks of a payload into one frame.
+def frame_head(header: Header, payload_bytes: int, version: int = PROTOCOL_VERSION) -> bytes:
+    """A frame up to its payload, which is so many bytes and lies elsewhere.
 
     Raises:
         ValueError: If the header is larger than a receiver would take.
@@ -56,11 +56,20 @@ def encode_frame(header: Header, *payload: Buffer, version: int = PROTOCOL_VERSI
     packed = _VERSION.pack(version) + msgpack.packb(dict(header))
     if len(packed) > HEADER_BYTES_MAX:
         raise ValueError(f"header of {len(packed)} bytes: at most {HEADER_BYTES_MAX} are allowed")
-    payload_bytes = sum(memoryview(chunk).nbytes for chunk in payload)
     start = _payload_offset(len(packed))
     padding = bytes(start - _PREFIX.size - len(packed))
     prefix = _PREFIX.pack(_MAGIC, len(packed), payload_bytes)
-    return b"".join((prefix, packed, padding, *payload))
+    return b"".join((prefix, packed, padding))
+
+
+def encode_frame(header: Header, *payload: Buffer, version: int = PROTOCOL_VERSION) -> bytes:
+    """Put a header and the chunks of a payload into one frame.
+
+    Raises:
+        ValueError: If the header is larger than a receiver would take.
+    """
+    payload_bytes = sum(memoryview(chunk).nbytes for chunk in payload)
+    return b"".join((frame_head(header, payload_bytes, version), *payload))
 
 
 def decode_frame(body: Buffer) -> tuple[dict[str, Any], memoryview]:

@@ -36,7 +36,7 @@ from schemas.fields import (
     from_fields,
     to_fields,
 )
-from schemas.frame import decode_frame, encode_frame
+from schemas.frame import decode_frame, encode_frame, frame_head
 
 TaskKind = Literal["train", "evaluate"]
 TaskSource = Literal["pool", "own"]
@@ -95,6 +95,7 @@ class Start:
         seed: Derived from (run seed, task id).
         lease_s: Seconds the coordinator waits for the answer before it offers another task.
         prox_mu: FedProx's mu, the weight of the pull towards the model received; 0 for none.
+        stored: The model lies in the depot under its digest, and not on the stream.
     """
 
     run_id: Id
@@ -112,6 +113,7 @@ class Start:
     lease_s: Number
     time_s: Number
     prox_mu: Number = 0.0
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,11 @@ _NAMES = {cls: name for name, cls in KINDS.items()}
 def encode(message: Message, *payload: Buffer) -> bytes:
     """The message as a frame, the chunks of its payload behind the header."""
     return encode_frame({"message": _NAMES[type(message)], **to_fields(message)}, *payload)
+
+
+def head_of(message: Message, payload_bytes: int) -> bytes:
+    """The message as a frame up to its payload: with that behind it, it is what `encode` gives."""
+    return frame_head({"message": _NAMES[type(message)], **to_fields(message)}, payload_bytes)
 
 
 def decode(body: Buffer) -> tuple[Message, memoryview]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.transport import AnswerTo
 from coordinator.aggregation.counted import Counted
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
 from coordinator.effects import AddToSum
 from coordinator.events import RecordVerdict, Refused, UpdateArrived
 from coordinator.intake import EVALUATION, KIND, NO_LOCAL_STEPS, evaluation_fault
-from coordinator.records import NOWHERE, LedgerRow, TaskRow
+from coordinator.records import NOWHERE, LedgerRow, Place, TaskRow
 from schemas.buffer import Buffer
 from schemas.digest import shard_of
 from schemas.messages import Update, UpdatePart
@@ -20,12 +22,21 @@ _SHARDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update: as the spool keeps it, and as a copy for people is kept, which may lack parts."""
+    """An update that has come.
+
+    Attributes:
+        keep: Puts it into the spool.
+        copy: What is kept for people if it is refused; it may lack parts.
+        asking: Where its worker is answered, None if it does not ask.
+        passed: See `coordinator.aggregation.counted.Counted`.
+    """
 
     update: Update
     payload: Buffer
-    whole: bytes
+    keep: Callable[[], Place]
     copy: bytes
+    asking: AnswerTo | None
+    passed: Callable[[], object] | None = None
 
 
 def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
@@ -39,6 +50,7 @@ def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
         local_steps=update.local_steps,
         codec=update.codec,
         update_id=update.update_id,
+        passed=arrived.passed,
     )
 
 
@@ -83,7 +95,8 @@ class Judging:
             self._steps.lines.append(("local steps", text))
         self._end_lapsed(task, update)
         self._record(arrived, verdict)
-        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
+        now, asking = self._desk.now, arrived.asking
+        self._desk.roster.judged(self._work, update, task, verdict.verdict, now, asking)
         self._steps.draw()
         self._steps.settle()
 
@@ -142,7 +155,7 @@ class Judging:
         elif verdict.verdict != "counted":
             self._strays.keep_copy(arrived.copy, update.update_id)
         elif update.kind == KIND:  # an evaluation is in its row of the ledger as a whole
-            where = self._desk.spool.append(arrived.whole)
+            where = arrived.keep()
             self._steps.effects.append(AddToSum(_counted(arrived, verdict), where))
         if update.kind == KIND:
             self.verdicts[verdict.verdict] = self.verdicts.get(verdict.verdict, 0) + 1

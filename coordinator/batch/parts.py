@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
+from broker.transport import AnswerTo
 from coordinator.batch.judging import Arrived, Judging
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
 from coordinator.effects import ForgetParts
-from coordinator.intake import Part, Stray, fault_of, header_fault, missing_parts
-from schemas.digest import digest_of
-from schemas.messages import Update, encode
+from coordinator.intake import Part, Stray, fault_of, header_fault
+from coordinator.uploadfiles import Shape
+from disk import chunks_of, let_go
+from schemas.digest import digest_of_stream
+from schemas.messages import Update, head_of
 
 
 class Parts:
@@ -33,22 +37,22 @@ class Parts:
             stray = Stray("unknown task", reason, about.worker_id, about.task_id)
             return self._strays.refuse(body, stray)
         admission = self._desk.uploads.add((about.update_id, about.payload_digest), self._desk.now)
-        for update_id, digest in admission.gone:
-            self._desk.spool.forget_upload(update_id, digest)
+        for upload in admission.gone:
+            self._desk.spool.parts.forget_one(upload)
         if not admission.taken:  # the worker is told that it is missing, and sends it again
             text = f"a part of update {about.update_id[:8]} is not taken: too many are not complete"
             self._steps.lines.append(("uploads", text))
             return False
-        self._desk.spool.store_part(
-            about.update_id, about.payload_digest, about.index, part.payload
-        )
+        shape = Shape(about.payload_bytes, about.part_bytes)
+        upload = about.update_id, about.payload_digest
+        self._desk.spool.put(upload, shape, about.index, part.payload)
         return True
 
     def _forget_parts(self, update_id: str) -> None:
         self._desk.uploads.forget(update_id)
         self._steps.effects.append(ForgetParts(update_id))
 
-    def close(self, update: Update, body: bytes) -> bool:
+    def close(self, update: Update, body: bytes, asking: AnswerTo | None) -> bool:
         """The end of an upload: its verdict if all parts are here, else the worker is told.
 
         Whether it is accepted.
@@ -60,28 +64,24 @@ class Parts:
         if fault is not None or self._judging.task_of(update) is None:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget_parts(update.update_id)
-            self._judging.judge(Arrived(update, b"", body, body), fault)
+            spool = self._desk.spool
+            arrived = Arrived(update, b"", lambda: spool.append(body), body, asking)
+            self._judging.judge(arrived, fault)
             return True
-        if self.missing(update.update_id, update.payload_digest):
+        spool, upload = self._desk.spool, (update.update_id, update.payload_digest)
+        shape = Shape(update.payload_bytes, self._desk.expected.part_bytes)
+        if spool.parts.missing(upload, shape):
             return False  # no verdict: the worker asks what is missing, and sends it again
-        payload = self._upload(update)
+        payload = spool.parts.view(upload, shape)
         self._forget_parts(update.update_id)
-        if digest_of(payload) != update.payload_digest:
+        if digest_of_stream(chunks_of(payload)) != update.payload_digest:
             reason = "its parts together do not have the digest it says"
             stray = Stray("malformed", reason, update.worker_id, update.task_id)
             return self._strays.refuse(body, stray)
-        whole = encode(replace(update, parts=0), payload)
-        fault = fault_of(update, payload, self._desk.expected)
-        self._judging.judge(Arrived(update, payload, whole, body), fault)
+        passed = partial(let_go, payload)
+        fault = fault_of(update, payload, self._desk.expected, passed)
+        head = head_of(replace(update, parts=0), update.payload_bytes)
+        adopt = partial(spool.adopt, upload, shape, head)
+        arrived = Arrived(update, payload, adopt, body, asking, passed)
+        self._judging.judge(arrived, fault)
         return True
-
-    def _upload(self, update: Update) -> bytes:
-        """The payload of an upload whose parts are all here."""
-        spool, named = self._desk.spool, (update.update_id, update.payload_digest)
-        return b"".join(spool.read_part(*named, index) for index in sorted(spool.parts(*named)))
-
-    def missing(self, update_id: str, digest: str) -> tuple[int, ...]:
-        """The numbers of the parts of an upload that are not here."""
-        expected = self._desk.expected
-        here = self._desk.spool.parts(update_id, digest)
-        return missing_parts(expected.layout.update_bytes, expected.part_bytes, here)

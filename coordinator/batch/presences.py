@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.transport import AnswerTo
-from coordinator.batch.parts import Parts
 from coordinator.batch.steps import Steps
 from coordinator.effects import AnswerPresence, PutAgain
 from coordinator.errors import Restored
@@ -12,7 +13,7 @@ from coordinator.intake import KIND
 from coordinator.states import Collecting
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from schemas.digest import update_id_of
-from schemas.messages import NAMES_MAX, Presence
+from schemas.messages import NAMES_MAX, Presence, Update
 
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 
@@ -20,16 +21,40 @@ MISSING_MAX = 4096  # numbers of missing parts in one answer
 class Presences:
     """What workers that are there are told, in one transaction."""
 
-    def __init__(self, steps: Steps, parts: Parts) -> None:
+    def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self._parts = parts
         self._desk = steps.desk
         self._work = steps.work
 
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
+        self._desk.roster.present(self._work, presence, self._desk.now, asking)
+        self._answer(presence, asking)
+
+    def answer_update(self, update: Update, asking: AnswerTo | None) -> None:
+        """An update asks what became of it: it saves its worker a presence.
+
+        Who is not remembered is not answered: what it declares of itself is not known, and it says
+        so when it asks once more.
+        """
+        known = self._desk.last_said(update.worker_id) if asking is not None else None
+        if known is None:
+            return
+        same_run = known.run_id == update.run_id
+        version = max(known.last_version, update.base_version) if same_run else update.base_version
+        presence = replace(
+            known,
+            run_id=update.run_id,
+            last_version=version,
+            incarnation=update.incarnation,
+            busy=False,
+            leaving=False,
+            open_updates=(update.update_id,),
+        )
+        self._answer(presence, asking)
+
+    def _answer(self, presence: Presence, asking: AnswerTo | None) -> None:
         now, roster = self._desk.now, self._desk.roster
-        roster.present(self._work, presence, now, asking)
         run, worker_id = self._steps.state.run, presence.worker_id
         self._refuse_ahead(presence)
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
@@ -42,13 +67,15 @@ class Presences:
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
             verdict = self._work.verdict_of(update_id)
-            digests = self._desk.spool.uploads(update_id)
             if verdict is not None:
                 verdicts[update_id] = verdict
-            elif not digests:
+                continue
+            parts = self._desk.spool.parts
+            digests = parts.uploads(update_id)
+            if not digests:
                 unknown.append(update_id)
             elif room:
-                missing[update_id] = self._parts.missing(update_id, digests[0])[:room]
+                missing[update_id] = tuple(parts.missing((update_id, digests[0]))[:room])
                 room -= len(missing[update_id])
         self._put_again(presence)
         bar = spent or self._awaited(presence)

@@ -183,5 +183,5 @@ _READERS: dict[Reading, Callable[[Scene, str, RunRow], Found | None]] = {
 
 
 def _parts_here(spool: Spool, update_id: str) -> int:
-    uploads = spool.uploads(update_id)
-    return len(spool.parts(update_id, uploads[0])) if uploads else 0
+    uploads = spool.parts.uploads(update_id)
+    return spool.parts.count((update_id, uploads[0])) if uploads else 0

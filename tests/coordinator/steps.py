@@ -16,6 +16,7 @@ from broker.transport import AnswerTo, Outgoing, Transport
 from coordinator.models import ModelFolder
 from coordinator.spool import Spool
 from coordinator.store import Store
+from coordinator.uploadfiles import UploadFiles
 from coordinator.work import Work
 from simulation.mishaps import Crash
 
@@ -75,9 +76,10 @@ class Steps:
             (Spool, "append"),
             (Spool, "sync"),
             (Spool, "prove"),
-            (Spool, "store_part"),
-            (Spool, "forget_parts"),
-            (Spool, "forget_upload"),
+            (Spool, "put"),
+            (Spool, "adopt"),
+            (UploadFiles, "forget"),
+            (UploadFiles, "forget_one"),
             (ModelFolder, "write"),
         ):
             monkeypatch.setattr(owner, method, self._watched(getattr(owner, method), method))

@@ -19,14 +19,14 @@ from coordinator.intake import (
     Whole,
     fault_of,
     header_fault,
-    missing_parts,
     newest_believed,
     receive,
 )
 from coordinator.work import Work
+from schemas.codecs.payload import encode_update, size_bounds
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
-from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode
+from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode, part_count
 from tests.coordinator.world import MakeWorld, World
 
 LAYOUT = Layout.from_rows([["w", "float32", [10, 10], "mean"]])
@@ -113,6 +113,47 @@ def test_a_part_must_have_its_size(size: int) -> None:
     assert isinstance(received, Part if size == 100 else Stray)
 
 
+@pytest.mark.parametrize(
+    ("codec", "whole"), [("fp32", 396), ("fp32", 404), ("int8", 400), ("int4+zstd", 120)]
+)
+def test_a_part_of_an_update_that_no_codec_makes_so_large_is_a_stray(
+    codec: str, whole: int
+) -> None:
+    parts = part_count(whole, PART_BYTES)
+    size = min(whole, PART_BYTES)
+    message = part(codec=codec, payload_bytes=whole, parts=parts)
+    received = receive(encode(message, bytes(size)), EXPECTED)
+    assert isinstance(received, Stray)
+    assert "bytes of" in received.reason
+
+
+@pytest.mark.parametrize("codec", ["bf16", "int4", "int8+zstd"])
+def test_parts_are_cut_by_the_size_that_the_codec_makes(codec: str) -> None:
+    least, whole = size_bounds(codec, LAYOUT)
+    for size in {least, whole}:
+        parts = part_count(size, PART_BYTES)
+        first = part(codec=codec, payload_bytes=size, parts=parts)
+        body = encode(first, bytes(min(size, PART_BYTES)))
+        assert isinstance(receive(body, EXPECTED), Part)
+
+
+@pytest.mark.parametrize("codec", ["none", "int5", "topk:0.0", "fp32+zst"])
+def test_an_update_in_another_codec_is_malformed(codec: str) -> None:
+    fault = fault_of(update(codec=codec), PAYLOAD, EXPECTED)
+    assert fault is not None
+    assert fault.verdict == "malformed"
+    assert "expected a codec, one of fp32" in fault.reason
+
+
+def test_an_update_in_any_codec_is_taken() -> None:
+    payload = b"".join(encode_update(PAYLOAD, "int4+zstd", LAYOUT, "f" * 32))
+    message = update(codec="int4+zstd", payload_digest=digest_of(payload))
+    message = replace(message, payload_bytes=len(payload))
+    received = receive(encode(message, payload), EXPECTED)
+    assert isinstance(received, Whole)
+    assert fault_of(received.update, received.payload, EXPECTED) is None
+
+
 def test_what_is_not_an_update_of_training_is_not_added() -> None:
     evaluated = update(kind="evaluate")
     fault = fault_of(evaluated, PAYLOAD, EXPECTED)
@@ -175,11 +216,6 @@ def test_a_newer_version_of_another_run_or_an_earlier_life_is_of_another_timelin
         fault = header_fault(received.update, EXPECTED)
         assert fault is not None
         assert fault.verdict == "other timeline"
-
-
-@given(st.sets(st.integers(0, 2)))
-def test_missing_parts_are_those_that_are_not_here(here: set[int]) -> None:
-    assert set(missing_parts(400, 150, here)) == {0, 1, 2} - here
 
 
 GOOD = [

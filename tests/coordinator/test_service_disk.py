@@ -123,7 +123,29 @@ def test_a_disk_without_room_for_an_update_is_not_connected_for(make_world: Make
     assert world.service.look().updates == {"counted": 1}
 
 
-def test_a_disk_without_room_for_an_upload_is_not_connected_for(make_world: MakeWorld) -> None:
+def test_a_disk_without_room_for_a_part_is_not_connected_for(make_world: MakeWorld) -> None:
+    world = make_world(size=30_000)
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    update = worker.update(task, start, world.layout, 1.0)
+    payload = worker.payload(world.layout, 1.0)
+    worker.send_part(update, payload, 64 * 1024, 0)
+    world.step()
+    with files_of_at_most(67_000):
+        for index in range(1, 4):
+            worker.send_part(update, payload, 64 * 1024, index)
+        world.step()
+        started = world.transport.started
+        for _ in range(5):
+            assert world.pass_to_wake() > 0.0
+        assert world.transport.started == started
+    heal(world)
+    worker.close_upload(update, payload, 64 * 1024)
+    world.step()
+    assert world.verdict(update.update_id) == "counted"
+
+
+def test_an_upload_whose_parts_are_all_here_takes_no_more_room(make_world: MakeWorld) -> None:
     world = make_world(size=30_000)
     worker = world.somebody()
     task, start = world.begin_task(worker)
@@ -132,15 +154,10 @@ def test_a_disk_without_room_for_an_upload_is_not_connected_for(make_world: Make
     for index in range(4):
         worker.send_part(update, payload, 64 * 1024, index)
     world.step()
-    with files_of_at_most(150_000):  # a part fits, the whole does not
+    with files_of_at_most(150_000):  # the file has more
         worker.close_upload(update, payload, 64 * 1024)
         world.step()
-        started = world.transport.started
-        for _ in range(5):
-            assert world.pass_to_wake() > 0.0
-        assert world.transport.started == started
-    heal(world)
-    assert world.verdict(update.update_id) == "counted"
+        assert world.verdict(update.update_id) == "counted"
 
 
 def test_what_was_given_up_is_kept_however_often_it_cannot_be_taken_up(

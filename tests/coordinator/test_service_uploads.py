@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from coordinator.intake import Stray
+from coordinator.uploadfiles import UploadFiles
+from disk import OS_DISK
 from schemas.digest import digest_of, update_id_of
 from schemas.messages import Start, Task, Update, UpdatePart, encode
 from tests.coordinator.feeder import Feeder
@@ -49,8 +51,9 @@ class Upload:
 
     @property
     def parts_on_disk(self) -> int:
-        folder = self.world.folder / "state" / "spool" / "parts" / self.update.update_id
-        return sum(path.is_file() for path in folder.rglob("*"))
+        parts = UploadFiles(self.world.folder / "state" / "spool" / "parts", OS_DISK)
+        digests = parts.uploads(self.update.update_id)
+        return sum(parts.count((self.update.update_id, digest)) for digest in digests)
 
 
 def upload(world: World, value: float = 1.0) -> Upload:
@@ -134,7 +137,7 @@ def test_parts_that_a_crash_left_after_the_verdict_go_when_the_end_comes_again(
 ) -> None:
     one = upload(world, 1.0)
     one.part(*range(PARTS))
-    steps.kill_at_name("before forget_parts")
+    steps.kill_at_name("before forget")
     one.close()
     assert steps.killed
     row = world.ledger(one.update.update_id)
@@ -281,7 +284,7 @@ def test_a_full_disk_while_a_part_is_stored_leaves_it_with_the_broker(
     world: World, tmp_path: Path
 ) -> None:
     one = upload(world, 1.0)
-    world.steps.trouble["before store_part"] = OSError(28, "No space left on device")
+    world.steps.trouble["before put"] = OSError(28, "No space left on device")
     one.part(0, 1)
     assert world.state != "ended"
     world.steps.trouble.clear()
@@ -409,7 +412,7 @@ def test_a_coordinator_killed_while_it_forgets_an_upload_loses_nothing(
     world = make_world(size=ROWS, coordinator__uploads_age="1h")
     one = upload(world, 1.0)
     one.part(0, 1)
-    for step in ("before forget_upload", "after forget_upload"):
+    for step in ("before forget_one", "after forget_one"):
         world.steps.kill_at_name(step)
         world.pass_time(3601)
         one.ask()

@@ -31,7 +31,8 @@ RECEIVING = (
         "the numbers of an update are not looked at",
         "coordinator/intake.py",
         "return header_fault(update, expected) or inspect(\n"
-        "        payload, expected.layout, expected.max_norm, update.codec, update.update_id\n"
+        "        payload, expected.layout, expected.max_norm, update.codec, update.update_id, "
+        "passed\n"
         "    )",
         "return header_fault(update, expected)",
         "tests/coordinator/test_batch.py"
@@ -118,9 +119,10 @@ RECEIVING = (
         _FOLDERS,
         "the file of a version is not durable when its row is written",
         "coordinator/models.py",
-        "        write_durably(self._disk, path, to_safetensors(model, layout))\n",
+        "        write_chunks_durably(self._disk, path, chunks())\n",
         "        file = self._disk.create(path)\n"
-        "        file.write(to_safetensors(model, layout))\n"
+        "        for chunk in chunks():\n"
+        "            file.write(chunk)\n"
         "        file.close()\n",
         "tests/coordinator/test_models.py::test_a_version_outlives_a_power_cut",
     ),
@@ -292,7 +294,8 @@ RECEIVING = (
         _SUM,
         "what comes from the spool is believed",
         "coordinator/spooled.py",
-        "    if digest_of(payload) != row.payload_digest:\n        raise StoreError",
+        "    if digest_of_stream(chunks_of(payload)) != row.payload_digest:\n"
+        "        raise StoreError",
         "    if False:\n        raise StoreError",
         "tests/coordinator/test_replay.py::test_a_changed_byte_of_an_update_is_found",
     ),
@@ -331,40 +334,66 @@ RECEIVING = (
     Mutation(
         _PARTS,
         "parts are numbered as they come",
-        "coordinator/spool.py",
-        "path = folder / str(index)",
-        "path = folder / str(len(self._disk.names(folder)))",
+        "coordinator/uploadfiles.py",
+        "start, _ = part_span(index, shape.payload_bytes, shape.part_bytes)",
+        "start = (file.here | file.new).bit_count() * shape.part_bytes",
         "tests/coordinator/test_service_uploads.py"
         "::test_parts_may_come_in_any_order_and_more_than_once",
     ),
     Mutation(
         _PARTS,
         "parts of one update are kept together, whatever upload they are of",
-        "coordinator/batch/parts.py",
-        "        payload = self._upload(update)\n",
-        "        digests = self._desk.spool.uploads(update.update_id)\n"
-        "        payload = self._upload(replace(update, payload_digest=digests[-1]))\n",
+        "coordinator/uploadfiles.py",
+        "        return self._folder / upload[0] / upload[1]\n",
+        "        return self._folder / upload[0] / upload[0]\n",
         "tests/coordinator/test_service_uploads.py"
         "::test_an_upload_with_other_bytes_does_not_mix_with_the_first",
     ),
     Mutation(
         _PARTS,
         "a part is acked before it is on disk",
-        "coordinator/spool.py",
-        "            write_durably(self._disk, path, data)\n        else:",
-        "            file = self._disk.create(path)\n"
-        "            file.write(data)\n"
-        "            file.close()\n"
-        "        else:",
-        "tests/coordinator/test_spool.py::test_a_part_that_comes_again_after_a_crash_is_durable",
+        "coordinator/uploadfiles.py",
+        "            file.pages.sync()\n            if file.adopted:\n",
+        "            if file.adopted:\n",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_a_power_cut_at_any_step_leaves_no_part_that_is_not_there",
+    ),
+    Mutation(
+        _PARTS,
+        "a part is acked before it is known to be here",
+        "coordinator/uploadfiles.py",
+        "            file.pages.write(_BITS, bits)\n            file.pages.sync()\n",
+        "            file.pages.write(_BITS, bits)\n",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_a_part_that_was_acked_outlives_every_crash_and_power_cut",
+    ),
+    Mutation(
+        _PARTS,
+        "a part is acked before its file has a name on disk",
+        "coordinator/uploadfiles.py",
+        "            self._sync_name(upload)\n",
+        "",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_a_power_cut_at_any_step_leaves_no_part_that_is_not_there",
     ),
     Mutation(
         _PARTS,
         "a part that is there is believed to be durable",
+        "coordinator/uploadfiles.py",
+        "            if file.adopted:\n",
+        "            if file.adopted or not file.new:\n",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_after_a_sync_that_failed_a_part_is_written_again",
+    ),
+    Mutation(
+        _PARTS,
+        "a verdict is committed before the upload has its name in the spool on disk",
         "coordinator/spool.py",
-        "            self._disk.sync_folder(folder)\n",
-        "            pass\n",
-        "tests/coordinator/test_spool.py::test_a_part_that_comes_again_after_a_crash_is_durable",
+        "            if self._has_new_name:\n"
+        "                self._disk.sync_folder(self._folder)\n",
+        "            if self._has_new_name:\n",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_an_upload_that_the_ledger_names_outlives_a_power_cut",
     ),
     Mutation(
         _PARTS,
@@ -389,7 +418,7 @@ RECEIVING = (
         _VERDICT,
         "an upload is judged with parts missing",
         "coordinator/batch/parts.py",
-        "        if self.missing(update.update_id, update.payload_digest):\n",
+        "        if spool.parts.missing(upload, shape):\n",
         "        if False:\n",
         "tests/coordinator/test_service_uploads.py::test_a_worker_learns_which_parts_are_missing",
     ),

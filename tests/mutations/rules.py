@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.coding import CODING
 from tests.mutations.confirmed import CONFIRMED
 from tests.mutations.drawing import DRAWING, REMEMBERED
 from tests.mutations.drawn import CHANGING, DRAWN
@@ -25,6 +26,7 @@ RULES: tuple[Mutation, ...] = (
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *CODING,
     *DRAWING,
     *REMEMBERED,
     *CHANGING,

@@ -17,6 +17,8 @@ import pytest
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
 from broker.transport import Delivered, Outgoing, Post, Transport
+from depot import Depot
+from depot.porter import PromptPorter
 from disk import OsDisk
 from schemas.digest import update_id_of
 from tests.worker.examples import an_update
@@ -105,6 +107,7 @@ class Federation:
         minute: Callable[[], float] = lambda: 720.0,
         observe: Callable[[WorkerReport], None] | None = None,
         runs: bool = True,
+        depot: Depot | None = None,
         **config: Any,
     ) -> WorkerService:
         service = WorkerService(
@@ -114,6 +117,8 @@ class Federation:
             clock=self.clock,
             minute=minute,
             observe=observe,
+            depot=depot,
+            porter=PromptPorter(),
         )
         service.open()
         self.workers.append(service)
@@ -452,6 +457,7 @@ def test_an_update_that_was_not_confirmed_is_sent_again_as_it_was(federation: Fe
     federation.coordinator.publish_version(0)
     federation.run()
     federation.broker.hold_confirms()
+    federation.coordinator.answers = False  # a verdict would settle it
     trainer.release()
     federation.run()
     assert len(federation.coordinator.updates) == 1
