@@ -16,13 +16,17 @@ from coordinator.effects import (
     AnswerUnwanted,
     DropTasks,
     Effect,
+    FetchParts,
+    ForgetObject,
     ForgetParts,
     LookAtModel,
+    PartKept,
     PublishRefused,
     PublishTask,
     PutAgain,
     TellChanges,
 )
+from coordinator.fetching import Fetches
 from coordinator.spool import Spool
 from coordinator.telling import Telling
 from coordinator.writing import RunWriter
@@ -39,6 +43,7 @@ class Effects:
         run: RunWriter,
         connection: Connection,
         telling: Telling,
+        fetches: Fetches | None = None,
     ) -> None:
         self._transport = transport
         self._names = names
@@ -46,6 +51,7 @@ class Effects:
         self._run = run
         self._connection = connection
         self._telling = telling
+        self._fetches = fetches
 
     def carry_out(self, effects: list[Effect]) -> None:
         """Carry out the effects of one transaction, in their order."""
@@ -56,6 +62,8 @@ class Effects:
         match effect:
             case Ack():
                 self._transport.ack(effect.tag)
+                if self._fetches is not None:
+                    self._fetches.settled(effect.tag)
             case AddToSum():
                 self._run.versions.add(effect.update, effect.where)
             case PublishTask():
@@ -72,6 +80,9 @@ class Effects:
                 self._answer(effect)
             case ForgetParts():
                 self._spool.parts.forget(effect.update_id)
+            case FetchParts() | PartKept() | ForgetObject():
+                if self._fetches is not None:  # else another process had put it there
+                    self._carry_from_depot(self._fetches, effect)
             case LookAtModel():
                 self._connection.look_at_model()
             case DropTasks():
@@ -79,6 +90,19 @@ class Effects:
                 self._telling.changes()
             case TellChanges():
                 self._telling.changes()
+            case _:
+                assert_never(effect)
+
+    def _carry_from_depot(
+        self, fetches: Fetches, effect: FetchParts | PartKept | ForgetObject
+    ) -> None:
+        match effect:
+            case FetchParts():
+                fetches.begin(effect.delivery, effect.update, effect.missing, effect.part_bytes)
+            case PartKept():
+                fetches.kept(effect.upload, effect.index, effect.taken)
+            case ForgetObject():
+                fetches.delete(effect.upload)
             case _:
                 assert_never(effect)
 

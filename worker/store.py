@@ -301,6 +301,24 @@ class Store:
             )
         return found
 
+    def view_payload(self, update_id: str) -> memoryview:
+        """An update's payload in place, as long as the view is used, whatever becomes of the file.
+
+        Raises:
+            PayloadLostError: The file is missing or shorter.
+            StoreError: As of `payload`.
+        """
+        update, _ = self.update(update_id)
+        file = self._payloads / self._open_row(update_id)[1]
+        with _failures():
+            try:
+                found = self._disk.map(file, 0, update.payload_bytes)
+            except FileNotFoundError as error:
+                raise PayloadLostError(f"{file} is missing") from error
+        if found.nbytes != update.payload_bytes:
+            raise PayloadLostError(f"{file} is shorter than {update.payload_bytes} bytes")
+        return found
+
     def whole_payload(self, update_id: str) -> bytes:
         """A payload that goes in one message, if it is still what was written.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from broker.transport import Delivered
 from coordinator.evaluator import Terms
+from coordinator.fetching import NO_FETCHING, Fetching
 from coordinator.intake import Expected
 from coordinator.roster import Roster
 from coordinator.selection import Selector
@@ -28,6 +29,7 @@ class Desk:
         stray_sizes: Whether bytes of a length were ever refused without an id, as far as the store
             was asked; true though what it says is not committed, which costs a look and no more.
         senders_are_users: A message must come from the broker's user of its worker's name.
+        fetching: What is being read from the depot.
     """
 
     expected: Expected
@@ -42,6 +44,7 @@ class Desk:
     keeps: Callable[[int], bool]
     stray_sizes: dict[int, bool]
     senders_are_users: bool = False
+    fetching: Fetching = NO_FETCHING
 
     def sender_of(self, delivery: Delivered) -> str | None:
         """The broker's user that a message came from; None if it says nothing of the worker."""

@@ -20,8 +20,13 @@ class Updates:
         self._judging = judging
         self._parts = parts
 
-    def receive(self, delivery: Delivered) -> bool:
-        """Receive what a worker answers a task with; whether it is accepted."""
+    def receive(self, delivery: Delivered, *, may_wait: bool = False) -> bool:
+        """Receive what a worker answers a task with; whether it is accepted.
+
+        Args:
+            delivery: It.
+            may_wait: The delivery may stay unacked for a while.
+        """
         body = delivery.body
         match receive(body, self._desk.expected, self._desk.sender_of(delivery)):
             case Newer() as newer:
@@ -37,6 +42,6 @@ class Updates:
                 self._judging.judge(arrived, fault)
                 return True
             case Closing() as closing:
-                return self._parts.close(closing.update, body)
+                return self._parts.close(closing.update, delivery, may_wait=may_wait)
             case Part() as part:
                 return self._parts.keep(part, body)

@@ -147,6 +147,7 @@ class AnyOrder:
         says["unknown"] = tuple(says["unknown"])
         state = self.rng.choice(["running"] * 8 + ["paused", "draining", "ended"])
         says["away_s"] = self.rng.choice([0.0, 0.0, 0.0, 30.0])
+        says["takes_stored"] = self.rng.random() < 0.8
         standing = a_standing(version=self.rng.randint(-1, 9), state=state, **says)
         self.world.stand(standing, self.rng.choice(self._asked()[-3:]))
 
@@ -224,7 +225,8 @@ class AnyOrder:
 def any_order(seed: int) -> Counter[str]:
     rng = random.Random(seed)
     plan = rng.choice([OPTIONS.plan, OPTIONS.plan, Once(30.0), UntilRunEnds()])
-    return AnyOrder(rng, World(replace(OPTIONS, plan=plan))).run(STEPS)
+    options = replace(OPTIONS, plan=plan, has_depot=rng.random() < 0.5, depot_min_bytes=256)
+    return AnyOrder(rng, World(options)).run(STEPS)
 
 
 @settings(max_examples=200, deadline=None)
@@ -237,10 +239,11 @@ def test_whatever_happens_nothing_is_lost_nor_done_twice(seed: int) -> None:
 def test_the_random_walk_gets_everywhere() -> None:
     """Or the test above would show nothing."""
     counts: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(90):
         counts.update(any_order(seed))
     for what in (
         "Ack", "Reject", "Train", "CancelTraining", "KillTraining", "DropTask", "SendPart",
+        "PutObject",
         "Release", "Settle", "MarkSent", "Forget", "Leave", "Fetch", "StopFetching",
         "die_after_commit", "fill_disk", "GoAway",
     ):  # fmt: skip
