@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate experiments chaos mutations check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate experiments codecs chaos mutations check lint types contracts wheel bench format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault 
 
 experiments: setup ## compare algorithms on many kinds of devices, in virtual time (SEEDS=3)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.experiments $(if $(SEEDS),--seeds $(SEEDS))
+
+codecs: setup ## measure what the codecs of updates save and cost (SEEDS=3)
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.measure_codecs $(if $(SEEDS),--seeds $(SEEDS))
 
 chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \

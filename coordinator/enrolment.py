@@ -39,6 +39,11 @@ UNKNOWN: dict[str, Any] = {
 """What is known of a worker before it has said or done anything."""
 
 
+def address_of(question: AnswerTo) -> dict[str, str]:
+    """Where a worker is answered, as its row has it."""
+    return {"address": question.address, "correlation_id": question.correlation_id}
+
+
 class Enrolment:
     """The workers of a store, within one transaction."""
 
@@ -67,7 +72,7 @@ class Enrolment:
         """
         said: dict[str, Any] = {"last_seen": now, "leaving": leaving, "unheard": 0, **declared}
         if question is not None:
-            said |= {"address": question.address, "correlation_id": question.correlation_id}
+            said |= address_of(question)
         number = self._next_number() if number is None else number
         new = {"first_seen": now, "number": number, **UNKNOWN, **said, "worker_id": worker_id}
         insertion_or_change(schema.workers, "worker_id", tuple(new), tuple(said)).run(

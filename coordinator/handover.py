@@ -17,9 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from coordinator import shelf
-from coordinator.aggregation.aggregation import Aggregation, Made
+from coordinator.aggregation.aggregation import Aggregation, Handed
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import Cache, CachedUpdate
 from coordinator.aggregation.optimizers import as_of
 from coordinator.algorithm import Algorithm
@@ -53,7 +54,7 @@ class Handover:
         self._shelf = ShelfOnDisk(folder, run_id, layout.num_floats, disk)
         self._state: ServerState = {}
         self._cache = Cache(self._shelf)
-        self._made: Made | None = None
+        self._made: Handed | None = None
         self._freed: list[int] = []
         self._forgotten = -1
 
@@ -74,11 +75,16 @@ class Handover:
             needed = work.cached_slots(self._run_id)
             self._cache = Cache(self._shelf, in_force, needed)
 
-    def begin(self, algorithm: Algorithm) -> Aggregation:
-        """Begin the round of the version whose handover this is. Its state is used up by that."""
-        return begin(algorithm, self._layout, self._state, self._cache)
+    def begin(self, algorithm: Algorithm, room: Doubles | None = None) -> Aggregation:
+        """Begin the round of the version whose handover this is. Its state is used up by that.
 
-    def keep(self, row: VersionRow, made: Made) -> VersionRow:
+        Args:
+            algorithm: How its updates become the next version.
+            room: Memory of the round before, which may be written over.
+        """
+        return begin(algorithm, self._layout, self._state, self._cache, room)
+
+    def keep(self, row: VersionRow, made: Handed) -> VersionRow:
         """Have on disk what a version hands on; the version's row, which says so."""
         state_file = state_digest = ""
         if made.state:
@@ -97,23 +103,22 @@ class Handover:
             cached=len(known) + first,
         )
 
-    def again(self, model: bytearray, base: VersionRow, like: VersionRow) -> Made:
-        """What a version is that has an earlier one's parameters, right after `load` of its base.
+    def again(self, base: VersionRow, like: VersionRow) -> Handed:
+        """What a version hands on that has an earlier one's parameters, right after `load`.
 
         The optimiser goes on from where it was then. What is cached of the workers stays as it is,
         and so does what the rule keeps of it.
 
         Args:
-            model: The earlier version's.
-            base: The version before.
+            base: The version before, which was loaded.
             like: The earlier version, or the one before.
         """
         if like.version == base.version:
-            return Made(model, self._state, ())
+            return Handed(self._state)
         then = (
             self._models.read_state(like.state_file, like.state_digest) if like.state_file else {}
         )
-        return Made(model, as_of(self._state, then), ())
+        return Handed(as_of(self._state, then))
 
     def write(self, work: Work, version: int, first_needed: int) -> None:
         """Write what is newly cached, and forget what no round needs, with the version's row.

@@ -136,10 +136,22 @@ def sender_fault(worker_id: str, task_id: str, sender: str | None) -> Stray | No
     return Stray("unauthenticated", f"{user} sent it as {worker_id!r}", worker_id, task_id)
 
 
-def fault_of(update: Update, payload: Buffer, expected: Expected) -> Refused | None:
-    """What is wrong with an update that holds its id, None if nothing is. Called once per id."""
+def fault_of(
+    update: Update,
+    payload: Buffer,
+    expected: Expected,
+    passed: Callable[[], object] | None = None,
+) -> Refused | None:
+    """What is wrong with an update that holds its id, None if nothing is. Called once per id.
+
+    Args:
+        update: The update.
+        payload: Its payload.
+        expected: What the run expects.
+        passed: See `coordinator.aggregation.counted.Counted`.
+    """
     return header_fault(update, expected) or inspect(
-        payload, expected.layout, expected.max_norm, update.codec, update.update_id
+        payload, expected.layout, expected.max_norm, update.codec, update.update_id, passed
     )
 
 

@@ -1,22 +1,36 @@
-"""Model versions on disk, as safetensors files that other tools read too."""
+"""Model versions on disk, as safetensors files that other tools read too.
+
+Behind its header such a file holds the flat buffer as it is. So a version is written block after
+block, and it is read, published and averaged with in place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
 from coordinator.errors import NotKept, RunError, StoreError
-from disk import OS_DISK, Disk, make_folders, write_durably
+from disk import (
+    OS_DISK,
+    Disk,
+    chunks_of,
+    make_folders,
+    write_chunks_durably,
+    write_durably,
+)
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
-from schemas.digest import digest_of
+from schemas.digest import RunningDigest, digest_of, digest_of_stream
 from schemas.errors import LayoutError
-from schemas.layout import FLOATS, Layout
+from schemas.frame import ALIGNMENT
+from schemas.layout import DTYPES, FLOATS, Layout
 from schemas.tensors import BFLOAT16, as_float32, dtype_name, flatten, unflatten
 
 _NUMPY: dict[str, Any] = {
@@ -34,6 +48,34 @@ _NUMPY: dict[str, Any] = {
     "U8": "u1",
     "BOOL": "bool",
 }
+_OURS = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "uint64": "U64",
+    "int32": "I32",
+    "uint32": "U32",
+    "int16": "I16",
+    "uint16": "U16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+_LENGTH = struct.Struct("<Q")
+
+
+class Written(NamedTuple):
+    """A version on disk.
+
+    Attributes:
+        file: Its file's name, relative to the folder.
+        digest: Of its flat buffer.
+    """
+
+    file: str
+    digest: str
 
 
 class ModelFolder:
@@ -43,30 +85,61 @@ class ModelFolder:
         self._folder = folder
         self._disk = disk
 
-    def write(self, run_id: str, version: int, model: Buffer, layout: Layout) -> str:
-        """Write a version, durable on return; its file's name, relative to the folder."""
+    def write(self, run_id: str, version: int, blocks: Iterable[Buffer], layout: Layout) -> Written:
+        """Write a version, durable on return.
+
+        Args:
+            run_id: The run.
+            version: Its number.
+            blocks: Its flat buffer in consecutive pieces, each used before the next is asked for.
+            layout: Of the model.
+        """
         name = _name(run_id, version)
         path = self._folder / name
         make_folders(self._disk, self._folder)
         make_folders(self._disk, path.parent)
-        write_durably(self._disk, path, to_safetensors(model, layout))
-        return name
+        running = RunningDigest()
 
-    def read(self, file: str, layout: Layout, digest: str) -> bytearray:
-        """A version's flat buffer.
+        def chunks() -> Iterator[Buffer]:
+            yield head_of(layout)
+            for block in blocks:
+                running.update(block)
+                yield block
+
+        write_chunks_durably(self._disk, path, chunks())
+        return Written(name, running.digits())
+
+    def view(self, file: str, layout: Layout) -> memoryview:
+        """The flat buffer of a version that was just written or read, in place.
+
+        Raises:
+            NotKept: If the file is gone.
+            StoreError: If it is not a version of that layout.
+        """
+        path, head = self._folder / file, head_of(layout)
+        try:
+            whole = self._disk.map(path)
+        except FileNotFoundError as error:
+            raise NotKept(f"{path} cannot be read: it is gone") from error
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error}") from error
+        size = len(head) + layout.num_bytes
+        if whole.nbytes != size:
+            raise StoreError(f"{path} cannot be read: expected {size} bytes, came {whole.nbytes}")
+        if whole[: len(head)] != head:
+            raise StoreError(f"{path} cannot be read: it holds another model")
+        return whole[len(head) :]
+
+    def read(self, file: str, layout: Layout, digest: str) -> memoryview:
+        """The flat buffer of a version, in place, once it is known to be what was written.
 
         Raises:
             NotKept: If the file is gone.
             StoreError: If it is not what was written.
         """
-        path = self._folder / file
-        try:
-            model = flatten(from_safetensors(self._disk.read(path)), layout)
-        except FileNotFoundError as error:
-            raise NotKept(f"{path} cannot be read: it is gone") from error
-        except (OSError, SafetensorError, LayoutError) as error:
-            raise StoreError(f"{path} cannot be read: {error}") from error
-        if digest_of(model) != digest:
+        model = self.view(file, layout)
+        if digest_of_stream(chunks_of(model)) != digest:
+            path = self._folder / file
             raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
         return model
 
@@ -132,9 +205,24 @@ def first_kept(newest: int, keep_versions: int) -> int:
     return newest - keep_versions + 1
 
 
+def head_of(layout: Layout) -> bytes:
+    """A safetensors file of a layout, up to the numbers: those are its flat buffer."""
+    described = {
+        entry.name: {
+            "dtype": _OURS[entry.dtype],
+            "shape": entry.shape,
+            "data_offsets": (offset, offset + DTYPES[entry.dtype] * entry.count),
+        }
+        for entry, offset in zip(layout.entries, layout.offsets(), strict=True)
+    }
+    header = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    header += b" " * (-(_LENGTH.size + len(header)) % ALIGNMENT)
+    return _LENGTH.pack(len(header)) + header
+
+
 def to_safetensors(model: Buffer, layout: Layout) -> bytes:
     """A flat buffer as a safetensors file."""
-    return to_safetensors_of(unflatten(model, layout))  # contiguous views of the buffer
+    return b"".join((head_of(layout), model))
 
 
 def to_safetensors_of(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -36,7 +36,8 @@ from coordinator.shelf import ShelfToLookAt
 from coordinator.spool import Spool
 from coordinator.spooled import SpooledUpdates, counted_again, payload_of
 from coordinator.store import Store
-from schemas.digest import digest_of
+from disk import chunks_of
+from schemas.digest import digest_of, digest_of_stream
 from schemas.layout import Layout
 
 Outcome = Literal["the same", "initial", "differs", "damaged", "not recomputed"]
@@ -151,7 +152,7 @@ class Replay:
         file, model = self._file(row)
         if row.version == 0:
             outcome: Outcome = "initial" if file in ("whole", "damaged") else "not recomputed"
-            return self._found(row, outcome, file), None if model is None else Made(model, {}, ())
+            return self._found(row, outcome, file), None if model is None else Made({}, (), model)
         del model  # one model less in memory while the sum is made
         base = self._rows.get(row.version - 1)
         try:
@@ -166,7 +167,7 @@ class Replay:
             return self._found(row, "not recomputed", file, str(error)), None
         except StoreError as error:
             return self._found(row, "damaged", file, str(error)), None
-        came = digest_of(again.model)
+        came = digest_of_stream(chunks_of(again.model))
         if (count, weight) != (row.counted, row.weight):
             detail = (
                 f"the ledger counts {count} updates of weight {weight:g} in it, the store made it "
@@ -188,7 +189,7 @@ class Replay:
         state: ServerState = {}
         if row.state_file:
             state = self._models.read_state(row.state_file, row.state_digest)
-        return Made(model, state, ())
+        return Made(state, (), model)
 
     def _made_again(self, row: VersionRow, base: VersionRow, start: Made) -> Made:
         """The version that has an earlier one's parameters.
@@ -201,7 +202,7 @@ class Replay:
         if like.version == base.version:
             return start
         then = self._handed_on(like)
-        return Made(then.model, as_of(start.state, then.state), ())
+        return Made(as_of(start.state, then.state), (), then.model)
 
     def _aggregate(
         self, row: VersionRow, base: VersionRow, start: Made, watch: Callable[[int], None]
@@ -240,7 +241,7 @@ class Replay:
         with self._store.reading() as work:
             return work.cached_as_of(self.run.run_id, base.version)
 
-    def _file(self, row: VersionRow) -> tuple[FileState, bytearray | None]:
+    def _file(self, row: VersionRow) -> tuple[FileState, memoryview | None]:
         """Whether a version's file has its digest, and what is in it."""
         try:
             return "whole", self._models.read(row.file, self._layout, row.digest)

@@ -19,7 +19,7 @@ from coordinator.cohort import NO_COHORT, Cohort
 from coordinator.declaring import declared_by, required_by
 from coordinator.drawing import Terms, draw, draw_evaluators
 from coordinator.eligibility import Required
-from coordinator.enrolment import Enrolment
+from coordinator.enrolment import Enrolment, address_of
 from coordinator.events import (
     TRY_AGAIN,
     Action,
@@ -357,8 +357,9 @@ class Roster:
         task: TaskRow | None,
         verdict: Verdict,
         now: float,
+        asking: AnswerTo | None = None,
     ) -> None:
-        """An update was given its verdict."""
+        """An update was given its verdict, and its worker is told of it at an address."""
         if update.worker_id not in self._rows:
             if verdict != "counted":
                 return
@@ -374,7 +375,8 @@ class Roster:
             self.registry.count(row)
         if update.base_version == self._version and verdict not in TRY_AGAIN:
             self._spend(row, verdict in ("counted", "repeated"))
-        Enrolment(work).change(update.worker_id, **self.registry.progress(row))
+        address = {} if asking is None else address_of(asking)
+        Enrolment(work).change(update.worker_id, **self.registry.progress(row), **address)
 
     def answered(self, work: Work, worker_id: str, now: float) -> None:
         """The answer to a task to evaluate was given its verdict."""

@@ -168,6 +168,7 @@ class CoordinatorService:
             self._run.holds,
         )
         self._fetches = None if depot is None else self._fetches_of(depot)
+        self._run.last_said = self._telling.last_said
         self._effects = Effects(
             self._transport,
             self._names,

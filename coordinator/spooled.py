@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from coordinator.aggregation.counted import Counted
 from coordinator.errors import StoreError
 from coordinator.records import LedgerRow, Place
 from coordinator.spool import Spool
+from disk import chunks_of, let_go
 from schemas.buffer import Buffer
-from schemas.codecs.names import FP32
+from schemas.codecs.numbers import Numbers
 from schemas.codecs.payload import numbers_of
-from schemas.digest import digest_of
+from schemas.digest import digest_of_stream
 from schemas.errors import DecodeError
 from schemas.layout import Layout
 from schemas.messages import Update, decode
 from schemas.tensors import Floats
 
-FLOAT_BYTES = 4
+OPEN_MAX = 256  # payloads that are mapped at a time: each is an open file
+VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +54,30 @@ class SpooledUpdates:
         self._spool = spool
         self._payloads = payloads
         self._layout = layout
+        self._open: OrderedDict[int, tuple[memoryview, Numbers]] = OrderedDict()
+        self._last = memoryview(b"")
 
     def read(self, index: int, start: int, stop: int) -> Floats:
-        """See `Updates.read`.
+        """See `Updates.read`. What was read before is let go of.
 
         Raises:
             NotKept: If the segment is gone.
             StoreError: If the segment does not hold it.
         """
-        payload = self._payloads[index]
-        where = payload.where
-        if payload.codec == FP32:
-            first = where.place + FLOAT_BYTES * start
-            part = Place(where.segment, first, FLOAT_BYTES * (stop - start))
-            return np.frombuffer(self._spool.read(part), "<f4")
-        whole = self._spool.read(where)
-        return numbers_of(whole, payload.codec, self._layout, payload.update_id).read(start, stop)
+        let_go(self._last)
+        self._last, numbers = self._opened(index)
+        return numbers.read(start, stop)
+
+    def _opened(self, index: int) -> tuple[memoryview, Numbers]:
+        opened = self._open.get(index)
+        if opened is None:
+            payload = self._payloads[index]
+            view = self._spool.view(payload.where)
+            numbers = numbers_of(view, payload.codec, self._layout, payload.update_id)
+            opened = self._open[index] = view, numbers
+            if len(self._open) > OPEN_MAX:
+                self._open.popitem(last=False)
+        return opened
 
 
 def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Counted, Place]]:
@@ -88,16 +98,18 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
             local_steps=row.local_steps,
             codec=message.codec,
             update_id=row.update_id,
+            passed=partial(let_go, payload),
         )
         yield update, row.where
 
 
 def _read_again(row: LedgerRow, spool: Spool) -> tuple[Update, Buffer]:
     try:
-        message, payload = decode(spool.read(row.where))
+        read = spool.view if row.where.length > VIEWED_BYTES else spool.read
+        message, payload = decode(read(row.where))
     except DecodeError as error:
         raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
-    if digest_of(payload) != row.payload_digest:
+    if digest_of_stream(chunks_of(payload)) != row.payload_digest:
         raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
     assert isinstance(message, Update), "the ledger names updates"
     return message, payload

@@ -24,8 +24,7 @@ from coordinator.store import Store
 from coordinator.work import Work
 from depot import Depot, depot_of
 from depot.porter import Porter, ThreadPorter
-from disk import OS_DISK, Disk, make_folders
-from schemas.digest import digest_of
+from disk import OS_DISK, Disk, chunks_of, make_folders
 from schemas.layout import Layout
 from settings import Settings
 from settings.frozen import changed, frozen_fields
@@ -254,12 +253,13 @@ def begin_run(
         ran_s=0.0,
         ended_at=None,
     )
+    file, digest = models.write(run_id, 0, chunks_of(model), layout)
     version = VersionRow(
         run_id=run_id,
         version=0,
-        digest=digest_of(model),
+        digest=digest,
         num_bytes=layout.num_bytes,
-        file=models.write(run_id, 0, model, layout),
+        file=file,
         stream_offset=None,
         counted=0,
         weight=0.0,

@@ -71,7 +71,7 @@ class Telling:
         self._version = version
         self._offset = offset
         self._held = held
-        self._present = PresentWorkers()
+        self._present = PresentWorkers(OFFLINE_SHOWN)
         self._waiting: dict[tuple[str, str], AnswerStart] = {}
 
     def online(self, within_s: float) -> int:
@@ -80,7 +80,11 @@ class Telling:
 
     def offline(self, within_s: float) -> tuple[str, ...]:
         """Workers that were there and are not now, the first by name."""
-        return self._present.offline(self._now(), within_s, OFFLINE_SHOWN)
+        return self._present.offline(self._now(), within_s)
+
+    def last_said(self, worker_id: str) -> Presence | None:
+        """What a worker last said of itself, None if that is not remembered."""
+        return self._present.last_said(worker_id)
 
     def forget_addresses(self) -> None:
         """After a reconnect nobody is where they were."""

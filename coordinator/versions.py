@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from coordinator.aggregation.aggregation import Aggregation
-from coordinator.aggregation.checks import step_norm
+from coordinator.aggregation.blocks import Doubles
+from coordinator.aggregation.checks import StepNorm
 from coordinator.aggregation.counted import Counted
 from coordinator.algorithm import Algorithm
 from coordinator.goingback import Trail
@@ -20,8 +21,8 @@ from coordinator.spool import Spool
 from coordinator.spooled import Payload, SpooledUpdates, counted_again, payload_of
 from coordinator.store import Store
 from coordinator.work import Work
+from disk import chunks_of, letting_go
 from schemas.buffer import Buffer
-from schemas.digest import digest_of
 from schemas.layout import Layout
 from settings.kept import ALL
 
@@ -56,11 +57,12 @@ class Versions:
         self._store = store
         self._spool = spool
         self._models = models
-        self._model: bytes | bytearray = b""
+        self._model = memoryview(b"")
         self._model_version = -1
         self._handover = handover
         self._algorithm: Algorithm
         self._sum: Aggregation
+        self._room: Doubles | None = None
         self._payloads: list[Payload] = []
         self._is_alone = False
         with store.reading() as work:
@@ -84,8 +86,8 @@ class Versions:
         """The digests of the newest versions, at most so many; two may have the same."""
         return [self._digests[version] for version in sorted(self._digests)[-count:]]
 
-    def model(self, row: VersionRow) -> bytes | bytearray:
-        """A version's flat buffer; the newest is kept in memory."""
+    def model(self, row: VersionRow) -> memoryview:
+        """A version's flat buffer, in place; the newest is kept open."""
         if self._model_version != row.version:
             self._model = self._models.read(row.file, self.layout, row.digest)
             self._model_version = row.version
@@ -130,17 +132,16 @@ class Versions:
             with self._store.reading() as work:
                 counted = work.counted_in_round(self._run_id, base.version)
             self.load(base.version, policy.algorithm, counted)
-        version, before = base.version + 1, self.model(base)
+        before, step = self.model(base), StepNorm() if guard_norm else None
         updates = SpooledUpdates(self._spool, self._payloads, self.layout)
-        made = self._sum.result(before, updates)
-        norm = step_norm(before, made.model, self.layout) if guard_norm else None
+        blocks = letting_go(before, self._sum.blocks(before, updates, step))
+        row = self._written(base.version + 1, blocks, why, policy, now)
+        norm = None if step is None else step.norm
         jump = "" if norm is None else norm_jump(norm, self._trail.norms, guard_norm)
-        if jump:
+        if jump:  # what was written gives way: no row names it
             return self.make_again(base, base, why, policy, now, jump, norm)
-        row = self._row(version, made.model, why, policy, now)
         row = replace(row, counted=self._sum.count, weight=self._sum.total_weight, norm=norm)
-        self._model, self._model_version = made.model, version
-        return self._handover.keep(row, made)
+        return self._handover.keep(row, self._sum.handed())
 
     def make_again(
         self,
@@ -163,25 +164,26 @@ class Versions:
             guard: Why the sum is not taken, in words.
             norm: Of the step that is not taken, if it was made.
         """
-        version, model = base.version + 1, bytearray(self.model(like))
+        model = self.model(like)
         with self._store.reading() as work:  # the open round has used some of it up
             self._handover.load(work.version(self._run_id, base.version), work)
-        made = self._handover.again(model, base, like)
-        row = self._row(version, model, why, policy, now)
+        handed = self._handover.again(base, like)
+        row = self._written(base.version + 1, chunks_of(model), why, policy, now)
         row = replace(row, rolled_back_to=like.version, guard=guard, norm=norm)
-        self._model, self._model_version = model, version
-        return self._handover.keep(row, made)
+        return self._handover.keep(row, handed)
 
-    def _row(
-        self, version: int, model: Buffer, why: str, policy: RoundPolicy, now: float
+    def _written(
+        self, version: int, blocks: Iterable[Buffer], why: str, policy: RoundPolicy, now: float
     ) -> VersionRow:
-        """A version's row, with no update in it; its model's file is on disk."""
+        """A version's row, with no update in it; its model's file is on disk, and open."""
+        file, digest = self._models.write(self._run_id, version, blocks, self.layout)
+        self._model, self._model_version = self._models.view(file, self.layout), version
         return VersionRow(
             run_id=self._run_id,
             version=version,
-            digest=digest_of(model),
-            num_bytes=memoryview(model).nbytes,
-            file=self._models.write(self._run_id, version, model, self.layout),
+            digest=digest,
+            num_bytes=self.layout.num_bytes,
+            file=file,
             stream_offset=None,
             counted=0,
             weight=0.0,
@@ -217,7 +219,8 @@ class Versions:
 
     def _begin(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
-        self._sum = self._handover.begin(algorithm)
+        self._sum = self._handover.begin(algorithm, self._room)
+        self._room = self._sum.room
         self._payloads = []
 
     def left_behind(self, version: int) -> str:

@@ -1,69 +1,34 @@
 """What can be read and written in one transaction of the coordinator's store.
 
-Only this module, `coordinator.enrolment` and `coordinator.accounts` write queries
-(docs/decisions/0002).
+Only this module, `coordinator.statements`, `coordinator.enrolment` and `coordinator.accounts` write
+queries (docs/decisions/0002).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     Table,
     and_,
-    bindparam,
     case,
     delete,
     func,
-    or_,
     select,
     true,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
 
-from coordinator import schema
-from coordinator.events import TRY_AGAIN
+from coordinator import schema, statements
 from coordinator.intake import KIND
-from coordinator.prepared import Prepared, PreparedRows, change, insertion
+from coordinator.prepared import change, insertion
 from coordinator.records import CachedRow, LedgerRow, RunRow, StrayRow, TaskRow, VersionRow
 
 _RowT = TypeVar("_RowT")
-
-
-def _with(table: Table, *names: str) -> Callable[[Select[Any]], Select[Any]]:
-    """Rows that have given values in these columns; the parameters have the columns' names."""
-    return lambda rows: rows.where(*(table.c[name] == bindparam(name) for name in names))
-
-
-_VERSION = PreparedRows(VersionRow, schema.versions, _with(schema.versions, "run_id", "version"))
-_TASK = PreparedRows(TaskRow, schema.tasks, _with(schema.tasks, "task_id"))
-_UPDATE = PreparedRows(LedgerRow, schema.ledger, _with(schema.ledger, "update_id"))
-_COUNTED = Prepared(
-    _with(schema.ledger, "run_id", "kind", "base_version", "worker_id")(
-        select(schema.ledger.c.arrival).where(schema.ledger.c.verdict == "counted").limit(1)
-    )
-)
-_VERDICT = Prepared(_with(schema.ledger, "update_id")(select(schema.ledger.c.verdict)))
-_NEWEST_TASK = Prepared(
-    _with(schema.tasks, "run_id", "kind")(
-        select(func.coalesce(func.max(schema.tasks.c.number), -1))
-    )
-)
-_WHY = Prepared(_with(schema.runs, "run_id")(select(schema.runs.c.why)))
-_OLDEST_SEGMENT = Prepared(
-    _with(schema.ledger, "run_id")(
-        select(func.min(schema.ledger.c.segment)).where(
-            schema.ledger.c.round_version >= bindparam("from_version"), schema.ledger.c.segment > 0
-        )
-    )
-)
-_LAST_ARRIVAL = Prepared(select(func.coalesce(func.max(schema.ledger.c.arrival), 0)))
-_STRAYS = Prepared(_with(schema.strays, "num_bytes")(select(schema.strays.c.num_bytes).limit(1)))
 
 
 class Work:
@@ -125,7 +90,7 @@ class Work:
 
     def why_closed(self, run_id: str) -> str:
         """Why the round of a run that is closed was."""
-        why: str = _WHY.run(self._connection, {"run_id": run_id})[0][0]
+        why: str = statements.WHY_CLOSED.run(self._connection, {"run_id": run_id})[0][0]
         return why
 
     # versions
@@ -136,7 +101,7 @@ class Work:
 
     def version(self, run_id: str, version: int) -> VersionRow | None:
         """A model version."""
-        return _VERSION.one(self._connection, run_id=run_id, version=version)
+        return statements.VERSION.one(self._connection, run_id=run_id, version=version)
 
     def versions(self, run_id: str) -> list[VersionRow]:
         """All versions of a run, oldest first."""
@@ -234,7 +199,7 @@ class Work:
 
     def task(self, task_id: str) -> TaskRow | None:
         """A task."""
-        return _TASK.one(self._connection, task_id=task_id)
+        return statements.TASK.one(self._connection, task_id=task_id)
 
     def update_task(self, task_id: str, **values: Any) -> None:
         """Change fields of a task."""
@@ -265,7 +230,9 @@ class Work:
 
     def next_number(self, run_id: str, kind: str) -> int:
         """How many tasks of a kind were ever made in a run: they are numbered from 0 on."""
-        number: int = _NEWEST_TASK.run(self._connection, {"run_id": run_id, "kind": kind})[0][0]
+        number: int = statements.NEWEST_TASK.run(
+            self._connection, {"run_id": run_id, "kind": kind}
+        )[0][0]
         return number + 1
 
     def open_tasks(self, run_id: str, kind: str | None = None) -> list[TaskRow]:
@@ -315,11 +282,11 @@ class Work:
 
     def ledger_row(self, update_id: str) -> LedgerRow | None:
         """The row of an update."""
-        return _UPDATE.one(self._connection, update_id=update_id)
+        return statements.UPDATE.one(self._connection, update_id=update_id)
 
     def verdict_of(self, update_id: str) -> str | None:
         """The verdict of an update, None if it has none yet."""
-        rows = _VERDICT.run(self._connection, {"update_id": update_id})
+        rows = statements.VERDICT.run(self._connection, {"update_id": update_id})
         return rows[0][0] if rows else None
 
     def insert_ledger_row(self, row: LedgerRow) -> None:
@@ -342,7 +309,7 @@ class Work:
             "base_version": base_version,
             "worker_id": worker_id,
         }
-        return bool(_COUNTED.run(self._connection, asked))
+        return bool(statements.COUNTED.run(self._connection, asked))
 
     def spent_by(self, run_id: str, kind: str, version: int, worker_id: str) -> LedgerRow | None:
         """The update that a worker's try at a version went into: counted, or else refused.
@@ -350,39 +317,22 @@ class Work:
         Only a refusal for what its data are uses a try up, and only until the round is extended, or
         the run was paused for long.
         """
-        ledger, runs = schema.ledger, schema.runs
-        query = select(ledger).where(
-            ledger.c.run_id == run_id,
-            ledger.c.kind == kind,
-            ledger.c.base_version == version,
-            ledger.c.worker_id == worker_id,
-            or_(
-                ledger.c.verdict.in_(("counted", "repeated")),
-                and_(
-                    ledger.c.verdict.not_in(TRY_AGAIN),
-                    ledger.c.incarnation == select(schema.store.c.incarnation).scalar_subquery(),
-                    ledger.c.arrival
-                    > select(runs.c.tries_after).where(runs.c.run_id == run_id).scalar_subquery(),
-                ),
-            ),
+        return statements.SPENT.one(
+            self._connection,
+            run_id=run_id,
+            kind=kind,
+            base_version=version,
+            worker_id=worker_id,
         )
-        query = query.order_by((ledger.c.verdict == "counted").desc(), ledger.c.arrival.desc())
-        return self._row(LedgerRow, query.limit(1))
 
     def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
         """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""
-        tasks = schema.tasks
-        query = select(tasks.c.task_id, tasks.c.state).where(
-            tasks.c.run_id == run_id,
-            tasks.c.worker_id == worker_id,
-            tasks.c.base_version == version,
-            tasks.c.state.in_(("taken", "lapsed")),
-        )
-        return [(row[0], row[1]) for row in self._connection.execute(query)]
+        asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
+        return [(row[0], row[1]) for row in statements.AWAITED.run(self._connection, asked)]
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""
-        number: int = _LAST_ARRIVAL.run(self._connection, {})[0][0]
+        number: int = statements.LAST_ARRIVAL.run(self._connection, {})[0][0]
         return number
 
     def counted_in_round(self, run_id: str, version: int) -> list[LedgerRow]:
@@ -414,7 +364,7 @@ class Work:
     def oldest_segment(self, run_id: str, from_version: int) -> int | None:
         """The first spool segment that holds an update which met `from_version` or later."""
         asked = {"run_id": run_id, "from_version": from_version}
-        value: int | None = _OLDEST_SEGMENT.run(self._connection, asked)[0][0]
+        value: int | None = statements.OLDEST_SEGMENT.run(self._connection, asked)[0][0]
         return value
 
     # bytes without an update id
@@ -454,7 +404,7 @@ class Work:
 
     def has_strays_of(self, num_bytes: int) -> bool:
         """Whether bytes of this length were ever refused without an id."""
-        return bool(_STRAYS.run(self._connection, {"num_bytes": num_bytes}))
+        return bool(statements.STRAYS_OF_SIZE.run(self._connection, {"num_bytes": num_bytes}))
 
     def accept_stray(self, digest: str, now: float) -> None:
         """Note that bytes came and were no stray, if they were one before."""

@@ -85,6 +85,7 @@ class RunWriter:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
         fetching: What is being read from the depot.
+        last_said: What a worker last said of itself, None if that is not remembered.
         roster: The workers.
         verdicts: Verdict to count, over the whole run.
     """
@@ -102,6 +103,7 @@ class RunWriter:
         self._now = now
         self.selector: Selector | None = None
         self.fetching: Fetching = NO_FETCHING
+        self.last_said: Callable[[str], Presence | None] = lambda _: None
         self.roster: Roster
         self._selection: Selection
         self._evaluated: Evaluated
@@ -480,6 +482,7 @@ class RunWriter:
             self.versions.left_behind,
             self._keeps,
             self._stray_sizes,
+            self.last_said,
             self._settings.coordinator.senders == "users",
             self.fetching,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from disk.disk import Disk
@@ -18,6 +19,16 @@ def write_durably(disk: Disk, path: Path, *chunks: Buffer) -> None:
     Raises:
         OSError: If it cannot be written; what was at the path is still there.
     """
+    write_chunks_durably(disk, path, chunks)
+
+
+def write_chunks_durably(disk: Disk, path: Path, chunks: Iterable[Buffer]) -> None:
+    """Likewise, of chunks that are made one after another, each to be used before the next.
+
+    Raises:
+        OSError: If it cannot be written, or whatever making a chunk raises; what was at the path is
+            still there.
+    """
     partial = path.with_name(PARTIAL + path.name)
     try:
         file = disk.create(partial)
@@ -28,7 +39,7 @@ def write_durably(disk: Disk, path: Path, *chunks: Buffer) -> None:
         finally:
             file.close()
         disk.move(partial, path)
-    except OSError:
+    except Exception:
         with contextlib.suppress(OSError):
             disk.remove(partial)  # on a full disk it takes the room that is missing
         raise

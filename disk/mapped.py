@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schemas.buffer import Buffer
 
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 
 
 def let_go(view: Buffer) -> None:
@@ -17,6 +17,15 @@ def let_go(view: Buffer) -> None:
     """
     if isinstance(view, memoryview) and isinstance(view.obj, mmap.mmap):
         view.obj.madvise(mmap.MADV_DONTNEED)
+
+
+def letting_go(view: Buffer, chunks: Iterable[Buffer], every: int = 4) -> Iterator[Buffer]:
+    """Chunks that are made of a view, which is let go of now and then as they come."""
+    for count, chunk in enumerate(chunks, start=1):
+        yield chunk
+        if count % every == 0:
+            let_go(view)
+    let_go(view)
 
 
 def chunks_of(view: Buffer, chunk_bytes: int = CHUNK_BYTES) -> Iterator[memoryview]:

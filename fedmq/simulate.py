@@ -17,6 +17,7 @@ from settings.presets import PRESETS
 from simulation.planning.crowd import Crowd
 from simulation.planning.devices import SETS
 from simulation.planning.draws import Ints
+from simulation.planning.encoding import EncodedTraining
 from simulation.planning.errors import CannotPlan
 from simulation.planning.experiment import Experiment, Setup, waits_for
 from simulation.planning.learners import LearnerTraining
@@ -168,8 +169,9 @@ def _training(request: Request, settings: Settings, seed: int) -> tuple[Training
     )
     if request.limits.target is not None:
         _check_target(learner)
-    moved = learner.layout.num_bytes + learner.layout.update_bytes
-    return learner, moved, learner.examples()
+    training = EncodedTraining(learner, settings.wire.codec)
+    moved = learner.layout.num_bytes + training.update_bytes()
+    return training, moved, learner.examples()
 
 
 def _check_target(learner: LearnerTraining) -> None:

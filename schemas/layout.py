@@ -1,8 +1,10 @@
 """How named arrays lie in one flat buffer, described once and named by a digest.
 
 Rules: arrays of one dtype lie together in one segment, in the order of their names; segments follow
-the order of `DTYPES` and begin at multiples of 64 bytes. So two learners with the same arrays have
-the same layout whatever order they name them in, and a sum needs one operation per dtype.
+the order of `DTYPES`, one after another without a gap. So two learners with the same arrays have
+the same layout whatever order they name them in, a sum needs one operation per dtype, and the
+buffer is what a safetensors file holds behind its header. Larger numbers come first, so that each
+lies at a multiple of its size.
 Floats are averaged. Integers and bools follow the rule of their entry: "keep" the server's value,
 or take the "max" of those received.
 """
@@ -17,19 +19,18 @@ from typing import Any, Literal, get_args
 
 from schemas.digest import digest_of
 from schemas.errors import LayoutError
-from schemas.frame import ALIGNMENT
 
 Rule = Literal["mean", "keep", "max"]
 
 DTYPES: dict[str, int] = {
     "float64": 8,
-    "float32": 4,
-    "float16": 2,
-    "bfloat16": 2,
     "int64": 8,
     "uint64": 8,
+    "float32": 4,
     "int32": 4,
     "uint32": 4,
+    "float16": 2,
+    "bfloat16": 2,
     "int16": 2,
     "uint16": 2,
     "int8": 1,
@@ -120,9 +121,8 @@ class Layout:
         for dtype, size in DTYPES.items():
             count = sum(entry.count for entry in self.entries if entry.dtype == dtype)
             if count:
-                start = end + -end % ALIGNMENT
-                segments.append(Segment(dtype, start, count))
-                end = start + count * size
+                segments.append(Segment(dtype, end, count))
+                end += count * size
         return tuple(segments)
 
     @cached_property

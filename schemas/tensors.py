@@ -6,7 +6,7 @@ Laws: `unflatten(flatten(a, l), l) == a`; applying `update_between(base, trained
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,19 @@ def unflatten(buffer: Buffer, layout: Layout) -> dict[str, Array]:
         )
         for entry, offset in zip(layout.entries, layout.offsets(), strict=True)
     }
+
+
+def arrays_of(buffer: Buffer, layout: Layout, dtype: str) -> Iterator[tuple[str, Array]]:
+    """The arrays of one dtype with their names, in their order in the flat buffer, in place."""
+    for entry, offset in zip(layout.entries, layout.offsets(), strict=True):
+        if entry.dtype == dtype:
+            numbers = np.frombuffer(buffer, _NUMPY[dtype], entry.count, offset)
+            yield entry.name, numbers.reshape(entry.shape)
+
+
+def as_bytes(numbers: Array) -> memoryview:
+    """The bytes of contiguous numbers, in place."""
+    return numbers.view(np.uint8).data
 
 
 def require(arrays: Mapping[str, Array], layout: Layout) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learning.learner import EvaluateRequest, TrainRequest, TrainResult
+from schemas.codecs.names import FP32
+from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of
 from schemas.tensors import flatten, layout_of
 
@@ -44,13 +46,15 @@ class Oracle:
 
     Args:
         slots: How many trainings the model has room for.
+        codec: Of the updates; one by which the bytes of an update are the same whatever its id.
 
     Attributes:
         trainings: All that were begun, by slot.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, codec: str = FP32) -> None:
         self._slots = slots
+        self._codec = codec
         self.trainings: list[Training] = []
         self._attempts: dict[tuple[str, str], int] = {}
         self._slot_of_payload: dict[str, int] = {}
@@ -80,7 +84,8 @@ class Oracle:
         trained = parameters[NAME].copy()
         trained[slot] += 1
         sent = (trained - parameters[NAME]).astype("<f4")
-        self._slot_of_payload[digest_of(sent.tobytes())] = slot
+        payload = encode_update(sent.tobytes(), self._codec, self.layout, "")
+        self._slot_of_payload[digest_of(*payload)] = slot
         return TrainResult({NAME: trained}, num_examples=1)
 
     def evaluate(

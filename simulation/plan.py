@@ -6,11 +6,15 @@ import random
 from dataclasses import dataclass
 
 from coordinator.cohort import Cohort
+from schemas.codecs.names import FP32
 from simulation.reference import Name
 from worker.options import Forever, Once, UntilRunEnds
 from worker.options import Plan as WorkerPlan
 
 ALGORITHMS: tuple[Name, ...] = ("mean", "mean", "momentum", "ca2fl")
+CODECS = ("fp32", "fp32", "bf16", "fp16+zstd", "topk:0.02")
+CODECS_IN_PARTS = ("fp32", "fp32", "bf16")
+"""Those by which a unit vector arrives as it is, in bytes that are the same for every update."""
 EVALUATED = 0.35  # of the worlds
 COHORT = 0.4
 SLOTS = 256
@@ -24,6 +28,7 @@ class Plan:
     Attributes:
         workers: What each of them works by.
         algorithm: By which versions are made.
+        codec: Of the updates.
         evaluators: Ids of the workers that evaluate and never train.
         slots: Of the model; each takes 4 bytes.
         in_parts: Whether an update takes more than one message.
@@ -40,6 +45,7 @@ class Plan:
     faults_s: float
     fault_every_s: float
     algorithm: Name = "mean"
+    codec: str = FP32
     evaluators: frozenset[str] = frozenset()
 
     @property
@@ -80,6 +86,7 @@ class Plan:
         # Where an update takes many messages the faults of uploads are to be seen, as many as can.
         evaluators = frozenset() if in_parts else _evaluators(aside, workers, algorithm, settings)
         plans += [aside.choice((Forever(), UntilRunEnds())) for _ in evaluators]
+        codec = settings["wire.codec"] = aside.choice(CODECS_IN_PARTS if in_parts else CODECS)
         return cls(
             workers=tuple(plans),
             settings=settings,
@@ -90,6 +97,7 @@ class Plan:
             faults_s=rng.uniform(120.0, 600.0),
             fault_every_s=rng.choice((4.0, 10.0, 20.0)),
             algorithm=algorithm,
+            codec=codec,
             evaluators=evaluators,
         )
 

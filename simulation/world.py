@@ -58,7 +58,7 @@ class World:
         self.plan = plan or Plan.draw(self.rng)
         self.time = VirtualTime()
         self.broker = MemoryBroker(lambda: self.time.now)
-        self.oracle = Oracle(self.plan.slots)
+        self.oracle = Oracle(self.plan.slots, self.plan.codec)
         self.history: deque[str] = deque(maxlen=HISTORY_KEPT)
         self.faults: Counter[str] = Counter()
         self.steps = 0

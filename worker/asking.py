@@ -1,7 +1,8 @@
 """When to ask the coordinator how things stand, and what it last said. Pure.
 
-The worker asks when it comes online and whenever its own state changed; an answer holds until the
-coordinator sends another to the same question, or until the worker asks again. Only an answer to
+The worker asks when it comes online and whenever its own state changed; an update asks by itself,
+what became of it. An answer holds until the coordinator sends another to the same question, or
+until the worker asks again. Only an answer to
 the newest question allows a task: an older one was given to a worker in another state.
 """
 
@@ -17,6 +18,7 @@ from worker.options import Moment, Options
 _ANSWER_S, _ANSWER_MOST_S = 10.0, 60.0
 AWAY_MOST_S = 7 * 86_400.0
 """The longest that a worker stays away because it was told to."""
+_UPDATE_ANSWER_S = 2.0  # after a restart the coordinator does not know who asks: say so soon
 _UNSENT_S, _UNSENT_MOST_S = 1.0, 10.0  # a coordinator that was never there declares on its start
 
 
@@ -27,6 +29,7 @@ class Asking:
     Attributes:
         question: The newest question in this connection.
         ask_at: When to ask (again).
+        said_at: When the worker last said how it is.
         silent: Questions in a row that the broker took and nobody answered.
         unsent: Questions in a row that the broker did not take.
         may_take: The last word: a task may be taken.
@@ -39,6 +42,7 @@ class Asking:
 
     question: Ref | None = None
     ask_at: float = math.inf
+    said_at: float = -math.inf
     silent: int = 0
     unsent: int = 0
     may_take: bool = False
@@ -80,9 +84,15 @@ def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
     return replace(
         asking,
         question=ref,
+        said_at=moment.now,
         silent=asking.silent + 1,
         ask_at=moment.after(asking.silent, _ANSWER_S, _ANSWER_MOST_S),
     )
+
+
+def asked_by_update(asking: Asking, ref: Ref, moment: Moment) -> Asking:
+    """An update was published, which is a question too; ask in words if it is not answered."""
+    return replace(ask_again(asking, moment.now + _UPDATE_ANSWER_S), question=ref)
 
 
 def not_asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
@@ -114,6 +124,8 @@ def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment
         wait_s = min(wait_s, max(standing.come_back_s, 0.0))
     # Never at once: an answer that says "now" again and again would make a busy loop.
     wait_s = max(0.05, wait_s * (0.9 + 0.1 * moment.rng.random()))
+    if ref.about == "update":  # or who trains on and on would never say how it is
+        wait_s = max(0.05, min(wait_s, asking.said_at + options.presence_s - moment.now))
     away_s = min(max(standing.away_s, 0.0), AWAY_MOST_S)
     return replace(
         asking,

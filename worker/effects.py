@@ -230,9 +230,12 @@ class Effects:
         )
         self._refs[token] = ref
         if asks:
-            self._questions[token] = ref
-            while len(self._questions) > _QUESTIONS_KEPT:
-                del self._questions[next(iter(self._questions))]
+            self._ask(token, ref)
+
+    def _ask(self, token: int, ref: Ref) -> None:
+        self._questions[token] = ref
+        while len(self._questions) > _QUESTIONS_KEPT:
+            del self._questions[next(iter(self._questions))]
 
     def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], bytes]) -> Events:
         try:
@@ -244,9 +247,17 @@ class Effects:
             return (events.Unpublished(ref, str(error)),)
         key = self._names.update_key(run_id, 0, self._config.worker_id)
         token = self._transport.publish(
-            Outgoing(self._names.update_exchange, key, body, message_id=update_id)
+            Outgoing(
+                self._names.update_exchange,
+                key,
+                body,
+                message_id=update_id,
+                answerable=ref.about == "update",
+            )
         )
         self._refs[token] = ref
+        if ref.about == "update":
+            self._ask(token, ref)
         return ()
 
     def _payload_gone(self, ref: Ref, update_id: str) -> Events:

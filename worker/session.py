@@ -52,6 +52,7 @@ from worker.events import (
     Remark,
     Rng,
     Say,
+    SendUpdate,
     SessionEvent,
     StandingCame,
     StartCame,
@@ -422,13 +423,15 @@ def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -
     if isinstance(event, Unpublished):
         left, actions = sending.unpublished(session.sending, ref, moment)
         remark = Remark("warning", f"update {ref.subject} is sent again: {event.reason}")
-        return replace(session, sending=left), (*actions, remark)
+        session = replace(session, sending=left)
+        if ref == session.asking.question:  # nobody answers it
+            session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+        return session, (*actions, remark)
     left, actions = sending.published(session.sending, ref, moment)
     session = replace(session, sending=left)
     if actions:  # a whole update is in the broker's hands
         unheard = (ref.subject, *session.unheard)[:UNHEARD_MAX]
-        asked = asking.ask_again(session.asking, moment.now)
-        session = replace(session, unheard=unheard, asking=asked)
+        session = replace(session, unheard=unheard)
     return session, actions
 
 
@@ -474,6 +477,10 @@ def _follow_up(session: Session, moment: Moment) -> Step:
     left, sent = sending.pump(session.sending, moment)
     session = replace(session, sending=left)
     actions += sent
+    for action in sent:
+        if isinstance(action, SendUpdate):
+            told = asking.asked_by_update(session.asking, action.ref, moment)
+            session = replace(session, asking=told)
     if session.asking.ask_at <= moment.now:
         say = _presence(session, moment, leaving=False)
         session = replace(session, asking=asking.asked(session.asking, say.ref, moment))

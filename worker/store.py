@@ -3,6 +3,7 @@
     inbox    the task in hand, with what the coordinator said to start from
     outbox   updates that are finished and not yet in safe hands; the payload is a file beside it
     marks    the tasks that were done and what became of them, longer than the outbox needs
+    residuals   what updates left out, if their codec does that (`worker.residuals`)
 
 Rules of the file:
 
@@ -28,11 +29,13 @@ from schemas.buffer import Buffer
 from schemas.digest import digest_of, digest_of_stream
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
+from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
+from worker.residuals import Feedback, Residual, Residuals
 
-FORMAT = 4
+FORMAT = 5
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
 _CHECKED_AT_ONCE = 2**20  # bytes
@@ -104,7 +107,8 @@ class Store:
             self._db = disk.database(folder / "worker.sqlite", _BUSY_S)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
+            self._db.executescript(_SCHEMA + residuals.SCHEMA)
+            self.residuals = Residuals(folder, disk, self._db)
             disk.sync_folder(folder)
 
     def close(self) -> None:
@@ -198,13 +202,20 @@ class Store:
 
     # From inbox to outbox: called in the training process.
 
-    def finish(self, update: Update, part_bytes: int, payload: Buffer) -> Parcel:
+    def finish(
+        self,
+        update: Update,
+        part_bytes: int,
+        payload: Buffer,
+        feedback: Feedback | None = None,
+    ) -> Parcel:
         """Put a finished update into the outbox and its task out of the inbox.
 
         Args:
             update: Its header; what it says of the payload and its parts is filled in here.
             part_bytes: The largest payload of one message.
             payload: What the update carries.
+            feedback: What it leaves for later updates, if its codec leaves something out.
 
         Returns:
             What is in the outbox, or was: an update that was put there before stays as it is. So
@@ -216,11 +227,13 @@ class Store:
         update = _described(update, part_bytes, payload)
         file = self._payloads / f"{update.update_id}-{update.payload_digest[:16]}"
         before = self._finished_before(update)
+        files, left_over = None, list[str]()
         if before is None:
             if self.known(update.task_id) != "held":
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             with _failures():
                 write_durably(self._disk, file, payload)
+                files = None if feedback is None else self.residuals.write(update, feedback)
         with self._transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
             before = before or self._finished_before(update)
@@ -244,7 +257,17 @@ class Store:
                     update.kind,
                 ),
             )
+            if feedback is not None and files is not None:
+                left_over = self.residuals.keep(update, feedback, files)
+        if left_over:
+            self._remove_residuals(left_over)
         return _parcel(update, sent=False)
+
+    def earlier(self, update: Update) -> Iterator[tuple[Residual, bytes | None]]:
+        """What earlier updates left for one, and its numbers; None if they are damaged."""
+        with _failures():
+            for residual in self.residuals.of(update):
+                yield residual, self.residuals.read(residual)
 
     def _finished_before(self, update: Update) -> Parcel | None:
         mark = self._row(
@@ -365,7 +388,9 @@ class Store:
                 (verdict, update_id),
             )
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+            left_over = self.residuals.settle(update_id, verdict)
         self._remove_payload(update_id)
+        self._remove_residuals(left_over)
         return noted.rowcount == 1
 
     def forget(self, update_id: str) -> None:
@@ -376,6 +401,8 @@ class Store:
         with self._transaction():
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
+            left_over = self.residuals.forget(update_id)
+        self._remove_residuals(left_over)
         aside = make_folder(self._disk, self.path / "damaged")
         with _failures():
             for file in self._payloads_of(update_id):
@@ -416,7 +443,8 @@ class Store:
         with self._transaction():
             self._db.execute(
                 "DELETE FROM marks WHERE number <= (SELECT max(number) FROM marks) - ? "
-                "AND update_id NOT IN (SELECT update_id FROM outbox)",
+                "AND update_id NOT IN (SELECT update_id FROM outbox) "
+                "AND update_id NOT IN (SELECT update_id FROM residuals WHERE counted = 0)",
                 (MARKS_KEPT,),
             )
 
@@ -431,6 +459,11 @@ class Store:
             for name in self._disk.names(self._payloads):
                 if name not in named:
                     self._disk.remove(self._payloads / name)
+            self.residuals.sweep()
+
+    def _remove_residuals(self, names: list[str]) -> None:
+        with _failures():
+            self.residuals.remove(names)
 
     def _remove_payload(self, update_id: str) -> None:
         with _failures():

@@ -33,6 +33,7 @@ from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
 from schemas.buffer import Buffer
+from schemas.codecs.names import spec_of
 from schemas.codecs.payload import encode_update
 from schemas.digest import digest_of, update_id_of
 from schemas.errors import LayoutError
@@ -53,7 +54,9 @@ from worker.errors import (
     TaskGoneError,
     UnfitError,
 )
+from worker.feedback import encode_with_feedback
 from worker.models import ModelCache
+from worker.residuals import Feedback
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
@@ -187,9 +190,9 @@ def _work(
     do = _evaluate if task.kind == "evaluate" else _train
     result = do(loaded.learner, received, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    payload = _encoded(result.payload, update, layout)
+    payload, feedback = _encoded(job, update, result.payload, layout, workshop.disk)
     del result
-    _finish(job, update, payload, task.part_bytes, moved, wait, workshop.disk)
+    _finish(job, update, payload, feedback, task.part_bytes, moved, wait, workshop.disk)
     return update.update_id
 
 
@@ -251,12 +254,21 @@ def _evaluate(
     return _Result(bytearray(), int(count), sums, took_s)
 
 
-def _encoded(payload: bytearray, update: Update, layout: Layout) -> Buffer:
-    """An update's payload in its codec; nothing of it is copied if that is fp32."""
-    if not payload:  # an evaluation
-        return payload
+def _encoded(
+    job: Job, update: Update, payload: bytearray, layout: Layout, disk: Disk
+) -> tuple[Buffer, Feedback | None]:
+    """An update's payload in its codec, and what that leaves out; fp32 copies nothing."""
+    spec = spec_of(update.codec)
+    if update.kind == "evaluate" or spec is None:  # who asks for a codec not known is not answered
+        return payload, None
+    if spec.feeds_back:
+        store = Store(Path(job.folder), disk)
+        try:
+            return encode_with_feedback(update, payload, layout, store.earlier(update))
+        finally:
+            store.close()
     chunks = list(encode_update(payload, update.codec, layout, update.update_id))
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks), None
 
 
 def _load(spec: str) -> Loaded:
@@ -416,6 +428,7 @@ def _finish(
     job: Job,
     update: Update,
     payload: Buffer,
+    feedback: Feedback | None,
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
@@ -427,7 +440,7 @@ def _finish(
             moved(1.0)
             store = Store(Path(job.folder), disk)
             try:
-                store.finish(update, part_bytes, payload)
+                store.finish(update, part_bytes, payload, feedback)
                 return
             finally:
                 store.close()

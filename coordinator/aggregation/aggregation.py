@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coordinator.aggregation.aggregator import Aggregator, ServerState
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import CachedUpdate
-from coordinator.aggregation.checks import l2_norm
+from coordinator.aggregation.checks import StepNorm, l2_norm
 from coordinator.aggregation.counted import Counted, Updates
 from coordinator.aggregation.optimizers import Optimizer
 from schemas.buffer import Buffer
 from schemas.codecs.numbers import BLOCK, Numbers, spans
 from schemas.layout import FLOATS, Layout
-from schemas.tensors import add_to, segment_view, unflatten, update_maxed
+from schemas.tensors import Array, add_to, arrays_of, as_bytes, segment_view, update_maxed
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a round has become.
+class Handed:
+    """What a version hands to the next.
 
     Attributes:
-        model: The next version's flat buffer.
         state: What the round of that version needs of this one; empty for rules without a state.
         cached: The updates that are new in the cache; their numbers are on the shelf.
     """
 
-    model: bytearray
     state: ServerState
-    cached: tuple[CachedUpdate, ...]
+    cached: tuple[CachedUpdate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made(Handed):
+    """What a round has become, in memory.
+
+    Attributes:
+        model: The next version's flat buffer.
+    """
+
+    model: Buffer = b""
 
 
 class Aggregation:
@@ -52,10 +61,15 @@ class Aggregation:
         self._aggregator = aggregator
         self._optimizer = optimizer
         self._clip_norm = clip_norm
-        self._largest: dict[str, NDArray[Any]] = {}
+        self._largest: dict[str, Array] = {}
         self._made = False
         self.total_weight = 0.0
         self.count = 0
+
+    @property
+    def room(self) -> Doubles | None:
+        """Memory that the next round's sum may have, after the last of the `blocks`."""
+        return self._aggregator.room
 
     @property
     def reads_again(self) -> bool:
@@ -83,13 +97,31 @@ class Aggregation:
         return min(1.0, self._clip_norm / norm) if norm else 1.0
 
     def result(self, base: Buffer, updates: Updates) -> Made:
+        """The next version, in memory. See `blocks`.
+
+        Raises:
+            ValueError: If it, or `blocks`, was called before.
+        """
+        model = bytearray()
+        for block in self.blocks(base, updates):
+            model += block
+        handed = self.handed()
+        return Made(handed.state, handed.cached, model)
+
+    def blocks(
+        self, base: Buffer, updates: Updates, norm: StepNorm | None = None
+    ) -> Iterator[memoryview]:
         """The next version from the one that the round is for; that one if nothing was added.
 
-        Once: it uses the sum up.
+        Once: it uses the sum up. No model is in memory for it.
 
         Args:
             base: That version's flat buffer; it stays as it is.
             updates: Those that were added, in that order; read only if `reads_again`.
+            norm: Takes how far every number goes.
+
+        Yields:
+            The bytes of its flat buffer, one block after another; valid until the next.
 
         Raises:
             ValueError: If it was called before.
@@ -97,26 +129,42 @@ class Aggregation:
         if self._made:
             raise ValueError("expected one call, came another: the sum is used up")
         self._made = True
-        model = self._stepped(base, updates) if self.count else bytearray(base)
-        views = unflatten(model, self._layout)
-        for name, values in self._largest.items():
-            np.maximum(views[name], values, out=views[name])
-        state = {**self._optimizer.state(), **self._aggregator.state()}
-        return Made(model, state, tuple(self._aggregator.newer))
-
-    def _stepped(self, base: Buffer, updates: Updates) -> bytearray:
-        self._aggregator.close(updates)
-        model = bytearray(base)
-        scratch = np.empty(min(BLOCK, self._layout.num_floats))
+        if self.count:
+            self._aggregator.close(updates)
+        change = np.empty(min(BLOCK, self._layout.num_floats))
         place = 0
         for segment in self._layout.segments:
             if segment.dtype not in FLOATS:
+                yield from self._raised(base, segment.dtype)
                 continue
-            numbers = segment_view(model, segment)
+            numbers = segment_view(base, segment)
             for start, stop in spans(segment.count):
-                change = scratch[: stop - start]
-                self._aggregator.step(place + start, change)
-                self._optimizer.turn(place + start, change)
-                numbers[start:stop] = add_to(numbers[start:stop], change.astype(np.float32))
+                block = numbers[start:stop]
+                if self.count:
+                    block = self._stepped(block, place + start, change[: stop - start], norm)
+                yield as_bytes(block)
             place += segment.count
-        return model
+
+    def handed(self) -> Handed:
+        """What the next version hands on, after the last of its `blocks`."""
+        state = {**self._optimizer.state(), **self._aggregator.state()}
+        return Handed(state, tuple(self._aggregator.newer))
+
+    def _stepped(self, before: Array, start: int, change: Doubles, norm: StepNorm | None) -> Array:
+        """A block of floats, a step further."""
+        self._aggregator.step(start, change)
+        self._optimizer.turn(start, change)
+        after = add_to(before, change.astype(np.float32))
+        if norm is not None:
+            norm.add(before, after)
+        return after
+
+    def _raised(self, base: Buffer, dtype: str) -> Iterator[memoryview]:
+        """The arrays of a dtype that is not averaged: the base's, or the largest that came."""
+        for name, values in arrays_of(base, self._layout, dtype):
+            numbers, largest = values.reshape(-1), self._largest.get(name)
+            for start, stop in spans(numbers.size):
+                block = numbers[start:stop]
+                if largest is not None:
+                    block = np.maximum(block, largest.reshape(-1)[start:stop])
+                yield as_bytes(block)

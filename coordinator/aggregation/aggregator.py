@@ -39,6 +39,11 @@ class Aggregator(Protocol):
     reads_again: bool
     newer: Sequence[CachedUpdate]
 
+    @property
+    def room(self) -> Doubles | None:
+        """Memory that the sum of the next round may have, after the last `step`."""
+        ...
+
     def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """Take one more update.
 
@@ -70,6 +75,11 @@ class Stateless:
     """What rules have in common that hand nothing to the next round."""
 
     newer: Sequence[CachedUpdate] = ()
+
+    @property
+    def room(self) -> Doubles | None:
+        """See `Aggregator.room`."""
+        return None
 
     def close(self, updates: Updates) -> None:
         """See `Aggregator.close`."""

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.aggregator import Aggregator, ServerState
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import Cache
 from coordinator.aggregation.calibrated import Calibrated, Memorised
 from coordinator.aggregation.mean import NormalisedMean, WeightedMean
@@ -20,6 +21,7 @@ def begin(
     layout: Layout,
     state: ServerState | None = None,
     cache: Cache | None = None,
+    room: Doubles | None = None,
 ) -> Aggregation:
     """Begin a round.
 
@@ -29,6 +31,7 @@ def begin(
         state: What the version that the round is for was made with; it is written over. None for
             the first, or where no state is kept.
         cache: The last updates of the workers, for a rule that caches.
+        room: Memory of a sum that is done, which may be written over.
 
     Raises:
         ValueError: If the rule caches, and there is no cache.
@@ -37,20 +40,24 @@ def begin(
     size = layout.num_floats
     return Aggregation(
         layout,
-        _aggregator(algorithm, size, state, cache),
+        _aggregator(algorithm, size, state, cache, room),
         Optimizer(algorithm.stepping, size, state),
         algorithm.clip_norm,
     )
 
 
 def _aggregator(
-    algorithm: Algorithm, size: int, state: ServerState, cache: Cache | None
+    algorithm: Algorithm,
+    size: int,
+    state: ServerState,
+    cache: Cache | None,
+    room: Doubles | None,
 ) -> Aggregator:
     match algorithm.rule:
         case "mean":
-            return WeightedMean(size, algorithm.by_count)
+            return WeightedMean(size, algorithm.by_count, room)
         case "nova":
-            return NormalisedMean(size, algorithm.by_count, algorithm.max_local_steps)
+            return NormalisedMean(size, algorithm.by_count, algorithm.max_local_steps, room)
         case "median":
             return Median()
         case "trimmed-mean":

@@ -63,6 +63,11 @@ class _Cached:
         self._scratch = np.empty(min(BLOCK, size))
         self._halves = np.empty(min(BLOCK, size), np.float16)
 
+    @property
+    def room(self) -> Doubles | None:
+        """See `Aggregator.room`: what is summed is handed on as the state."""
+        return None
+
     def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
         last = self._last.get(update.worker_id)

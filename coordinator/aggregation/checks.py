@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from coordinator.events import Refused
 from schemas.buffer import Buffer
 from schemas.codecs.names import FP32
-from schemas.codecs.numbers import Numbers, spans
+from schemas.codecs.numbers import Numbers, Watched
 from schemas.codecs.payload import numbers_of
 from schemas.errors import DecodeError
-from schemas.layout import FLOATS, Layout
-from schemas.tensors import as_float32, segment_view, update_maxed
+from schemas.layout import Layout
+from schemas.tensors import Array, as_float32, update_maxed
 
 
 def inspect(
-    payload: Buffer, layout: Layout, max_norm: float, codec: str = FP32, update_id: str = ""
+    payload: Buffer,
+    layout: Layout,
+    max_norm: float,
+    codec: str = FP32,
+    update_id: str = "",
+    passed: Callable[[], object] | None = None,
 ) -> Refused | None:
     """What is wrong with an update's payload, None if it can be added.
 
@@ -27,9 +33,11 @@ def inspect(
         max_norm: The largest L2 norm allowed, 0 for no ceiling; of the decoded numbers.
         codec: How its floats are encoded.
         update_id: What is random in the codec follows from it.
+        passed: See `coordinator.aggregation.counted.Counted`.
     """
     try:
-        norm = l2_norm(numbers_of(payload, codec, layout, update_id))
+        numbers = numbers_of(payload, codec, layout, update_id)
+        norm = l2_norm(numbers if passed is None else Watched(numbers, passed))
     except DecodeError as error:
         return Refused("malformed", str(error))
     if not math.isfinite(norm):
@@ -52,19 +60,20 @@ def l2_norm(numbers: Numbers) -> float:
     return math.sqrt(total) if total >= 0 else math.nan
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def step_norm(base: Buffer, model: Buffer, layout: Layout) -> float:
-    """The L2 norm of what two models differ by in their floats; not finite if one of them is not.
+class StepNorm:
+    """The L2 norm of what two models differ by in their floats, block after block."""
 
-    Block after block: no third model is in memory.
-    """
-    total = 0.0
-    for segment in layout.segments:
-        if segment.dtype not in FLOATS:
-            continue
-        before, after = segment_view(base, segment), segment_view(model, segment)
-        for start, stop in spans(segment.count):
-            change = as_float32(after[start:stop]).astype(np.float64)
-            change -= as_float32(before[start:stop])
-            total += float(np.dot(change, change))
-    return math.sqrt(total) if total >= 0 else math.nan
+    def __init__(self) -> None:
+        self._total = 0.0
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add(self, before: Array, after: Array) -> None:
+        """Take the same block of both."""
+        change = as_float32(after).astype(np.float64)
+        change -= as_float32(before)
+        self._total += float(np.dot(change, change))
+
+    @property
+    def norm(self) -> float:
+        """What it is so far; not finite if a number of one of them is not."""
+        return math.sqrt(self._total) if self._total >= 0 else math.nan

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.buffer import Buffer
 from schemas.codecs.names import FP32
-from schemas.codecs.numbers import Numbers
+from schemas.codecs.numbers import Numbers, Watched
 from schemas.codecs.payload import numbers_of
 from schemas.layout import Layout
 from schemas.tensors import Floats
@@ -25,6 +25,7 @@ class Counted:
         local_steps: Optimiser steps of its training, 0 if unknown.
         codec: How its floats are encoded.
         update_id: What is random in its codec follows from it.
+        passed: Called now and then by who goes through its numbers; None: nobody wants to know.
     """
 
     payload: Buffer
@@ -35,6 +36,7 @@ class Counted:
     local_steps: float = 0.0
     codec: str = FP32
     update_id: str = ""
+    passed: Callable[[], object] | None = None
 
     def numbers(self, layout: Layout) -> Numbers:
         """What its floats are.
@@ -42,7 +44,8 @@ class Counted:
         Raises:
             DecodeError: If it was not checked after all.
         """
-        return numbers_of(self.payload, self.codec, layout, self.update_id)
+        numbers = numbers_of(self.payload, self.codec, layout, self.update_id)
+        return numbers if self.passed is None else Watched(numbers, self.passed)
 
 
 class Updates(Protocol):

@@ -20,9 +20,14 @@ class WeightedMean(Stateless):
 
     reads_again = False
 
-    def __init__(self, size: int, by_count: bool = False) -> None:
-        self._sum = RunningSum(size)
+    def __init__(self, size: int, by_count: bool = False, room: Doubles | None = None) -> None:
+        self._sum = RunningSum(size, room=room)
         self._weights = Weights(by_count)
+
+    @property
+    def room(self) -> Doubles:
+        """See `Aggregator.room`."""
+        return self._sum.room
 
     def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`."""
@@ -48,16 +53,28 @@ class NormalisedMean(Stateless):
         by_count: See `Weights`.
         max_steps: The most local steps that one update counts with, 0 for no cap. They are what a
             worker says of itself, and they make everybody's step longer.
+        room: See `RunningSum`.
     """
 
     reads_again = False
 
-    def __init__(self, size: int, by_count: bool = False, max_steps: int = 0) -> None:
-        self._sum = RunningSum(size)
+    def __init__(
+        self,
+        size: int,
+        by_count: bool = False,
+        max_steps: int = 0,
+        room: Doubles | None = None,
+    ) -> None:
+        self._sum = RunningSum(size, room=room)
         self._weights = Weights(by_count)
         self._max_steps = max_steps
         self._steps = 0.0
         self._weight = 0.0
+
+    @property
+    def room(self) -> Doubles:
+        """See `Aggregator.room`."""
+        return self._sum.room
 
     def add(self, update: Counted, numbers: Numbers, shrink: float) -> None:
         """See `Aggregator.add`.

@@ -46,8 +46,9 @@ class Batch:
         self._strays = Strays(steps)
         self._judging = Judging(steps, self._strays)
         self._parts = parts = Parts(steps, self._strays, self._judging)
-        self._updates = Updates(desk, self._strays, self._judging, parts)
-        self._controls = Controls(steps, self._strays, Presences(steps))
+        presences = Presences(steps)
+        self._updates = Updates(desk, self._strays, self._judging, parts, presences)
+        self._controls = Controls(steps, self._strays, presences)
         self._parked = Parked(steps, self._strays, self._updates, self._controls)
 
     @property

@@ -13,6 +13,7 @@ from coordinator.roster import Roster
 from coordinator.selection import Selector
 from coordinator.spool import Spool
 from coordinator.uploads import Uploads
+from schemas.messages import Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Desk:
         keeps: Whether the file of a version is there.
         stray_sizes: Whether bytes of a length were ever refused without an id, as far as the store
             was asked; true though what it says is not committed, which costs a look and no more.
+        last_said: What a worker last said of itself, None if that is not remembered.
         senders_are_users: A message must come from the broker's user of its worker's name.
         fetching: What is being read from the depot.
     """
@@ -43,6 +45,7 @@ class Desk:
     left_behind: Callable[[int], str]
     keeps: Callable[[int], bool]
     stray_sizes: dict[int, bool]
+    last_said: Callable[[str], Presence | None]
     senders_are_users: bool = False
     fetching: Fetching = NO_FETCHING
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.transport import AnswerTo
 from coordinator.aggregation.counted import Counted
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
@@ -21,17 +22,21 @@ _SHARDS = 1
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update.
+    """An update that has come.
 
     Attributes:
         keep: Puts it into the spool.
         copy: What is kept for people if it is refused; it may lack parts.
+        asking: Where its worker is answered, None if it does not ask.
+        passed: See `coordinator.aggregation.counted.Counted`.
     """
 
     update: Update
     payload: Buffer
     keep: Callable[[], Place]
     copy: bytes
+    asking: AnswerTo | None
+    passed: Callable[[], object] | None = None
 
 
 def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
@@ -45,6 +50,7 @@ def _counted(arrived: Arrived, verdict: RecordVerdict) -> Counted:
         local_steps=update.local_steps,
         codec=update.codec,
         update_id=update.update_id,
+        passed=arrived.passed,
     )
 
 
@@ -89,7 +95,8 @@ class Judging:
             self._steps.lines.append(("local steps", text))
         self._end_lapsed(task, update)
         self._record(arrived, verdict)
-        self._desk.roster.judged(self._work, update, task, verdict.verdict, self._desk.now)
+        now, asking = self._desk.now, arrived.asking
+        self._desk.roster.judged(self._work, update, task, verdict.verdict, now, asking)
         self._steps.draw()
         self._steps.settle()
 

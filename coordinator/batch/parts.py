@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from broker.transport import Delivered
 from coordinator.batch.judging import Arrived, Judging
@@ -11,7 +12,7 @@ from coordinator.batch.strays import Strays
 from coordinator.effects import FetchParts, ForgetObject, ForgetParts, PartKept
 from coordinator.intake import Part, Stray, fault_of, header_fault
 from coordinator.uploadfiles import Shape
-from disk import chunks_of
+from disk import chunks_of, let_go
 from schemas.digest import digest_of_stream
 from schemas.messages import Update, encode, head_of
 
@@ -75,7 +76,7 @@ class Parts:
         Returns:
             Whether it is accepted.
         """
-        body = delivery.body
+        body, asking = delivery.body, delivery.answer_to
         if self._judging.is_copy(update):
             self._forget(update)
             return True
@@ -84,7 +85,8 @@ class Parts:
             # Its parts are not needed, and if they were refused they will never be here.
             self._forget(update)
             spool = self._desk.spool
-            self._judging.judge(Arrived(update, b"", lambda: spool.append(body), body), fault)
+            arrived = Arrived(update, b"", lambda: spool.append(body), body, asking)
+            self._judging.judge(arrived, fault)
             return True
         spool, upload = self._desk.spool, (update.update_id, update.payload_digest)
         shape = Shape(update.payload_bytes, self._desk.expected.part_bytes)
@@ -101,8 +103,10 @@ class Parts:
             reason = "its parts together do not have the digest it says"
             stray = Stray("malformed", reason, update.worker_id, update.task_id)
             return self._strays.refuse(body, stray)
-        fault = fault_of(update, payload, self._desk.expected)
+        passed = partial(let_go, payload)
+        fault = fault_of(update, payload, self._desk.expected, passed)
         head = head_of(replace(update, parts=0, stored=False), update.payload_bytes)
-        arrived = Arrived(update, payload, lambda: spool.adopt(upload, shape, head), body)
+        adopt = partial(spool.adopt, upload, shape, head)
+        arrived = Arrived(update, payload, adopt, body, asking, passed)
         self._judging.judge(arrived, fault)
         return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.transport import AnswerTo
 from coordinator.batch.steps import Steps
 from coordinator.effects import AnswerPresence, PutAgain
@@ -11,7 +13,7 @@ from coordinator.intake import KIND
 from coordinator.states import Collecting
 from coordinator.tries import Bar, bar_of_tasks, bar_of_update
 from schemas.digest import update_id_of
-from schemas.messages import NAMES_MAX, Presence
+from schemas.messages import NAMES_MAX, Presence, Update
 
 MISSING_MAX = 4096  # numbers of missing parts in one answer
 
@@ -26,8 +28,33 @@ class Presences:
 
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
+        self._desk.roster.present(self._work, presence, self._desk.now, asking)
+        self._answer(presence, asking)
+
+    def answer_update(self, update: Update, asking: AnswerTo | None) -> None:
+        """An update asks what became of it: it saves its worker a presence.
+
+        Who is not remembered is not answered: what it declares of itself is not known, and it says
+        so when it asks once more.
+        """
+        known = self._desk.last_said(update.worker_id) if asking is not None else None
+        if known is None:
+            return
+        same_run = known.run_id == update.run_id
+        version = max(known.last_version, update.base_version) if same_run else update.base_version
+        presence = replace(
+            known,
+            run_id=update.run_id,
+            last_version=version,
+            incarnation=update.incarnation,
+            busy=False,
+            leaving=False,
+            open_updates=(update.update_id,),
+        )
+        self._answer(presence, asking)
+
+    def _answer(self, presence: Presence, asking: AnswerTo | None) -> None:
         now, roster = self._desk.now, self._desk.roster
-        roster.present(self._work, presence, now, asking)
         run, worker_id = self._steps.state.run, presence.worker_id
         self._refuse_ahead(presence)
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))

@@ -6,7 +6,7 @@ large as the model but the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -46,6 +46,38 @@ class Numbers(Protocol):
     def read(self, start: int, stop: int) -> Floats:
         """Numbers `start` to `stop`, `(stop - start,)` float32."""
         ...
+
+
+class Watched:
+    """Numbers that say now and then how far somebody has gone through their blocks.
+
+    Args:
+        numbers: The numbers.
+        passed: Called after every `EACH` blocks, and at the end.
+    """
+
+    EACH = 4
+
+    def __init__(self, numbers: Numbers, passed: Callable[[], object]) -> None:
+        self._numbers = numbers
+        self._passed = passed
+
+    @property
+    def size(self) -> int:
+        """See `Numbers.size`."""
+        return self._numbers.size
+
+    def blocks(self) -> Iterator[tuple[int, Floats]]:
+        """See `Numbers.blocks`."""
+        for count, each in enumerate(self._numbers.blocks(), start=1):
+            yield each
+            if count % self.EACH == 0:
+                self._passed()
+        self._passed()
+
+    def read(self, start: int, stop: int) -> Floats:
+        """See `Numbers.read`."""
+        return self._numbers.read(start, stop)
 
 
 class PlainNumbers:

@@ -83,6 +83,10 @@ class Experiment:
         seed: Of the experiment.
         limits: When it ends.
         look: Called after each version, for whoever watches.
+
+    Attributes:
+        training: What they train.
+        fleet: The federation.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Experiment:
         look: Look = lambda fleet: None,
     ) -> None:
         self._label = setup.label
-        self._training = training
+        self.training = training
         self._seed = seed
         self._limits = limits
         self._look = look
@@ -128,7 +132,7 @@ class Experiment:
         version, at = fleet.models.version, tally.version_at[-1]
         if tally.measured and tally.measured[-1].version == version:
             return
-        metrics = self._training.evaluate(version, fleet.models.newest)
+        metrics = self.training.evaluate(version, fleet.models.newest)
         if not metrics:
             return
         tally.measured.append(Measured(at, version, tally.counted, metrics))

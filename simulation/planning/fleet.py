@@ -308,7 +308,7 @@ class Fleet:
             return None
         if policy.algorithm.needs_local_steps and trained.local_steps < 1:
             return Refused("malformed", "its learner does not say its local steps")
-        return inspect(trained.payload, layout, policy.max_norm)
+        return inspect(trained.payload, layout, policy.max_norm, trained.codec, trained.update_id)
 
     # what the machine says
 
@@ -398,6 +398,8 @@ class Fleet:
                 weight=verdict.weight,
                 examples=verdict.full_weight,
                 local_steps=trained.local_steps,
+                codec=trained.codec,
+                update_id=trained.update_id,
             )
         )
         self.roster.counted[worker] = flight.version

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.buffer import Buffer
+from schemas.codecs.names import FP32
 from schemas.layout import Layout
 
 
@@ -35,12 +36,16 @@ class Trained:
     Attributes:
         payload: Of the update, as it would travel.
         local_steps: Steps of the optimiser, 0 if unknown.
+        codec: Of the payload.
+        update_id: What is random in the codec follows from it.
     """
 
     payload: Buffer
     num_examples: int
     local_steps: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    codec: str = FP32
+    update_id: str = ""
 
 
 class Training(Protocol):

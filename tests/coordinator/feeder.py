@@ -190,6 +190,14 @@ class Feeder:
         key = self.names.update_key(run_id, 0, self.worker_id)
         self.transport.publish(Outgoing(self.names.update_exchange, key, body, message_id))
 
+    def send_asking(self, update: Update, payload: bytes) -> int:
+        """Publish an update that asks what became of it; the token that its answers carry."""
+        key = self.names.update_key(update.run_id, 0, self.worker_id)
+        body = encode(update, payload)
+        return self.transport.publish(
+            Outgoing(self.names.update_exchange, key, body, update.update_id, answerable=True)
+        )
+
     def send_part(self, update: Update, payload: bytes, part_bytes: int, index: int) -> None:
         """Publish one part of an update."""
         start, end = part_span(index, len(payload), part_bytes)

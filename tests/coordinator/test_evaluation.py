@@ -65,7 +65,7 @@ class Bench:
 
     def version(self, version: int, value: float = 1.0) -> Path:
         unflatten(self.model, self.layout)["w"][...] = np.float32(value)
-        return self.models.path(self.models.write("run", version, self.model, self.layout))
+        return self.models.path(self.models.write("run", version, [self.model], self.layout).file)
 
     def evaluate(self, version: int, value: float = 1.0) -> None:
         self.evaluation.evaluate(version, self.version(version, value))

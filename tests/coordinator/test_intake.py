@@ -23,9 +23,10 @@ from coordinator.intake import (
     receive,
 )
 from coordinator.work import Work
+from schemas.codecs.payload import encode_update, size_bounds
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
-from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode
+from schemas.messages import Declined, Presence, Taken, Update, UpdatePart, encode, part_count
 from tests.coordinator.world import MakeWorld, World
 
 LAYOUT = Layout.from_rows([["w", "float32", [10, 10], "mean"]])
@@ -110,6 +111,47 @@ def test_parts_and_their_end_are_told_apart() -> None:
 def test_a_part_must_have_its_size(size: int) -> None:
     received = receive(encode(part(2), bytes(size)), EXPECTED)
     assert isinstance(received, Part if size == 100 else Stray)
+
+
+@pytest.mark.parametrize(
+    ("codec", "whole"), [("fp32", 396), ("fp32", 404), ("int8", 400), ("int4+zstd", 120)]
+)
+def test_a_part_of_an_update_that_no_codec_makes_so_large_is_a_stray(
+    codec: str, whole: int
+) -> None:
+    parts = part_count(whole, PART_BYTES)
+    size = min(whole, PART_BYTES)
+    message = part(codec=codec, payload_bytes=whole, parts=parts)
+    received = receive(encode(message, bytes(size)), EXPECTED)
+    assert isinstance(received, Stray)
+    assert "bytes of" in received.reason
+
+
+@pytest.mark.parametrize("codec", ["bf16", "int4", "int8+zstd"])
+def test_parts_are_cut_by_the_size_that_the_codec_makes(codec: str) -> None:
+    least, whole = size_bounds(codec, LAYOUT)
+    for size in {least, whole}:
+        parts = part_count(size, PART_BYTES)
+        first = part(codec=codec, payload_bytes=size, parts=parts)
+        body = encode(first, bytes(min(size, PART_BYTES)))
+        assert isinstance(receive(body, EXPECTED), Part)
+
+
+@pytest.mark.parametrize("codec", ["none", "int5", "topk:0.0", "fp32+zst"])
+def test_an_update_in_another_codec_is_malformed(codec: str) -> None:
+    fault = fault_of(update(codec=codec), PAYLOAD, EXPECTED)
+    assert fault is not None
+    assert fault.verdict == "malformed"
+    assert "expected a codec, one of fp32" in fault.reason
+
+
+def test_an_update_in_any_codec_is_taken() -> None:
+    payload = b"".join(encode_update(PAYLOAD, "int4+zstd", LAYOUT, "f" * 32))
+    message = update(codec="int4+zstd", payload_digest=digest_of(payload))
+    message = replace(message, payload_bytes=len(payload))
+    received = receive(encode(message, payload), EXPECTED)
+    assert isinstance(received, Whole)
+    assert fault_of(received.update, received.payload, EXPECTED) is None
 
 
 def test_what_is_not_an_update_of_training_is_not_added() -> None:

@@ -44,7 +44,7 @@ def models(tmp_path: Path) -> ModelFolder:
 
 
 def test_a_version_of_every_dtype_comes_back(models: ModelFolder) -> None:
-    file = models.write(RUN_ID, 3, MODEL, LAYOUT)
+    file = models.write(RUN_ID, 3, [MODEL], LAYOUT).file
     assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
     assert models.path(file).name == "000003.safetensors"
 
@@ -59,7 +59,7 @@ def test_any_parameters_come_back_bit_for_bit(arrays: dict[str, Array]) -> None:
 def test_a_version_is_read_by_other_tools(models: ModelFolder) -> None:
     arrays = {name: array for name, array in EVERY_DTYPE.items() if array.dtype != BFLOAT16}
     layout = layout_of(arrays)
-    path = models.path(models.write(RUN_ID, 0, flatten(arrays, layout), layout))
+    path = models.path(models.write(RUN_ID, 0, [flatten(arrays, layout)], layout).file)
     read = load_file(path)
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -70,7 +70,7 @@ def test_a_version_is_read_by_other_tools(models: ModelFolder) -> None:
 def test_a_bfloat16_is_read_by_torch_as_one(models: ModelFolder) -> None:
     torch = pytest.importorskip("torch")
     safetensors_torch = pytest.importorskip("safetensors.torch")
-    path = models.path(models.write(RUN_ID, 0, MODEL, LAYOUT))
+    path = models.path(models.write(RUN_ID, 0, [MODEL], LAYOUT).file)
     tensor = safetensors_torch.load_file(path)["a bfloat16"]
     assert tensor.dtype == torch.bfloat16
     assert tensor[0] == 1.0
@@ -84,7 +84,7 @@ def test_the_same_model_is_the_same_file() -> None:
 
 
 def test_a_file_with_other_numbers_is_damaged(models: ModelFolder) -> None:
-    file = models.write(RUN_ID, 0, MODEL, LAYOUT)
+    file = models.write(RUN_ID, 0, [MODEL], LAYOUT).file
     path = models.path(file)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -95,7 +95,7 @@ def test_a_file_with_other_numbers_is_damaged(models: ModelFolder) -> None:
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
 def test_a_file_that_was_cut_cannot_be_read(models: ModelFolder, keep: int) -> None:
-    file = models.write(RUN_ID, 0, MODEL, LAYOUT)
+    file = models.write(RUN_ID, 0, [MODEL], LAYOUT).file
     path = models.path(file)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(StoreError, match="cannot be read") as caught:
@@ -106,16 +106,16 @@ def test_a_file_that_was_cut_cannot_be_read(models: ModelFolder, keep: int) -> N
 def test_a_file_that_is_gone_or_holds_another_model_cannot_be_read(models: ModelFolder) -> None:
     with pytest.raises(StoreError, match="cannot be read"):
         models.read(f"{RUN_ID}/000000.safetensors", LAYOUT, digest_of(MODEL))
-    file = models.write(RUN_ID, 0, MODEL, LAYOUT)
+    file = models.write(RUN_ID, 0, [MODEL], LAYOUT).file
     other = layout_of({"w": np.ones(1, np.float32)})
     with pytest.raises(StoreError, match="cannot be read"):
         models.read(file, other, digest_of(MODEL))
 
 
 def test_a_version_written_again_replaces_the_old_file_whole(models: ModelFolder) -> None:
-    file = models.write(RUN_ID, 0, bytes(LAYOUT.num_bytes), LAYOUT)
+    file = models.write(RUN_ID, 0, [bytes(LAYOUT.num_bytes)], LAYOUT).file
     before = os.stat(models.path(file)).st_ino
-    assert models.write(RUN_ID, 0, MODEL, LAYOUT) == file
+    assert models.write(RUN_ID, 0, [MODEL], LAYOUT).file == file
     assert os.stat(models.path(file)).st_ino != before, "it was written in place"
     assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
     assert [path.name for path in models.path(file).parent.iterdir()] == ["000000.safetensors"]
@@ -125,14 +125,14 @@ def test_a_version_written_again_replaces_the_old_file_whole(models: ModelFolder
 def test_a_version_outlives_a_power_cut(seed: int) -> None:
     platter = Platter()
     models = ModelFolder(Path("/state/models"), SimulatedDisk(platter, Mishaps()))
-    file = models.write(RUN_ID, 3, MODEL, LAYOUT)
+    file = models.write(RUN_ID, 3, [MODEL], LAYOUT).file
     platter.cut_power(random.Random(seed))
     assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
 
 
 def test_versions_of_two_runs_lie_apart_and_one_is_forgotten(models: ModelFolder) -> None:
-    one = models.write(RUN_ID, 0, MODEL, LAYOUT)
-    other = models.write("f" * 32, 0, MODEL, LAYOUT)
+    one = models.write(RUN_ID, 0, [MODEL], LAYOUT).file
+    other = models.write("f" * 32, 0, [MODEL], LAYOUT).file
     for _ in range(2):
         models.forget_before(RUN_ID, 1)
     assert not models.path(one).exists()
@@ -141,7 +141,7 @@ def test_versions_of_two_runs_lie_apart_and_one_is_forgotten(models: ModelFolder
 
 def test_versions_are_kept_however_old_they_are(models: ModelFolder) -> None:
     for version in range(5):
-        models.write(RUN_ID, version, MODEL, LAYOUT)
+        models.write(RUN_ID, version, [MODEL], LAYOUT)
     models.forget_before(RUN_ID, 4, {-1, 0, 2, 9})
     assert [models.holds(RUN_ID, version) for version in range(6)] == [
         True,

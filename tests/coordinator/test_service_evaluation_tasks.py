@@ -147,7 +147,7 @@ def test_an_evaluation_of_a_task_nobody_offered_is_unknown(make_world: MakeWorld
         ({"num_examples": 0}, b"", "malformed"),
         ({"base_version": 0, "base_digest": "0" * 64}, b"", "other timeline"),
         ({"layout_digest": "0" * 64}, b"", "malformed"),
-        ({"codec": "int8"}, b"", "malformed"),
+        ({"codec": "int5"}, b"", "malformed"),
         ({"payload_digest": digest_of(b"x"), "payload_bytes": 1}, b"x", "malformed"),
         ({"parts": 3}, b"", "malformed"),
     ],

@@ -66,8 +66,8 @@ MEASURING = (
         _AGAIN,
         "its momentum is that of the version before",
         "coordinator/handover.py",
-        "return Made(model, as_of(self._state, then), ())",
-        "return Made(model, self._state, ())",
+        "return Handed(as_of(self._state, then))",
+        "return Handed(self._state)",
         _COHORT + "test_the_server_optimizer_goes_back_with_the_parameters",
     ),
 )

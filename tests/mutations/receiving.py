@@ -31,7 +31,8 @@ RECEIVING = (
         "the numbers of an update are not looked at",
         "coordinator/intake.py",
         "return header_fault(update, expected) or inspect(\n"
-        "        payload, expected.layout, expected.max_norm, update.codec, update.update_id\n"
+        "        payload, expected.layout, expected.max_norm, "
+        "update.codec, update.update_id, passed\n"
         "    )",
         "return header_fault(update, expected)",
         "tests/coordinator/test_batch.py"
@@ -120,9 +121,10 @@ RECEIVING = (
         _FOLDERS,
         "the file of a version is not durable when its row is written",
         "coordinator/models.py",
-        "        write_durably(self._disk, path, to_safetensors(model, layout))\n",
+        "        write_chunks_durably(self._disk, path, chunks())\n",
         "        file = self._disk.create(path)\n"
-        "        file.write(to_safetensors(model, layout))\n"
+        "        for chunk in chunks():\n"
+        "            file.write(chunk)\n"
         "        file.close()\n",
         "tests/coordinator/test_models.py::test_a_version_outlives_a_power_cut",
     ),
@@ -294,7 +296,8 @@ RECEIVING = (
         _SUM,
         "what comes from the spool is believed",
         "coordinator/spooled.py",
-        "    if digest_of(payload) != row.payload_digest:\n        raise StoreError",
+        "    if digest_of_stream(chunks_of(payload)) != row.payload_digest:\n"
+        "        raise StoreError",
         "    if False:\n        raise StoreError",
         "tests/coordinator/test_replay.py::test_a_changed_byte_of_an_update_is_found",
     ),

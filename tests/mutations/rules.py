@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.coding import CODING
 from tests.mutations.confirmed import CONFIRMED
 from tests.mutations.drawing import DRAWING, REMEMBERED
 from tests.mutations.drawn import CHANGING, DRAWN
@@ -26,6 +27,7 @@ RULES: tuple[Mutation, ...] = (
     *WORKING,
     *OWN_WORK,
     *RECEIVING,
+    *CODING,
     *STORED_UPDATES,
     *DRAWING,
     *REMEMBERED,

@@ -57,8 +57,8 @@ WORKING = (
         _DONE,
         "marks that the outbox needs are swept",
         "worker/store.py",
-        '"AND update_id NOT IN (SELECT update_id FROM outbox)",\n                (MARKS',
-        '"",\n                (MARKS',
+        '"AND update_id NOT IN (SELECT update_id FROM outbox) "\n',
+        '" "\n',
         "tests/worker/test_store.py::test_old_marks_are_swept_and_those_of_the_outbox_are_not",
     ),
     Mutation(
@@ -132,12 +132,11 @@ WORKING = (
     Mutation(
         _ASKS,
         "a worker does not ask after an upload",
-        "worker/session.py",
-        "        asked = asking.ask_again(session.asking, moment.now)\n"
-        "        session = replace(session, unheard=unheard, asking=asked)",
-        "        session = replace(session, unheard=unheard)",
+        "worker/asking.py",
+        "ask_again(asking, moment.now + _UPDATE_ANSWER_S)",
+        "ask_again(asking, math.inf)",
         "tests/worker/test_session.py"
-        "::test_after_an_update_is_confirmed_the_worker_asks_again_and_says_its_version",
+        "::test_an_update_that_was_not_answered_is_asked_for_and_the_worker_says_its_version",
     ),
     Mutation(
         _ASKS,

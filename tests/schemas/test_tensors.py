@@ -298,7 +298,7 @@ def test_a_segment_is_seen_in_place() -> None:
     arrays = {"a": np.ones(2, np.float32), "b": np.ones((2, 2), np.float32), "n": np.array(1)}
     layout = layout_of(arrays)
     buffer = flatten(arrays, layout)
-    floats, counters = layout.segments
+    counters, floats = layout.segments
     segment_view(buffer, floats)[...] = np.arange(6)
     assert unflatten(buffer, layout)["b"].tolist() == [[2, 3], [4, 5]]
     assert segment_view(buffer, counters).tolist() == [1]

@@ -205,6 +205,20 @@ class ScriptedCoordinator:
             takes_stored=self.takes_stored,
         )
 
+    def _answer_update(self, update: Update, to: AnswerTo) -> None:
+        """As to a presence of a worker that has trained on its base."""
+        known = self._asked.get(update.worker_id)
+        if known is not None:
+            asks = replace(
+                known[1],
+                busy=False,
+                run_id=update.run_id,
+                last_version=update.base_version,
+                open_updates=(update.update_id,),
+            )
+            self._asked[update.worker_id] = (to, asks)
+            self.transport.answer(to, encode(self.standing(asks)))
+
     def start_of(self, taken: Taken) -> Start:
         wanted = self.version is not None and taken.task_id not in self.unwanted
         version = self.version if wanted else None
@@ -258,6 +272,8 @@ class ScriptedCoordinator:
                 self.updates.append((message, payload))
                 if self.gives_verdicts:
                     self.verdicts.setdefault(message.update_id, "counted")
+                if to is not None and self.answers:
+                    self._answer_update(message, to)
             case UpdatePart():
                 self.parts.append((message, payload))
             case _:

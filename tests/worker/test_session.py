@@ -125,7 +125,10 @@ class AnyOrder:
     def allow(self) -> None:
         version = self.world.session.asking.version + 1
         queue = self.rng.choice(["pool", "pool", "own"])
-        self.world.stand(a_standing(may_take=True, version=version, queue=queue))
+        takes_stored = self.rng.random() < 0.5
+        self.world.stand(
+            a_standing(may_take=True, version=version, queue=queue, takes_stored=takes_stored)
+        )
 
     def stand(self) -> None:
         """An answer to one of the last questions, about some of the updates."""
@@ -239,7 +242,7 @@ def test_whatever_happens_nothing_is_lost_nor_done_twice(seed: int) -> None:
 def test_the_random_walk_gets_everywhere() -> None:
     """Or the test above would show nothing."""
     counts: Counter[str] = Counter()
-    for seed in range(90):
+    for seed in range(160):
         counts.update(any_order(seed))
     for what in (
         "Ack", "Reject", "Train", "CancelTraining", "KillTraining", "DropTask", "SendPart",
@@ -371,12 +374,40 @@ def test_whether_another_update_of_a_version_is_of_use_the_coordinator_says() ->
     assert world.consuming
 
 
-def test_after_an_update_is_confirmed_the_worker_asks_again_and_says_its_version() -> None:
+def test_an_update_asks_what_became_of_it() -> None:
     world = training()
     asked = world.last("presence")
     parcel = world.finish_training()
-    assert world.last("presence") == asked  # the update first, or it would be unknown
     world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, verdicts={parcel.update_id: "counted"}))
+    assert world.consuming
+    world.tick(5.0)
+    assert world.last("presence") == asked  # it was answered
+
+
+def test_who_trains_again_and_again_still_says_how_it_is() -> None:
+    world = training()
+    asked = world.last("presence")
+    for number in range(1, 5):
+        world.finish_training()
+        world.confirm(world.last("update"))
+        world.stand(a_standing(may_take=True, version=number))
+        world.tick(10.0)
+        world.deliver(a_task(number), number + 1)
+        world.confirm(world.last("taken"))
+        world.start(a_task(number), version=number)
+        world.has_model()
+    assert world.last("presence") != asked
+
+
+def test_an_update_that_was_not_answered_is_asked_for_and_the_worker_says_its_version() -> None:
+    world = training()
+    asked = world.last("presence")
+    parcel = world.finish_training()
+    world.confirm(world.last("update"))
+    world.tick(1.0)
+    assert world.last("presence") == asked  # the update first, or it would be unknown
+    world.tick(1.5)
     presence = world.said[world.last("presence")]
     assert isinstance(presence, Presence)
     assert presence.last_version == 0
@@ -650,8 +681,9 @@ def test_a_training_given_up_after_its_commit_sends_its_update_all_the_same() ->
     parcel = world.commit_training()
     world.stand(a_standing(state="ended"))
     world.confirm(world.last("declined"))
-    world.die_after_commit()
     assert world.last("update").subject == parcel.update_id
+    world.happens(events.TrainingDone(parcel.task_id, parcel))  # its process says so, too
+    assert world.updates_sent == [parcel.update_id]
 
 
 def test_a_training_that_says_nothing_for_too_long_is_killed() -> None:

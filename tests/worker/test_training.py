@@ -122,6 +122,26 @@ def test_the_update_is_encoded_as_the_task_asks(tmp_path: Path, codec: str) -> N
     bench.store.close()
 
 
+def test_what_an_update_leaves_out_goes_into_the_next(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, codec="topk:0.5")
+    returning(TrainResult({"w": np.array([9, 3, 4, 8], np.float32)}, 1))  # 7, 1, 2, 6 more
+    first = bench.run("Returning")
+    assert isinstance(first, Finished)
+    next_task = a_task(2, part_bytes=1024, codec="topk:0.5")
+    bench.store.settle(first.update_id, "counted")
+    bench.store.keep_task(next_task)
+    again = replace(bench.start, task_id=next_task.task_id)
+    returning(TrainResult({"w": np.array([2, 3, 3, 2], np.float32)}, 1))  # 0, 1, 1, 0 more
+    second = bench.run(
+        "Returning", task_id=next_task.task_id, task=encode(next_task), start=encode(again)
+    )
+    assert isinstance(second, Finished)
+    payload = bench.store.whole_payload(second.update_id)
+    numbers = numbers_of(payload, "topk:0.5", LAYOUT, second.update_id)
+    assert numbers.read(0, 4).tolist() == [0, 2, 3, 0]
+    bench.store.close()
+
+
 def test_local_steps_go_with_the_update(bench: Bench) -> None:
     returning(TrainResult(GOOD, 1, local_steps=12))
     report = bench.run("Returning")

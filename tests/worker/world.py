@@ -31,6 +31,7 @@ class World:
     tags: dict[int, Task] = field(default_factory=dict)  # delivered and unsettled
     flying: list[Ref] = field(default_factory=list)
     said: dict[Ref, Presence | Taken | Declined] = field(default_factory=dict)
+    questions: list[Ref] = field(default_factory=list)  # how things stand: updates ask too
     inbox: dict[str, tuple[Task, Start | None, int]] = field(default_factory=dict)
     outbox: dict[str, Parcel] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)  # task to update
@@ -97,6 +98,8 @@ class World:
             case events.Say(ref, message):
                 self._fly(ref)
                 self.said[ref] = message
+                if ref.about == "presence":
+                    self.questions.append(ref)
             case events.SendPart(ref, update_id, index):
                 assert index < self.outbox[update_id].parts
                 self._fly(ref)
@@ -113,6 +116,7 @@ class World:
                     assert confirmed >= set(range(parcel.parts)), "closed before its parts"
                 self.updates_sent.append(update_id)
                 self._fly(ref)
+                self.questions.append(ref)
             case events.Consume(queue):
                 assert self.online
                 assert queue == self.session.asking.queue
@@ -264,9 +268,8 @@ class World:
 
     def stand(self, standing: Standing, ref: Ref | None = None) -> None:
         """Answer the newest question, or an older one."""
-        asked = [ref for ref in self.said if ref.about == "presence"]
-        if ref is None and asked:
-            ref = asked[-1]
+        if ref is None and self.questions:
+            ref = self.questions[-1]
         if ref is not None:
             self.verdicts_told |= standing.verdicts.keys()
             for update_id, missing in standing.missing.items():  # the others are there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from typing import Any, get_args
 
 import numpy as np
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordinator.aggregation.beginning import begin
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import Cache, ShelfInMemory
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
 from coordinator.algorithm import Algorithm, Rule
+from schemas.codecs.numbers import BLOCK
 from schemas.layout import Layout
 from schemas.tensors import Array, flatten, layout_of, unflatten, update_between
 from tests.coordinator.aggregation.rounds import LAYOUT, Sent, make, numbers_of, rounds, step
@@ -136,3 +139,42 @@ def test_updates_that_pass_the_checks_leave_a_half_precision_model_finite() -> N
     base = flatten({"w": np.ones(1, np.float16)}, layout)
     made = aggregation.result(base, UpdatesInMemory([update], layout))
     assert np.isfinite(unflatten(made.model, layout)["w"]).all()
+
+
+def test_the_next_version_is_made_without_a_model_in_memory() -> None:
+    layout = layout_of({"w": np.zeros(4_000_000, np.float32), "n": np.zeros(500_000, np.int64)})
+    base = bytes(layout.num_bytes)
+    aggregation = begin(Algorithm(), layout)
+    aggregation.add(Counted(bytes(layout.update_bytes), "w", 0, 1.0, 1.0))
+    tracemalloc.start()
+    size = sum(block.nbytes for block in aggregation.blocks(base, UpdatesInMemory([], layout)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size == layout.num_bytes == 20_000_000
+    assert peak < 2_000_000
+
+
+def test_a_sum_in_the_memory_of_another_is_the_same() -> None:
+    layout = layout_of({"w": np.zeros(BLOCK + 3, np.float32)})
+    payload = np.linspace(-1, 1, BLOCK + 3, dtype="<f4").tobytes()
+    updates = [Counted(payload, str(number), 0, 1.0 + number, 1.0) for number in range(3)]
+
+    def made(room: Doubles | None, count: int) -> bytes:
+        aggregation = begin(Algorithm(), layout, room=room)
+        for update in updates[:count]:
+            aggregation.add(update)
+        assert room is None or aggregation.room is room
+        return bytes(aggregation.result(bytes(layout.num_bytes), UpdatesInMemory([], layout)).model)
+
+    for count in range(4):
+        assert made(np.full(BLOCK + 3, np.nan), count) == made(None, count)
+
+
+def test_memory_of_another_size_is_of_no_use() -> None:
+    layout = layout_of({"w": np.zeros(4, np.float32)})
+    room = np.full(5, np.nan)
+    aggregation = begin(Algorithm(), layout, room=room)
+    aggregation.add(Counted(np.ones(4, "<f4").tobytes(), "w", 0, 1.0, 1.0))
+    assert aggregation.room is not room
+    made = aggregation.result(bytes(16), UpdatesInMemory([], layout))
+    assert np.frombuffer(made.model, "<f4").tolist() == [1.0] * 4

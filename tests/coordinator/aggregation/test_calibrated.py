@@ -191,7 +191,7 @@ def test_blocks_and_dtypes_are_all_cached(rule: str) -> None:
         federation.cache.free(federation.cache.replace(made.cached))
     assert made is not None
     found = np.concatenate(
-        [np.frombuffer(made.model, "<f8", 5), np.frombuffer(made.model, "<f4", size, 64)]
+        [np.frombuffer(made.model, "<f8", 5), np.frombuffer(made.model, "<f4", size, 40)]
     )
     assert found == pytest.approx(3 * numbers, rel=HALF, abs=1e-2)
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.aggregation.checks import inspect, l2_norm, step_norm
-from schemas.codecs.numbers import BLOCK, PlainNumbers
-from schemas.layout import Layout
-from schemas.tensors import BFLOAT16, flatten, layout_of
+from coordinator.aggregation.checks import StepNorm, inspect, l2_norm
+from schemas.buffer import Buffer
+from schemas.codecs.numbers import BLOCK, PlainNumbers, spans
+from schemas.layout import FLOATS, Layout
+from schemas.tensors import BFLOAT16, flatten, layout_of, segment_view
 
 
 def layout(count: int) -> Layout:
@@ -93,6 +94,17 @@ def test_a_bool_of_an_update_is_0_or_1() -> None:
     assert refused is not None
     assert refused.verdict == "malformed"
     assert "seen" in refused.reason
+
+
+def step_norm(base: Buffer, model: Buffer, layout: Layout) -> float:
+    """Of all floats, in small blocks."""
+    found = StepNorm()
+    for segment in layout.segments:
+        if segment.dtype in FLOATS:
+            before, after = segment_view(base, segment), segment_view(model, segment)
+            for start, stop in spans(segment.count, 1000):
+                found.add(before[start:stop], after[start:stop])
+    return found.norm
 
 
 def test_the_norm_of_a_step_is_over_all_floats_of_both_models() -> None:

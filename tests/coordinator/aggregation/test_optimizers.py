@@ -121,7 +121,7 @@ def test_every_block_of_a_model_has_its_own_state(name: Any) -> None:
     for _ in range(3):
         made = make(algorithm, sent, base, state, layout=layout)
         base, state = bytes(made.model), made.state
-    x, w = np.frombuffer(base, "<f8", 7), np.frombuffer(base, "<f4", size, 64)
+    x, w = np.frombuffer(base, "<f8", 7), np.frombuffer(base, "<f4", size, 56)
     found = np.concatenate([x, w])[[0, 6, 7, size - 1, size + 6]]
     expected = models(algorithm.stepping, [tuple(small)] * 3)[-1]
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-7)

@@ -73,7 +73,7 @@ def test_all_numbers_are_there_however_small_the_table(
     layout = layout_of({"w": np.zeros(size, np.float32), "x": np.zeros(3, np.float64)})
     sent = [Sent(tuple(np.arange(size + 3) * factor)) for factor in (1.0, 2.0, 9.0)]
     made = make(MEDIAN, sent, layout=layout)
-    views = np.frombuffer(made.model, "<f8", 3), np.frombuffer(made.model, "<f4", size, 64)
+    views = np.frombuffer(made.model, "<f8", 3), np.frombuffer(made.model, "<f4", size, 24)
     assert np.array_equal(np.concatenate(views), 2.0 * np.arange(size + 3))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,6 @@ from hypothesis import strategies as st
 from schemas.codecs.names import spec_of
 from schemas.codecs.numbers import BLOCK
 from schemas.codecs.payload import encode_update, numbers_of, size_bounds, size_fault
-from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.tensors import Array, layout_of, update_maxed
 from tests.schemas.codecs.coding import (
@@ -194,4 +195,4 @@ def test_fixed_bytes_decode_to_fixed_numbers(codec: str) -> None:
     if codec.startswith("topk"):
         payload[: size // 2] = np.tile(np.array([7, 0], np.uint8), size)[: size // 2]
     came = decoded(payload.tobytes(), codec, count)
-    assert digest_of(came.astype("<f4").tobytes())[:16] == PINNED[codec]
+    assert hashlib.sha256(came.astype("<f4").tobytes()).hexdigest()[:16] == PINNED[codec]
