@@ -356,6 +356,8 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
     return replace(
         session,
+        # What was allowed while it trained was so before this version was trained on.
+        asking=asking.ask_again(session.asking, moment.now),
         sending=sending.add(session.sending, parcel, moment),
         trained=_last_trained(session.trained, parcel),
         tasks_done=session.tasks_done + 1,

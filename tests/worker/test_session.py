@@ -322,6 +322,16 @@ def test_leave_taken_back_ends_the_consumer() -> None:
     assert not world.consuming
 
 
+@pytest.mark.parametrize("payload_bytes", [64, 640])
+def test_a_leave_that_was_heard_while_it_trained_is_void_when_it_has(payload_bytes: int) -> None:
+    """It was given by what was known before: that this version was trained on is new."""
+    world = training()
+    world.tick(OPTIONS.presence_s)
+    world.stand(a_standing(may_take=True))
+    world.finish_training(payload_bytes)
+    assert not world.consuming
+
+
 def test_a_leave_is_good_for_one_task() -> None:
     world = training()
     world.finish_training()
