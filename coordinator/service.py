@@ -284,7 +284,7 @@ class CoordinatorService:
             updates=dict(self._run.verdicts),
             evaluated=self._run.versions.evaluated,
             metrics=self._run.versions.metrics,
-            note=self._trouble,
+            note=self._trouble or self._connection.trouble,
         )
 
     def _state_name(self) -> str:
@@ -371,6 +371,9 @@ class CoordinatorService:
             case Evaluated():
                 self._effects.carry_out(self._run.note_metrics(event.version, event.metrics))
                 self._evaluation.noted(event.version)
+                self._progress()
+            case ModelPut():
+                self._connection.handle(event)
                 self._progress()
             case PartFetched():
                 if self._fetches is not None and self._fetches.is_due(event):
