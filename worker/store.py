@@ -447,6 +447,16 @@ class Store:
         """
         return self._read(self._open_row(update_id), start, end)
 
+    def view_payload(self, update_id: str) -> Buffer:
+        """A large update's payload in place, as long as the view is used.
+
+        Raises:
+            PayloadLostError: It is missing or shorter.
+            StoreError: As of `payload`.
+        """
+        row = self._open_row(update_id)
+        return self._read(row, 0, row.update.payload_bytes)
+
     def to_send(self, update_id: str) -> tuple[Update, Buffer]:
         """An update with what its own message carries: nothing if it goes in parts.
 
