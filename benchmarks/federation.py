@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -58,47 +59,60 @@ class Rounds:
     syncs: Mapping[str, Counter[str]] = field(default_factory=dict)
 
 
-def federation(
-    broker: Broker, name: str, workers: int, rounds: int, params: int, *, traced: bool = False
-) -> Rounds:
-    """Rounds of our own."""
+@contextmanager
+def settings_file(
+    broker: Broker, name: str, workers: int, rounds: int, more: str = ""
+) -> Iterator[Path]:
+    """A federation.toml in a folder of its own, which is gone afterwards.
+
+    Args:
+        broker: Where it is to run.
+        name: Of the federation; no other on this broker has it.
+        workers: Goal and concurrency.
+        rounds: Of the run.
+        more: Further lines of [rounds].
+    """
     with tempfile.TemporaryDirectory(prefix=FOLDER) as made:
-        folder = Path(made)
-        config = folder / "federation.toml"
+        config = Path(made) / "federation.toml"
         config.write_text(
             CONFIG.format(
                 name=name,
                 url=broker.url,
                 learner=IDLE,
-                rounds=rounds + WARM_UP,
+                rounds=rounds,
                 workers=workers,
-                folder=folder,
-                more="",
+                folder=made,
+                more=more,
             )
         )
-        environ = {"BENCH_PARAMS": str(params)}
-        word = ("--config", str(config))
+        yield config
+
+
+def federation(
+    broker: Broker, name: str, workers: int, rounds: int, params: int, *, traced: bool = False
+) -> Rounds:
+    """Rounds of our own."""
+    with settings_file(broker, name, workers, rounds + WARM_UP) as config:
+
+        def start(module: str, *words: str) -> Measured:
+            return Measured(
+                f"benchmarks.roles.{module}",
+                "--config",
+                str(config),
+                *words,
+                environ={"BENCH_PARAMS": str(params)},
+                syncs=config.with_name(f"{module}.strace") if traced else None,
+            )
+
         with (
-            Measured(
-                "benchmarks.roles.coordinator",
-                *word,
-                environ=environ,
-                syncs=folder / "coordinator.strace" if traced else None,
-            ) as coordinator,
-            Measured(
-                "benchmarks.roles.workers",
-                *word,
-                "--workers",
-                str(workers),
-                environ=environ,
-                syncs=folder / "workers.strace" if traced else None,
-            ) as crowd,
+            start("coordinator") as coordinator,
+            start("workers", "--workers", str(workers)) as crowd,
         ):
-            measured = _measure({"coordinator": coordinator, "workers": crowd}, broker, rounds)
+            both = {"coordinator": coordinator, "workers": crowd}
+            measured = _measure(both, broker, rounds)
             coordinator.line("ended")
         if not traced:
             return measured.rounds()
-        both = {"coordinator": coordinator, "workers": crowd}
         return measured.rounds(
             {who: each.syncs_between(*measured.day) for who, each in both.items()}
         )

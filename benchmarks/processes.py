@@ -96,6 +96,12 @@ class Measured:
         """Seconds of CPU that it and all below it took so far."""
         return cpu_s(self.pid)
 
+    def memory_mb(self) -> Mapping[str, float]:
+        """What it has in memory, in 10^6 bytes: now, at most so far, and what no file backs."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = dict(re.findall(r"^(VmRSS|VmHWM|RssAnon):\s+(\d+) kB", status, re.MULTILINE))
+        return {name: int(kib) * 1024 / 1e6 for name, kib in found.items()}
+
     def syncs_between(self, began: float, ended: float) -> Counter[str]:
         """How often it synced which files, between two times of day; call it when it has ended."""
         assert self._syncs is not None

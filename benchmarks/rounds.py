@@ -1,13 +1,14 @@
 """What a round costs when training costs nothing, beside what the broker itself costs.
 
-    python -m benchmarks.rounds [--params 10000] [--workers 2,5] [--rounds 30] [--syncs] [--url …]
+    python -m benchmarks.rounds [--params 10000] [--workers 2,5,10] [--rounds 30] [--syncs] [--keep]
 
 For each number of workers: seconds a round (median) of a federation over RabbitMQ, everything
 durable and confirmed, and of the floor: bare pika that moves the same bytes over the same kinds of
 queue, durable and confirmed, summed in place. Coordinator and workers are two processes, and so are
-the floor's server and clients. Both in this run, on this machine. Beside them the CPU time of each
-process for one update, and with --syncs, from a run of its own, how often which files are synced.
+the floor's server and clients; the two take turns. Beside them the CPU time of each process for one
+update, and with --syncs, from a run of its own, how often which files are synced.
 
+--params takes several numbers, with as many rounds: --params 10000,1000000 --rounds 30,10.
 Without --url a private RabbitMQ node is started from an installed rabbitmq-server.
 """
 
@@ -15,53 +16,105 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
+from collections import Counter
+from collections.abc import Mapping
 
 from benchmarks.federation import Rounds, federation, floor
-from benchmarks.node import broker
+from benchmarks.node import Broker, broker
+from benchmarks.record import Record, parser_of
+
+LARGE = 1_000_000  # parameters from which on the bytes are most of a round
+SMALL_BOUND, LARGE_BOUND, CPU_BOUND_MS = 2.5, 1.5, 10.0
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--params", type=int, default=10_000)
-    parser.add_argument("--workers", default="2,5")
-    parser.add_argument("--rounds", type=int, default=30)
+    arguments = _arguments()
+    given = vars(arguments).copy()
+    record = Record("rounds", {key: given[key] for key in ("params", "workers", "rounds", "turns")})
+    sizes = list(map(int, arguments.params.split(",")))
+    rounds = list(map(int, arguments.rounds.split(",")))
+    rounds += rounds[-1:] * (len(sizes) - len(rounds))
+    with broker(arguments.url) as where:
+        for params, count in zip(sizes, rounds, strict=True):
+            for workers in map(int, arguments.workers.split(",")):
+                _compare(record, where, workers, params, count, arguments.turns)
+                if arguments.syncs and params == min(sizes):
+                    name = f"traced{os.getpid()}-{workers}"
+                    traced = federation(where, name, workers, count, params, traced=True)
+                    _tell_syncs(record, workers, params, traced)
+    record.end(keep=arguments.keep)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = parser_of(__doc__)
+    parser.add_argument("--params", default="10000")
+    parser.add_argument("--workers", default="2,5,10")
+    parser.add_argument("--rounds", default="30", help="of each size, at a turn")
+    parser.add_argument("--turns", type=int, default=1, help="of the floor and ours")
     parser.add_argument("--syncs", action="store_true", help="count fsyncs, in a run of its own")
     parser.add_argument("--url", default="")
-    arguments = parser.parse_args()
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    print(f"{arguments.params} float32 parameters, median of {arguments.rounds} rounds")
-    with broker(arguments.url) as where:
-        for workers in map(int, arguments.workers.split(",")):
-            name = f"bench{os.getpid()}-{workers}"
-            size = (workers, arguments.rounds, arguments.params)
-            bare = floor(where, f"{name}-floor", *size)
-            ours = federation(where, name, *size)
-            _tell(workers, bare, ours)
-            if arguments.syncs:
-                traced = federation(where, f"{name}-traced", *size, traced=True)
-                _tell_syncs(workers, traced)
+    return parser.parse_args()
 
 
-def _tell(workers: int, bare: Rounds, ours: Rounds) -> None:
-    ms, floor_ms = (statistics.median(each.seconds) * 1e3 for each in (ours, bare))
-    times = f"{ms / floor_ms:.1f} times the floor"
-    print(f"N={workers}: floor {floor_ms:.1f} ms, fedmq {ms:.1f} ms: {times}")
-    for name, rounds in (("floor", bare), ("fedmq", ours)):
-        updates = workers * len(rounds.seconds)
-        parts = {who: 1e3 * spent / updates for who, spent in rounds.cpu_s.items()}
-        shown = ", ".join(f"{who} {each:.2f}" for who, each in parts.items())
-        print(f"  CPU ms an update, {name}: {sum(parts.values()):.2f} ({shown})", flush=True)
+def _compare(
+    record: Record, where: Broker, workers: int, params: int, rounds: int, turns: int
+) -> None:
+    bare: list[Rounds] = []
+    ours: list[Rounds] = []
+    for turn in range(turns):
+        name = f"bench{os.getpid()}-{params}-{workers}-{turn}"
+        bare.append(floor(where, f"{name}-floor", workers, rounds, params))
+        ours.append(federation(where, name, workers, rounds, params))
+    floor_ms, ms = _median_ms(bare), _median_ms(ours)
+    what = f"N={workers}, {params:,} parameters"
+    cpu_ms = _cpu_ms(ours, workers)
+    record.figure(
+        what,
+        workers=workers,
+        params=params,
+        floor_ms=floor_ms,
+        fedmq_ms=ms,
+        ratio=ms / floor_ms,
+        floor_cpu_ms_an_update=_cpu_ms(bare, workers),
+        fedmq_cpu_ms_an_update=cpu_ms,
+    )
+    bound = LARGE_BOUND if params >= LARGE else SMALL_BOUND
+    record.at_most(f"a round, {what}, over the floor", ms / floor_ms, bound, " times")
+    if params <= 10_000:
+        record.at_most(
+            f"CPU of all processes for an update, {what}", cpu_ms["all"], CPU_BOUND_MS, " ms"
+        )
 
 
-def _tell_syncs(workers: int, traced: Rounds) -> None:
+def _median_ms(turns: list[Rounds]) -> float:
+    return 1e3 * statistics.median(second for rounds in turns for second in rounds.seconds)
+
+
+def _cpu_ms(turns: list[Rounds], workers: int) -> Mapping[str, float]:
+    """Milliseconds of CPU for one update, by process."""
+    spent: Counter[str] = Counter()
+    updates = 0
+    for rounds in turns:
+        updates += workers * len(rounds.seconds)
+        for who, seconds in rounds.cpu_s.items():
+            spent[who] += 1e3 * seconds  # type: ignore[assignment]  # Counter adds floats too
+    each = {who: total / updates for who, total in spent.items()}
+    return {"all": sum(each.values()), **each}
+
+
+def _tell_syncs(record: Record, workers: int, params: int, traced: Rounds) -> None:
     updates = workers * len(traced.seconds)
     for who, syncs in traced.syncs.items():
-        print(f"  fsyncs an update, {who}: {syncs.total() / updates:.2f}")
-        for file, count in syncs.most_common():
-            print(f"    {count / updates:.2f} {file}", flush=True)
+        files = {file: round(count / updates, 2) for file, count in syncs.most_common()}
+        record.figure(
+            f"fsyncs for an update, N={workers}, {params:,} parameters, {who}",
+            workers=workers,
+            who=who,
+            all=round(syncs.total() / updates, 2),
+            files=files,
+        )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,14 @@ _UPDATES_BYTES_MAX = 8 * 1024**3  # what the updates queue may hold before publi
 _CONTROL_BYTES_MAX = 256 * 1024**2
 _PARKED_BYTES_MAX = 4 * 1024**3
 _REFUSED_BYTES_MAX = 256 * 1024**2
+
+OFFSETS_SKIPPED_MAX = 8
+"""By how much an offset that was counted may be too small.
+
+RabbitMQ begins each further segment of a stream with an entry of its own, which has an offset and
+is sent to nobody. A model begins a few segments, and the coordinator looks again after each.
+"""
+
 _SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 16_000_000, 500_000_000
 _MODELS_KEPT = 4
 _OWN_EXPIRES_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days

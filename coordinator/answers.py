@@ -25,8 +25,12 @@ def wanted(
     seed: int,
     prox_mu: float,
     now: float,
+    stored: bool = False,
 ) -> Start:
-    """Train on `model`, which lies on the stream at `offset`, with the task's own seed."""
+    """Train on `model`, with the task's own seed.
+
+    It lies on the stream at `offset`, or if it is stored in the depot.
+    """
     return Start(
         run_id=model.run_id,
         task_id=task_id,
@@ -43,6 +47,7 @@ def wanted(
         lease_s=max(0.0, lease_end - now),
         time_s=now,
         prox_mu=prox_mu,
+        stored=stored,
     )
 
 

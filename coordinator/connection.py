@@ -29,6 +29,8 @@ from broker.transport import (
     Transport,
 )
 from coordinator.copies import CopyOutlet
+from coordinator.mailbox import ModelPut
+from coordinator.modelobjects import ModelObjects
 from coordinator.modelstream import ModelStream, ModelVersion
 from coordinator.offering import Offers, TaskOutlet
 from coordinator.ownqueues import OwnQueues
@@ -76,7 +78,9 @@ class Connection:
     Args:
         model_bytes: Size of the model's flat buffer.
         message_bytes: Size of the largest message on the updates queue.
-        on_ready: Called each time the current version is known to be on the stream.
+        on_ready: Called each time the current version is known to be where workers look for it.
+        objects: Makes what puts the versions into the depot, given what to call when the current
+            one is there; None: they go over the stream.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Connection:
         now: Callable[[], float],
         content: Content,
         on_ready: Callable[[], None],
+        objects: Callable[[Callable[[int, int], None]], ModelObjects] | None = None,
     ) -> None:
         self._transport = transport
         self._names = names
@@ -97,7 +102,11 @@ class Connection:
         self._now = now
         self._content = content
         self._on_ready = on_ready
-        self._stream = ModelStream(transport, now, self._model_ready)
+        self._models: ModelStream | ModelObjects = (
+            ModelStream(transport, now, self._model_ready)
+            if objects is None
+            else objects(self._model_ready)
+        )
         self._queues = OwnQueues(transport, names, now)
         self._tasks = TaskOutlet(transport, content, self._queues, now)
         self._copies = CopyOutlet(transport, names.refused_exchange)
@@ -109,8 +118,11 @@ class Connection:
 
     @property
     def offset(self) -> int | None:
-        """Where the current version lies on the stream, None while that is not known."""
-        return self._stream.offset
+        """Where the current version lies on the stream, None while that is not known.
+
+        In the depot it is 0 once it is there.
+        """
+        return self._models.offset
 
     def source_of(self, consumer: int) -> Source | None:
         """What a consumer consumes; None if it is lost, or of an earlier connection."""
@@ -132,7 +144,7 @@ class Connection:
 
     def publish_version(self, version: ModelVersion) -> None:
         """Publish the next version."""
-        self._stream.publish(version)
+        self._models.publish(version)
 
     def publish_copy(self, body: bytes, message_id: str, routing_key: str) -> None:
         """Publish a copy of a refused message for people, if there is room for it."""
@@ -140,13 +152,16 @@ class Connection:
 
     def look_at_model(self) -> None:
         """A worker did not find the model: look whether it is there."""
-        self._stream.doubt()
+        self._models.doubt()
 
     # what happens
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event | ModelPut) -> None:
         """Take an event that is not a delivery of ours."""
         match event:
+            case ModelPut():
+                if isinstance(self._models, ModelObjects):
+                    self._models.handle(event)
             case Connected():
                 self._queues.disconnected()  # what was asked of them before reached nobody
                 self._declare()
@@ -156,8 +171,8 @@ class Connection:
                 self.forget()
             case Provided():
                 self._queues.handle(event)
-            case _ if self._stream.handle(event):
-                if self._stream.lost:
+            case _ if self._models.handle(event):
+                if self._models.lost:
                     self._retry_later(redeclare=True)
             case _ if self._copies.handle(event):
                 pass
@@ -178,18 +193,18 @@ class Connection:
         self._queues.disconnected()
         self._tasks.disconnected()
         self._copies.disconnected()
-        self._stream.disconnected()
+        self._models.disconnected()
         self._redeclare = self._tidied = False
         self._retry_at = None
 
     def wake_at(self) -> float | None:
         """When to call `tick`, None if nothing is awaited."""
-        times = [t for t in (self._stream.wake_at(), self._retry_at) if t is not None]
+        times = [t for t in (self._models.wake_at(), self._retry_at) if t is not None]
         return min(times) if times else None
 
     def tick(self) -> None:
         """Look at the clock."""
-        self._stream.tick()
+        self._models.tick()
         if self._retry_at is None or self._retry_at > self._now():
             return
         self._retry_at = None
@@ -232,7 +247,7 @@ class Connection:
         self._transport.declare(Topology(fixed.exchanges, queues, fixed.bindings))
 
     def _begin(self) -> None:
-        if self._stream.offset is None:
+        if self._models.offset is None:
             self._connect_stream()
         self._consume("control", self._names.control_queue, CONTROL_PREFETCH)
         self._consume("updates", self._names.update_queue(), self._prefetch)
@@ -249,7 +264,7 @@ class Connection:
         current = self._content.current_version()
         if current is not None:  # or version 0 is about to be made known
             version, hint = current
-            self._stream.connect(self._model_queue, version, None if self._stream.lost else hint)
+            self._models.connect(self._model_queue, version, None if self._models.lost else hint)
 
     def _tidy(self) -> None:
         """Nobody reads the models of earlier runs.

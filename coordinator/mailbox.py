@@ -21,6 +21,19 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPut:
+    """A version was put into the depot, or was not.
+
+    Attributes:
+        attempt: Which attempt to put one this was.
+        error: Why it is not there, "" if it is.
+    """
+
+    attempt: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """Someone asked the service to stop; the run goes on at the next start."""
 
@@ -30,7 +43,7 @@ class ReloadRequested:
     """Someone changed the settings and asks the service to read them again."""
 
 
-MailboxEvent = TransportEvent | Evaluated | StopRequested | ReloadRequested
+MailboxEvent = TransportEvent | Evaluated | ModelPut | StopRequested | ReloadRequested
 Mailbox = queue.SimpleQueue[MailboxEvent]
 
 

@@ -7,8 +7,10 @@
 
 Rules: publishers do not learn offsets, and streams do not fsync. So after a connect the current
 version is read back, and written again if it does not verify; a reader that stands before the
-first part is written tells the offset. From there this only publisher counts on by itself. What is
-lost stays lost until the next `connect`, which comes after a pause.
+first part is written tells the offset. From there this only publisher counts on by itself; a count
+may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so after a segment's worth
+of bytes the last part is looked for where it should be. What is lost stays lost until the next
+`connect`, which comes after a pause.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.topology import Queue
+from broker.topology import OFFSETS_SKIPPED_MAX, Queue
 from broker.transport import (
     Confirmed,
     ConsumerLost,
@@ -107,6 +109,8 @@ class ModelStream:
         self._unconfirmed: set[int] = set()
         self._reader: int | None = None
         self._rewriting = False
+        self._recounting = False
+        self._counted_bytes = 0  # written since an offset was seen
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
@@ -131,7 +135,7 @@ class ModelStream:
     def disconnected(self) -> None:
         """The connection is gone: nothing that was known about the stream holds."""
         self._queue = self._offset = self._next_offset = self._reader = None
-        self._rewriting = False
+        self._rewriting = self._recounting = False
         self._unsent.clear()
         self._unconfirmed.clear()
 
@@ -144,7 +148,9 @@ class ModelStream:
             return
         offset = self._next_offset
         self._next_offset += version.parts
+        self._counted_bytes += version.num_bytes
         self._send(version)
+        self._recount()
         self._ready(offset)
 
     def doubt(self) -> None:
@@ -216,7 +222,7 @@ class ModelStream:
         self._read_parts, self._read_digest = 0, RunningDigest()
         self._read_offset = -1 if offset is None else offset
         self._heard_at = self._now()
-        self._rewriting = offset is None
+        self._rewriting, self._recounting = offset is None, False
         self._reader = self._transport.consume(self._queue, PREFETCH, offset)
 
     def _lose(self, why: str) -> None:
@@ -232,6 +238,16 @@ class ModelStream:
         self._unconfirmed.clear()
         self._read(None)
 
+    def _recount(self) -> None:
+        """Look where the last part lies, if a segment may have been begun since one was seen."""
+        assert self._queue is not None
+        assert self._next_offset is not None
+        if self._recounting:
+            self._close_reader()  # it looks for the version before
+        if self._recounting or self._counted_bytes >= self._queue.segment_bytes:
+            self._read(self._next_offset - 1)
+            self._recounting = True
+
     def _close_reader(self) -> None:
         if self._reader is not None:
             self._transport.cancel(self._reader)
@@ -243,14 +259,20 @@ class ModelStream:
             message, payload = decode(event.body)
         except DecodeError:
             message, payload = None, memoryview(b"")
-        index = self._read_parts
-        if not isinstance(message, ModelPart) or not self._is_ours(message, index, event.offset):
-            if not self._rewriting:
+        index = self._current.parts - 1 if self._recounting else self._read_parts
+        if not isinstance(message, ModelPart) or not self._is_ours(message, index):
+            if self._rewriting:
+                self._read_parts = 0
+                if isinstance(message, ModelPart) and self._is_ours(message, 0):
+                    self._begin(event.offset, payload)
+            elif self._read_parts or event.offset >= self._read_offset + OFFSETS_SKIPPED_MAX:
                 self._rewrite()  # another version, a gap, or the retention has taken it
-            elif isinstance(message, ModelPart) and message.index == 0 and self._matches(message):
-                self._begin(event.offset, payload)
             return
-        if index == 0:
+        if self._recounting:
+            self._close_reader()
+            self._recounting = False
+            self._next_offset, self._counted_bytes = event.offset + 1, 0
+        elif index == 0:
             self._begin(event.offset, payload)
         else:
             self._read_digest.update(payload)
@@ -275,13 +297,13 @@ class ModelStream:
                 self._rewrite()
             return
         self._rewriting = False
-        self._next_offset = last_offset + 1
+        self._next_offset, self._counted_bytes = last_offset + 1, 0
         self._ready(self._read_offset)
 
-    def _matches(self, part: ModelPart) -> bool:
+    def _is_ours(self, part: ModelPart, index: int) -> bool:
         assert self._current is not None
-        return (part.run_id, part.model_digest) == (self._current.run_id, self._current.digest)
-
-    def _is_ours(self, part: ModelPart, index: int, offset: int) -> bool:
-        expected = offset if self._rewriting and index == 0 else self._read_offset + index
-        return self._matches(part) and part.index == index and offset == expected
+        return (part.run_id, part.model_digest, part.index) == (
+            self._current.run_id,
+            self._current.digest,
+            index,
+        )

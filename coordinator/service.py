@@ -30,6 +30,7 @@ from broker.transport import (
     Post,
     Transport,
 )
+from coordinator.bydepot import ByDepot, by_depot
 from coordinator.carrying import Effects
 from coordinator.clock import Clock
 from coordinator.connection import Connection
@@ -39,10 +40,12 @@ from coordinator.mailbox import (
     Evaluated,
     Mailbox,
     MailboxEvent,
+    ModelPut,
     ReloadRequested,
     StopRequested,
     take_events,
 )
+from coordinator.modelobjects import ModelObjects
 from coordinator.progress import Observer, Progress, Sheltered, ignore
 from coordinator.records import VersionRow
 from coordinator.rereading import reread
@@ -109,7 +112,8 @@ class CoordinatorService:
                 state = open_state(
                     settings, self._now(), opened, around, new_run=new_run, restored=restored
                 )
-                self._open(opened, open_transport, state)
+                depot = by_depot(settings, around.depot_of, around.porter_of, opened)
+                self._open(opened, open_transport, state, depot)
             except (OSError, SQLAlchemyError) as error:
                 where = settings.coordinator.state_dir
                 raise StoreError(f"{where} cannot be used: {in_short(error)}") from error
@@ -120,6 +124,7 @@ class CoordinatorService:
         opened: contextlib.ExitStack,
         open_transport: Callable[[Post], Transport],
         state: OpenedState,
+        depot: ByDepot | None,
     ) -> None:
         settings = self._settings
         self._finished_before = state.finished_before
@@ -135,6 +140,7 @@ class CoordinatorService:
         self._transport = open_transport(self._mailbox.put)
         opened.callback(self._transport.stop)
         part_bytes = settings.rounds.part_bytes
+        stored = depot is not None and layout.num_bytes >= depot.min_bytes
         self._message_bytes = min(layout.update_bytes, part_bytes) + HEADER_BYTES
         self._connection = Connection(
             self._transport,
@@ -145,10 +151,11 @@ class CoordinatorService:
             self._now,
             self._run,
             lambda: self._telling.model_ready(),
+            partial(self._model_objects, depot) if depot is not None and stored else None,
         )
         self._telling = Telling(
             self._transport,
-            Facts(layout.digest, part_bytes, settings.run.seed),
+            Facts(layout.digest, part_bytes, settings.run.seed, stored),
             self._now,
             lambda: self._run.state,
             lambda: self._run.evaluations,
@@ -159,6 +166,16 @@ class CoordinatorService:
         self._run.last_said = self._telling.last_said
         self._effects = Effects(
             self._transport, self._names, self._spool, self._run, self._connection, self._telling
+        )
+
+    def _model_objects(self, depot: ByDepot, on_ready: Callable[[int, int], None]) -> ModelObjects:
+        return ModelObjects(
+            depot.depot,
+            depot.models,
+            self._mailbox.put,
+            self._now,
+            on_ready,
+            self._run.versions.newest,
         )
 
     # from the outside
@@ -294,7 +311,7 @@ class CoordinatorService:
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated):
+            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated | ModelPut):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -307,7 +324,7 @@ class CoordinatorService:
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
         """What neither broker nor store would tell again, if the disk refuses in between."""
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested):
+            if isinstance(event, StopRequested | ReloadRequested | ModelPut):
                 self._take(event)
         self._kept = [event for event in events if isinstance(event, Evaluated)]
         while self._kept:
@@ -391,7 +408,7 @@ class CoordinatorService:
         """
         assert self._mend_at is not None
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | Failed):
+            if isinstance(event, StopRequested | ReloadRequested | Failed | ModelPut):
                 self._take(event)
             elif isinstance(event, Evaluated):
                 self._kept.append(event)

@@ -22,6 +22,8 @@ from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
 from coordinator.work import Work
+from depot import Depot, depot_of
+from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk, chunks_of, make_folders
 from schemas.layout import Layout
 from settings import Settings
@@ -69,11 +71,15 @@ class Surroundings:
         disk: Where its state folder is.
         initial_of: Asks the learner for its initial parameters.
         draw_id: Draws the id of a new run, and the salt of a process.
+        depot_of: Opens the depot that is set, None if none is.
+        porter_of: Makes who goes there, by the name of its thread.
     """
 
     disk: Disk = OS_DISK
     initial_of: Callable[[Settings], Initial] = initial_of
     draw_id: Callable[[], str] = draw_id
+    depot_of: Callable[[Settings], Depot | None] = depot_of
+    porter_of: Callable[[str], Porter] = ThreadPorter
 
 
 ORDINARY = Surroundings()

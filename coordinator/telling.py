@@ -27,11 +27,16 @@ WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a worker is told that stays the same in a run."""
+    """What a worker is told that stays the same in a run.
+
+    Attributes:
+        stored: Models lie in the depot.
+    """
 
     layout_digest: str
     part_bytes: int
     run_seed: int
+    stored: bool = False
 
 
 class Telling:
@@ -112,6 +117,7 @@ class Telling:
             seed=derive_seed(self._facts.run_seed, effect.task_id),
             prox_mu=self._state().run.policy.algorithm.prox_mu,
             now=self._now(),
+            stored=self._facts.stored,
         )
 
     def model_ready(self) -> None:

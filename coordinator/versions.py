@@ -82,6 +82,10 @@ class Versions:
         """The digest of a version's parameters, None if it was never made."""
         return self._digests.get(version)
 
+    def newest(self, count: int) -> list[str]:
+        """The digests of the newest versions, at most so many; two may have the same."""
+        return [self._digests[version] for version in sorted(self._digests)[-count:]]
+
     def model(self, row: VersionRow) -> memoryview:
         """A version's flat buffer, in place; the newest is kept open."""
         if self._model_version != row.version:

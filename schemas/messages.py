@@ -95,6 +95,7 @@ class Start:
         seed: Derived from (run seed, task id).
         lease_s: Seconds the coordinator waits for the answer before it offers another task.
         prox_mu: FedProx's mu, the weight of the pull towards the model received; 0 for none.
+        stored: The model lies in the depot under its digest, and not on the stream.
     """
 
     run_id: Id
@@ -112,6 +113,7 @@ class Start:
     lease_s: Number
     time_s: Number
     prox_mu: Number = 0.0
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

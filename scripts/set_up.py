@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 OLDEST_PYTHON = (3, 11)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-EXTRAS = ("torch", "demo")
+EXTRAS = ("torch", "demo", "depot")
 GROUPS = ("dev",)
 STAMP = "set-up.stamp"
 

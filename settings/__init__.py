@@ -6,6 +6,7 @@ Rules:
     - Nothing here imports numpy: the worker's agent starts with it.
 """
 
+from settings.depot import DepotSettings
 from settings.errors import SettingsError
 from settings.evaluation import EvaluationSettings
 from settings.loading import load, require
@@ -23,6 +24,7 @@ from settings.services import CoordinatorSettings, WorkerSettings
 __all__ = [
     "BrokerSettings",
     "CoordinatorSettings",
+    "DepotSettings",
     "EvaluationSettings",
     "FederationSettings",
     "LearnerSettings",

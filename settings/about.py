@@ -10,7 +10,18 @@ from typing import Literal
 import msgspec
 
 Kind = Literal[
-    "plain", "duration", "size", "kept", "path", "url", "learner", "initial", "hours", "config"
+    "plain",
+    "duration",
+    "size",
+    "kept",
+    "path",
+    "file",
+    "url",
+    "depot",
+    "learner",
+    "initial",
+    "hours",
+    "config",
 ]
 
 DAY_S = 86_400.0

@@ -142,6 +142,7 @@ def _type(field: Field) -> str:
         "duration": "duration",
         "size": "size",
         "path": "path",
+        "file": "path",
         "config": "table",
     }
     types = {bool: "boolean", int: "whole number", float: "number"}

@@ -13,6 +13,7 @@ from msgspec import field
 
 from settings.about import ABOUT_TIMING, MANY, about
 from settings.algorithm import AlgorithmSettings
+from settings.depot import DepotSettings
 from settings.evaluation import EvaluationSettings
 from settings.rounds import RoundsSettings
 from settings.selection import SelectionSettings
@@ -164,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     federation: FederationSettings = field(default_factory=FederationSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    depot: DepotSettings = field(default_factory=DepotSettings)
     learner: LearnerSettings = field(default_factory=LearnerSettings)
     run: RunSettings = field(default_factory=RunSettings)
     rounds: RoundsSettings = field(default_factory=RoundsSettings)

@@ -29,6 +29,8 @@ from settings.size import format_size, parse_size
 
 _URL = re.compile(r"amqps?://[^\s/?#]\S*|memory://\S*")
 _BUILT_IN = re.compile(r"fedmq:[a-z_]+")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
+_FOLDER = re.compile(r"file:///[^\s?#]*")
 _LEARNER = re.compile(r"(?P<file>[^\0]*\.py)(?::(?P<name>[^\W\d]\w*))?")
 _EXPONENT_FROM = 10**19
 _RUN = re.compile(r"run:[A-Za-z0-9_-]{1,64}")
@@ -110,7 +112,8 @@ def _show(field: Field, value: object) -> str:
     if field.about.kind == "config" and isinstance(value, str):
         return "a text that is none"  # not shown: it may hold a secret of the learner
     # Masked as a whole: a broken URL may not look like one.
-    return show(mask_url(value) if field.about.kind == "url" and isinstance(value, str) else value)
+    is_url = field.about.kind in ("url", "depot")
+    return show(mask_url(value) if is_url and isinstance(value, str) else value)
 
 
 def _reader(kind: Kind) -> Callable[[Field, Given], object]:
@@ -125,8 +128,12 @@ def _reader(kind: Kind) -> Callable[[Field, Given], object]:
             return _kept
         case "path":
             return lambda field, given: _path(_text(given), given)
+        case "file":
+            return _file
         case "url":
             return _url
+        case "depot":
+            return _depot
         case "learner":
             return _learner
         case "initial":
@@ -183,6 +190,18 @@ def _url(field: Field, given: Given) -> str:
     parts = urlsplit(text)
     if parts.scheme != "memory" and (not parts.hostname or parts.port == 0):
         raise ValueError("no host, or a port that is none")
+    return text
+
+
+def _file(field: Field, given: Given) -> str:
+    text = _text(given)
+    return str(_path(text, given)) if text else ""
+
+
+def _depot(field: Field, given: Given) -> str:
+    text = _text(given)
+    if text and not _BUCKET.fullmatch(text) and not _FOLDER.fullmatch(text):
+        raise ValueError("neither a folder nor a bucket")
     return text
 
 

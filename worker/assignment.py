@@ -64,6 +64,7 @@ from worker.events import (
 from worker.options import ATTEMPTS_MAX, Moment, Options
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
+DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
 _START_S, _START_MOST_S = 10.0, 60.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _REASON_CHARS = 400
@@ -314,7 +315,7 @@ def wake_at(work: Work, options: Options, online: bool) -> float:
         case Taking() | Declining():
             return work.say_at if online else math.inf
         case Fetching():
-            return min(work.heard_at + SILENCE_S, work.fetch_at)
+            return min(work.heard_at + _silence_s(work.start), work.fetch_at)
         case Ready():
             return work.at
         case Training():
@@ -550,6 +551,10 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
         sit_out = SitOut(task.run_id, start.base_version, for_good=True)
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
+    if start.stored and not options.has_depot:
+        reason = "the model lies in a depot: set depot.url here as the coordinator has it"
+        sit_out = SitOut(task.run_id, start.base_version, for_good=True)
+        return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
     return _fetch(task, start, work.attempts, moment.now, moment)
 
 
@@ -557,6 +562,10 @@ def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment:
     until = moment.now + _FETCH_S if since is None else since + start.lease_s
     fetching = Fetching(task, start, attempts, moment.now, math.inf, since, until)
     return fetching, (Fetch(start),)
+
+
+def _silence_s(start: Start) -> float:
+    return DEPOT_SILENCE_S if start.stored else SILENCE_S
 
 
 def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment) -> Step:
@@ -575,8 +584,8 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
                 return give_up(work, f"model not kept: {reason}", options, moment, None)
             fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
             return replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1), ()
-        case Tick() if work.heard_at + SILENCE_S <= moment.now:
-            reason = f"model gone: silence of {SILENCE_S:.0f} s"
+        case Tick() if work.heard_at + _silence_s(work.start) <= moment.now:
+            reason = f"model gone: silence of {_silence_s(work.start):.0f} s"
             return give_up(work, reason, options, moment, None)
         case Tick() if work.fetch_at <= moment.now:
             heard_at = min(work.heard_at, moment.now)

@@ -13,6 +13,7 @@ from types import FrameType
 
 from broker.connect import open_transport
 from broker.topology import is_worker_id
+from depot import Depot, DepotUnusable, depot_of
 from settings import Settings, SettingsError, load, require
 from settings.command import complain, say_result
 from settings.duration import parse_duration
@@ -145,7 +146,7 @@ def _check_file(spec: str) -> None:
 
 
 def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
-    broker = settings.broker
+    broker, depot = settings.broker, _depot_of(settings)
     trainer = ProcessTrainer()
     service = WorkerService(
         config,
@@ -158,6 +159,7 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
             linger_s=settings.worker.reader_linger_s,
         ),
         trainer,
+        depot=depot,
     )
     try:
         service.start()
@@ -168,6 +170,18 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
     finally:
         trainer.close()
     return service.report
+
+
+def _depot_of(settings: Settings) -> Depot | None:
+    """The depot that is set.
+
+    Raises:
+        SettingsError: It cannot be used.
+    """
+    try:
+        return depot_of(settings)
+    except DepotUnusable as error:
+        raise SettingsError("depot.url", "a depot that can be used", str(error)) from error
 
 
 def _stop_on_signals(service: WorkerService) -> None:

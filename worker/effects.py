@@ -15,6 +15,8 @@ from typing import assert_never
 from broker import transport as wire
 from broker.topology import Names
 from broker.transport import Outgoing, Transport
+from depot import Depot
+from depot.porter import Porter
 from schemas.errors import DecodeError
 from schemas.messages import (
     Declined,
@@ -35,6 +37,7 @@ from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
 from worker.events import Action, Ref, SessionEvent
+from worker.fetching import FromDepot, ModelFetcher, ModelGoneError, RangeCame, RangeMissed
 from worker.models import ModelCache, ModelReader, StreamBrokenError
 from worker.report import Tally
 from worker.store import Store
@@ -50,7 +53,7 @@ _MARKS_TRIMMED_EVERY = 256  # trainings
 _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 
 Events = tuple[SessionEvent, ...]
-Happening = wire.Event | Report
+Happening = wire.Event | Report | FromDepot
 Body = tuple[str, bytes]
 """A run and a frame about it."""
 
@@ -64,8 +67,9 @@ class Effects:
         cache: Its models.
         transport: The way to the broker.
         trainer: What does the training.
-        notify: Takes the trainer's reports, from any thread.
+        notify: Takes the trainer's reports and what comes from the depot, from any thread.
         device: What the worker declares of itself.
+        depot: Where models may lie, and who goes there; None: it has none.
     """
 
     def __init__(
@@ -75,8 +79,9 @@ class Effects:
         cache: ModelCache,
         transport: Transport,
         trainer: Trainer,
-        notify: Callable[[Report], None],
+        notify: Callable[[Report | FromDepot], None],
         device: Device,
+        depot: tuple[Depot, Porter] | None = None,
     ) -> None:
         self._config = config
         self._names = Names(config.federation)
@@ -101,10 +106,13 @@ class Effects:
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
+        self._fetcher = None if depot is None else ModelFetcher(*depot, cache, notify)
 
     def close(self) -> None:
         """Let go of what is open here."""
         self._stop_fetching()
+        if self._fetcher is not None:
+            self._fetcher.close()
 
     # What is wanted.
 
@@ -301,13 +309,25 @@ class Effects:
             self._cache.touch(start.model_digest)
             return (events.ModelReady(start.model_digest),)
         self._stop_fetching()
+        if start.stored:
+            return self._fetch_from_depot(start)
+        if self._fetcher is not None:
+            self._fetcher.close()
         self._reader = ModelReader(self._cache, start)
         queue = self._names.model_queue(start.run_id, start.model_bytes)
         prefetch = min(STREAM_PREFETCH, start.parts)
         self._stream = self._transport.consume(queue, prefetch, offset=start.offset)
         return ()
 
+    def _fetch_from_depot(self, start: Start) -> Events:
+        if self._fetcher is None:  # it was set when the task was taken
+            return (events.ModelGone(start.model_digest or "", "no depot is set here any more"),)
+        self._fetcher.fetch(start)
+        return ()
+
     def _stop_fetching(self) -> None:
+        if self._fetcher is not None:
+            self._fetcher.stop()
         if self._stream is not None:
             self._transport.cancel(self._stream)
             self._stream = None
@@ -382,6 +402,8 @@ class Effects:
                 return ()
             case Moved() | Finished() | Broken():
                 return self._reported(happening)
+            case RangeCame() | RangeMissed():
+                return self._from_depot(happening)
             case unreachable:
                 assert_never(unreachable)
 
@@ -449,6 +471,25 @@ class Effects:
         if taken == "nothing" or reader.left >= STREAM_PREFETCH:
             self._transport.ack(delivery.tag)
         return (events.ModelMoved(),)
+
+    def _from_depot(self, event: FromDepot) -> Events:
+        fetcher = self._fetcher
+        if fetcher is None or fetcher.start is None or not fetcher.is_due(event):
+            return ()
+        digest = fetcher.start.model_digest or ""
+        if isinstance(event, RangeMissed):
+            if event.gone:
+                fetcher.close()
+                return (events.ModelGone(digest, event.reason),)
+            fetcher.stop()
+            return (events.ModelNotKept(digest, event.reason),)
+        try:
+            taken = fetcher.take(event.data)
+        except ModelGoneError as error:
+            return (events.ModelGone(digest, str(error)),)
+        except OSError as error:
+            return (events.ModelNotKept(digest, str(error)),)
+        return (events.ModelReady(digest) if taken == "whole" else events.ModelMoved(),)
 
     def _consumer_lost(self, consumer: int, reason: str) -> Events:
         if consumer == self._stream:

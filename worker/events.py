@@ -156,7 +156,7 @@ class ModelGone:
 
 @dataclass(frozen=True, slots=True)
 class ModelNotKept:
-    """The disk did not take the model; its stream was left and may be read again."""
+    """The disk did not take the model, or the depot did not give it; it may be read again."""
 
     model_digest: str
     reason: str

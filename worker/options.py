@@ -45,6 +45,7 @@ class Options:
         outbox_updates_max: Likewise, in updates.
         leave_s: How long a goodbye may take.
         part_bytes_min: The smallest part limit that a task is believed to have.
+        has_depot: Models may be read from the depot.
     """
 
     worker_id: str
@@ -56,6 +57,7 @@ class Options:
     outbox_updates_max: int = 1000
     leave_s: float = 5.0
     part_bytes_min: int = 1
+    has_depot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,8 @@ from dataclasses import dataclass, replace
 
 from broker import transport as wire
 from broker.transport import Post, Transport
+from depot import Depot
+from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
 from schemas.digest import identify
 from worker import assignment, availability, events, session
@@ -85,6 +87,8 @@ class WorkerService:
         minute: Minutes since midnight of the local time, for `hours`.
         battery: How full its battery is, as `worker.traits.battery_level`.
         observe: Takes a report whenever one differs from the last, on the service's thread.
+        depot: Where models may lie that do not go through the broker; None: it has none.
+        porter: Who goes there; one with a thread of its own by default.
     """
 
     def __init__(
@@ -98,8 +102,13 @@ class WorkerService:
         minute: Callable[[], float] = local_minute,
         battery: Callable[[], float] = battery_level,
         observe: Callable[[WorkerReport], None] | None = None,
+        depot: Depot | None = None,
+        porter: Porter | None = None,
     ) -> None:
-        self.config = config
+        options = replace(config.options, has_depot=depot is not None)
+        self.config = config = replace(config, options=options)
+        self._depot = depot
+        self._porter = porter or ThreadPorter(f"depot-{config.worker_id}")
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
@@ -209,6 +218,7 @@ class WorkerService:
             self._trainer,
             self._mailbox.put,
             self._device,
+            None if self._depot is None else (self._depot, self._porter),
         )
         self._spell = availability.begin(self._availability, now, self._rng)
         self._connect_or_not()
@@ -369,6 +379,7 @@ class WorkerService:
                 last.callback(self._store.close)
                 last.callback(self._transport.stop)
                 last.callback(self._effects.close)
+                last.callback(self._porter.close)
                 last.callback(self._end_training, at_once=code is None)
         except Exception:
             _log.exception("%s: a bug while it ended; nothing is lost", self.config.worker_id)

@@ -8,6 +8,7 @@ Prints `version <number> <seconds, monotonic> <time of day>`, and `ended`.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from broker.connect import open_transport
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import load
+from settings.logging import configure_logging
 
 
 class Announcer:
@@ -32,6 +34,7 @@ class Announcer:
 
 def main() -> None:
     """Serve the run to its end."""
+    configure_logging(os.environ.get("FEDMQ_LOG_LEVEL", "warning"))
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     settings = load(parser.parse_args().config, {}, {})

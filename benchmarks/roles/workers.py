@@ -6,12 +6,14 @@ python -m benchmarks.roles.workers --config federation.toml --workers 10 --proce
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from broker.connect import open_transport
 from settings import load
+from settings.logging import configure_logging
 from worker.config import worker_config
 from worker.service import WorkerService
 from worker.trainer import ProcessTrainer
@@ -19,6 +21,7 @@ from worker.trainer import ProcessTrainer
 
 def main() -> None:
     """Serve until standard input closes."""
+    configure_logging(os.environ.get("FEDMQ_LOG_LEVEL", "warning"))
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--workers", type=int, required=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -159,15 +160,16 @@ class MessageQueue:
 class Stream:
     """A log read by any number of consumers.
 
+    RabbitMQ begins a further segment with an entry of its own, which nobody is sent: the next
+    message has an offset that is greater by two. So it is here.
+
     Attributes:
-        first: The oldest offset still there.
-        end: The offset that the next message will have.
+        end: The offset after that of the newest message.
     """
 
     spec: Queue
     used_at: float = 0.0
     consumers: deque[Consumer] = field(default_factory=deque)
-    first: int = 0
     end: int = 0
     deleted: bool = False
     _log: list[Message] = field(default_factory=list)
@@ -177,9 +179,13 @@ class Stream:
         """Never: a stream is deleted by whoever made it."""
         return False
 
+    def __len__(self) -> int:
+        return len(self._log)
+
     def append(self, message: Message) -> None:
         """Append a copy of the message, and forget the oldest segments above the limit."""
         if not self._segments or self._segments[-1][1] >= self.spec.segment_bytes:
+            self.end += bool(self._segments)
             self._segments.append([0, 0])
             self._retain()
         self._log.append(message.copy_at(self.end))
@@ -193,10 +199,9 @@ class Stream:
         while self.spec.max_bytes and held > self.spec.max_bytes:
             messages, segment_bytes = self._segments.popleft()
             held -= segment_bytes
-            self.first += messages
             del self._log[:messages]
 
     def read(self, offset: int) -> Message | None:
         """The message at an offset, or the first after it that is still there; None for none."""
-        index = max(offset - self.first, 0)
+        index = bisect_left(self._log, offset, key=lambda message: message.place)
         return self._log[index] if index < len(self._log) else None

@@ -76,7 +76,7 @@ class Store:
             case MessageQueue() as queue:
                 return len(queue)
             case Stream() as stream:
-                return stream.end - stream.first
+                return len(stream)
             case None:
                 return 0
 

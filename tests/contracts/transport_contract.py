@@ -692,6 +692,19 @@ class TransportContract:
                 assert delivered.consumer == consumer
                 reader.transport.ack(delivered.tag)
 
+    def test_offsets_go_up_and_may_skip_where_a_segment_begins(self, peer: Peer) -> None:
+        stream = Queue("q.segments", "stream", max_bytes=100_000_000, segment_bytes=1_000_000)
+        peer.declare(Topology((), (stream,), ()))
+        bodies = [bytes([number]) * 400_000 for number in range(12)]
+        for body in bodies:
+            peer.publish(stream, body)
+        peer.consume(stream, prefetch=12, offset=0)
+        came = [peer.delivered() for _ in bodies]
+        assert [delivered.body for delivered in came] == bodies
+        offsets = [delivered.offset for delivered in came]
+        assert offsets == sorted(set(offsets))
+        assert len(bodies) <= offsets[-1] < 2 * len(bodies), "it is of what is built on"
+
     def test_a_stream_is_read_on_as_it_grows(self, peer: Peer) -> None:
         peer.publish(STREAM, b"old")
         peer.consume(STREAM)

@@ -31,7 +31,8 @@ RECEIVING = (
         "the numbers of an update are not looked at",
         "coordinator/intake.py",
         "return header_fault(update, expected) or inspect(\n"
-        "        payload, expected.layout, expected.max_norm, update.codec, update.update_id, passed\n"
+        "        payload, expected.layout, expected.max_norm, update.codec, update.update_id, "
+        "passed\n"
         "    )",
         "return header_fault(update, expected)",
         "tests/coordinator/test_batch.py"

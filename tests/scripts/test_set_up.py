@@ -80,14 +80,25 @@ PROJECT = {
     "build-system": {},
     "project": {
         "dependencies": ["numpy>=1"],
-        "optional-dependencies": {"torch": ["torch"], "demo": ["torch", "scikit-learn"]},
+        "optional-dependencies": {
+            "torch": ["torch"],
+            "demo": ["torch", "scikit-learn"],
+            "depot": ["obstore"],
+        },
     },
     "dependency-groups": {"lint": ["ruff"], "dev": [{"include-group": "lint"}, "pytest"]},
 }
 
 
 def test_requirements_are_those_of_the_package_its_extras_and_its_groups() -> None:
-    assert requirements(PROJECT) == ["numpy>=1", "pytest", "ruff", "scikit-learn", "torch"]
+    assert requirements(PROJECT) == [
+        "numpy>=1",
+        "obstore",
+        "pytest",
+        "ruff",
+        "scikit-learn",
+        "torch",
+    ]
 
 
 def test_a_new_pin_a_moved_tree_or_another_python_sets_up_again() -> None:

@@ -299,6 +299,49 @@ def test_a_broker_url_is_kept_as_it_is(tmp_path: Path, url: str) -> None:
     assert load(file_with(tmp_path, ""), {"FEDMQ_BROKER_URL": url}).broker.url == url
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/bucket",
+        "s3://",
+        "s3://a",
+        "s3://user:s3cret@bucket",
+        "s3://bucket?secret=s3cret",
+        "s3://bucket/a/b?key=s3cret",
+        "s3://bucket//a",
+        "file://host/folder",
+        "file:folder",
+        "folder",
+    ],
+)
+def test_a_wrong_depot_is_told_without_its_password(tmp_path: Path, url: str) -> None:
+    message = error_of("", tmp_path, {"FEDMQ_DEPOT_URL": url})
+    assert message.startswith(
+        'depot.url (FEDMQ_DEPOT_URL): expected "", an URL file:///folder, or s3://bucket/prefix'
+    )
+    assert "s3cret" not in message
+
+
+@pytest.mark.parametrize("url", ["", "file:///srv/of%20all", "s3://bucket", "s3://bucket/a/b-1/"])
+def test_a_depot_is_kept_as_it_is(tmp_path: Path, url: str) -> None:
+    assert load(file_with(tmp_path, ""), {"FEDMQ_DEPOT_URL": url}).depot.url == url
+
+
+def test_a_file_of_credentials_counts_from_where_it_is_written(tmp_path: Path) -> None:
+    path = file_with(tmp_path, '[depot]\ncredentials = "keys"')
+    assert load(path, {}).depot.credentials == str(tmp_path / "keys")
+    assert load(file_with(tmp_path, ""), {}).depot.credentials == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["host:9000", "http://user:s3cret@host", "https://", "http://host/?token=s3cret"]
+)
+def test_a_wrong_endpoint_is_told_without_its_password(tmp_path: Path, url: str) -> None:
+    message = error_of("", tmp_path, {"FEDMQ_DEPOT_ENDPOINT": url})
+    assert message.startswith("depot.endpoint (FEDMQ_DEPOT_ENDPOINT): expected")
+    assert "s3cret" not in message
+
+
 @pytest.mark.parametrize("text", ["", "three", "3.5", " 3", "1_000", "null", "-1"])
 def test_a_variable_that_is_no_number_is_named(tmp_path: Path, text: str) -> None:
     message = error_of("", tmp_path, {"FEDMQ_ROUNDS_GOAL": text})
@@ -362,7 +405,7 @@ def test_an_unknown_name_in_the_file_gets_a_hint(tmp_path: Path, text: str, mess
 
 def test_an_unknown_section_without_likeness_lists_the_known_ones(tmp_path: Path) -> None:
     assert error_of("[zzz]", tmp_path).endswith(
-        "known are federation, broker, learner, run, rounds, algorithm, selection, wire, "
+        "known are federation, broker, depot, learner, run, rounds, algorithm, selection, wire, "
         "evaluation, coordinator, worker"
     )
 

@@ -15,6 +15,7 @@ from settings.services import WorkerSettings
 KEYS = {
     "federation": "name",
     "broker": "url heartbeat connect_timeout",
+    "depot": "url endpoint region credentials min_bytes",
     "learner": "path data config",
     "run": "rounds seed initial max_seconds evaluate",
     "rounds": "preset goal quorum concurrency deadline adaptive_deadline deadline_floor "

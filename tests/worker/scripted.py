@@ -23,6 +23,7 @@ from broker.transport import (
     Post,
     Transport,
 )
+from depot import Depot, model_name
 from learning.learner import Learner, parameters_of
 from schemas.digest import digest_of, identify
 from schemas.messages import (
@@ -98,6 +99,7 @@ class ScriptedCoordinator:
     version: Version | None = None
     direct: bool = False  # tasks go to the worker's own queue
     away_s: float = 0.0
+    depot: Depot | None = None  # models lie there
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -136,6 +138,10 @@ class ScriptedCoordinator:
         self.version = Version(
             number, digest_of(body), layout.digest, len(body), parts, self._offset
         )
+        if self.depot is not None:
+            self.depot.put(model_name(self.version.digest), bytes(body))
+            self.push()
+            return self.version
         queue = self.names.model_queue(RUN, len(body))
         self._declare(replace(self.names.topology, queues=(queue,), bindings=()))
         for index in range(parts):
@@ -229,6 +235,7 @@ class ScriptedCoordinator:
             seed=7,
             lease_s=600.0,
             time_s=1.0,
+            stored=wanted and self.depot is not None,
         )
 
     def _post(self, event: Event) -> None:

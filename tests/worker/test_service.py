@@ -18,6 +18,8 @@ import pytest
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
 from broker.transport import Delivered, Outgoing, Post, Transport
+from depot import Depot
+from depot.porter import PromptPorter
 from disk import OsDisk
 from schemas.digest import update_id_of
 from tests.worker.examples import a_start, an_update
@@ -107,6 +109,7 @@ class Federation:
         minute: Callable[[], float] = lambda: 720.0,
         observe: Callable[[WorkerReport], None] | None = None,
         runs: bool = True,
+        depot: Depot | None = None,
         **config: Any,
     ) -> WorkerService:
         service = WorkerService(
@@ -116,6 +119,8 @@ class Federation:
             clock=self.clock,
             minute=minute,
             observe=observe,
+            depot=depot,
+            porter=PromptPorter(),
         )
         service.open()
         self.workers.append(service)

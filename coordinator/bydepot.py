@@ -1,0 +1,54 @@
+"""What a coordinator has of a depot, if one is set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from coordinator.errors import RunError
+from depot import Depot, DepotUnusable
+from depot.porter import Porter
+from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ByDepot:
+    """A depot, and who goes there.
+
+    Attributes:
+        models: Carries models there.
+        min_bytes: What is smaller goes through the broker.
+    """
+
+    depot: Depot
+    models: Porter
+    min_bytes: int
+
+
+def by_depot(
+    settings: Settings,
+    depot_of: Callable[[Settings], Depot | None],
+    porter_of: Callable[[str], Porter],
+    opened: ExitStack,
+) -> ByDepot | None:
+    """Open the depot that is set; None if none is.
+
+    Args:
+        settings: Of the federation.
+        depot_of: Opens a depot.
+        porter_of: Makes a porter, by the name of its thread.
+        opened: Takes what closes it again.
+
+    Raises:
+        RunError: It cannot be used as it is set.
+    """
+    try:
+        depot = depot_of(settings)
+    except DepotUnusable as error:
+        raise RunError(str(error)) from error
+    if depot is None:
+        return None
+    models = porter_of("depot-models")
+    opened.callback(models.close)
+    return ByDepot(depot, models, settings.depot.min_bytes)

@@ -1,0 +1,227 @@
+"""Putting model versions into the depot."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from broker.topology import Names
+from broker.transport import Disconnected
+from coordinator.mailbox import ModelPut
+from coordinator.modelobjects import DOUBT_S, KEPT, LEFTOVER_S, RETRY_S, ModelObjects
+from coordinator.modelstream import ModelVersion
+from depot import model_name
+from depot.porter import PromptPorter
+from schemas.digest import digest_of
+from simulation.depot import SimulatedDepot
+
+QUEUE = Names("demo").model_queue("a" * 32, 8)
+
+
+def version_of(number: int, text: str = "") -> ModelVersion:
+    model = (text or f"model {number}").encode()
+    return ModelVersion("a" * 32, 1, number, digest_of(model), model, 4)
+
+
+class Objects:
+    """Model objects on a clock that stands still, with a mailbox that is emptied by hand."""
+
+    def __init__(self, depot: SimulatedDepot | None = None) -> None:
+        self.now = 1e9
+        self.depot = depot or SimulatedDepot(clock=lambda: self.now)
+        self.mail: list[ModelPut] = []
+        self.ready: list[tuple[int, int]] = []
+        self.versions: list[ModelVersion] = []
+        self.objects = ModelObjects(
+            self.depot,
+            PromptPorter(),
+            self.mail.append,
+            lambda: self.now,
+            lambda version, offset: self.ready.append((version, offset)),
+            lambda count: [version.digest for version in self.versions[-count:]],
+        )
+
+    def take_mail(self) -> None:
+        mail, self.mail[:] = list(self.mail), []
+        for event in mail:
+            assert self.objects.handle(event)
+
+    def publish(self, version: ModelVersion) -> None:
+        self.versions.append(version)
+        self.objects.publish(version)
+        self.take_mail()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.objects.tick()
+        self.take_mail()
+
+    def names(self) -> list[str]:
+        return sorted(self.depot.objects)
+
+
+@pytest.fixture
+def made() -> Objects:
+    return Objects()
+
+
+def test_a_version_is_put_and_known_to_be_there(made: Objects) -> None:
+    made.publish(version_of(0))
+    assert made.depot.objects == {model_name(version_of(0).digest): b"model 0"}
+    assert made.ready == [(0, 0)]
+    assert made.objects.offset == 0
+
+
+def test_nobody_is_told_before_it_is_there(made: Objects) -> None:
+    made.versions.append(version_of(0))
+    made.objects.publish(version_of(0))
+    assert (made.objects.offset, made.ready) == (None, [])
+    made.take_mail()
+    assert (made.objects.offset, made.ready) == (0, [(0, 0)])
+
+
+def test_while_the_next_is_put_the_one_before_is_not_the_current(made: Objects) -> None:
+    made.publish(version_of(0))
+    made.objects.publish(version_of(1))
+    assert made.objects.offset is None
+
+
+def test_word_of_an_earlier_version_does_not_make_the_current_one_ready(made: Objects) -> None:
+    made.objects.publish(version_of(0))
+    made.objects.publish(version_of(1))
+    first, second = made.mail
+    made.objects.handle(first)
+    assert (made.objects.offset, made.ready) == (None, [])
+    made.objects.handle(second)
+    assert made.ready == [(1, 0)]
+
+
+def test_what_lies_there_is_not_put_again(made: Objects) -> None:
+    version = version_of(0)
+    made.depot.put(model_name(version.digest), b"model 0")
+    made.objects.connect(QUEUE, version, None)
+    made.take_mail()
+    assert made.depot.puts == [model_name(version.digest)]
+    assert made.ready == [(0, 0)]
+
+
+def test_what_lies_there_with_another_size_is_put_again(made: Objects) -> None:
+    version = version_of(0)
+    made.depot.put(model_name(version.digest), b"mod")
+    made.objects.connect(QUEUE, version, None)
+    made.take_mail()
+    assert made.depot.objects[model_name(version.digest)] == b"model 0"
+    assert made.ready == [(0, 0)]
+
+
+def test_a_reconnect_to_the_broker_changes_nothing(made: Objects) -> None:
+    made.publish(version_of(0))
+    made.objects.disconnected()
+    assert not made.objects.handle(Disconnected("cut", 1.0))
+    assert made.objects.offset == 0
+    made.objects.connect(QUEUE, version_of(0), None)
+    assert (made.objects.offset, made.mail) == (0, [])
+
+
+def test_what_the_depot_does_not_take_is_tried_again_later_each_time(
+    made: Objects, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.depot.away = True
+    with caplog.at_level(logging.WARNING):
+        made.publish(version_of(0))
+    assert "version 0 is not in the depot: the depot is away" in caplog.text
+    for seconds in (*RETRY_S, RETRY_S[-1]):
+        assert made.objects.wake_at() == made.now + seconds
+        made.pass_time(seconds - 0.01)
+        assert made.objects.wake_at() == pytest.approx(made.now + 0.01)
+        made.pass_time(0.01)
+    assert made.ready == []
+    made.depot.away = False
+    made.pass_time(RETRY_S[-1])
+    assert made.ready == [(0, 0)]
+    assert made.objects.wake_at() is None
+
+
+def test_a_put_that_was_torn_is_seen_by_its_size(made: Objects) -> None:
+    made.depot.tears = 1
+    made.publish(version_of(0))
+    assert made.ready == []
+    made.pass_time(RETRY_S[0])
+    assert made.ready == [(0, 0)]
+    assert made.depot.objects[model_name(version_of(0).digest)] == b"model 0"
+
+
+def test_a_put_of_unknown_outcome_is_looked_at(made: Objects) -> None:
+    made.depot.fails = 2  # the look, and then the put, which was done all the same
+    made.publish(version_of(0))
+    made.pass_time(RETRY_S[0])
+    assert made.ready == []
+    made.pass_time(RETRY_S[1])
+    assert made.ready == [(0, 0)]
+
+
+def test_who_does_not_find_it_has_it_put_again_over_what_is_there(made: Objects) -> None:
+    made.depot.mixes_up = 1
+    made.publish(version_of(0))
+    made.now += DOUBT_S
+    made.objects.doubt()
+    assert made.objects.offset is None
+    made.take_mail()
+    assert made.depot.objects[model_name(version_of(0).digest)] == b"model 0"
+    assert made.ready == [(0, 0), (0, 0)]
+
+
+def test_it_is_not_put_again_for_each_of_many_who_did_not_find_it(made: Objects) -> None:
+    made.publish(version_of(0))
+    for _ in range(5):
+        made.objects.doubt()
+    assert made.mail == []
+    made.now += DOUBT_S
+    for _ in range(5):
+        made.objects.doubt()
+        made.take_mail()
+    assert len(made.depot.puts) == 2
+
+
+def test_the_newest_versions_are_kept(made: Objects) -> None:
+    for number in range(KEPT + 2):
+        made.publish(version_of(number))
+    kept = [model_name(version_of(number).digest) for number in range(2, KEPT + 2)]
+    assert made.names() == sorted(kept)
+
+
+def test_a_version_like_an_old_one_keeps_its_object(made: Objects) -> None:
+    made.publish(version_of(0, "the same"))
+    for number in range(1, KEPT):
+        made.publish(version_of(number))
+    made.publish(replace(version_of(KEPT, "the same")))
+    for number in range(KEPT + 1, 2 * KEPT):
+        made.publish(version_of(number))
+    assert model_name(version_of(0, "the same").digest) in made.depot.objects
+    made.publish(version_of(2 * KEPT))
+    assert model_name(version_of(0, "the same").digest) not in made.depot.objects
+
+
+def test_what_an_earlier_process_left_is_deleted_once_it_is_old(made: Objects) -> None:
+    made.depot.put("models/" + "1" * 64, b"old")
+    made.depot.put("updates/" + "1" * 32 + "/" + "2" * 64, b"old")
+    made.depot.put(model_name(version_of(0).digest), b"model 0")
+    made.now += LEFTOVER_S + 1
+    made.depot.put("models/" + "3" * 64, b"new")
+    made.objects.connect(QUEUE, version_of(0), None)
+    made.take_mail()
+    assert "models/" + "1" * 64 not in made.depot.objects
+    assert len(made.depot.objects) == 3
+
+
+def test_a_deletion_that_fails_stops_nothing(made: Objects) -> None:
+    for number in range(KEPT):
+        made.publish(version_of(number))
+    made.versions.append(version_of(KEPT))
+    made.objects.publish(version_of(KEPT))
+    made.depot.away = True
+    made.take_mail()
+    assert made.ready[-1] == (KEPT, 0)
+    assert len(made.depot.objects) == KEPT + 1

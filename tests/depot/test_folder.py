@@ -1,0 +1,50 @@
+"""A depot that is a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from depot import DepotUnreachable, FolderDepot
+from disk.durable import PARTIAL
+from tests.contracts.depot_contract import FAR_S, NAME, OTHER, DepotContract
+
+
+class TestFolderDepot(DepotContract):
+    @pytest.fixture
+    def depot(self, tmp_path: Path) -> FolderDepot:
+        return FolderDepot(tmp_path, "demo")
+
+    @pytest.fixture
+    def other_federation(self, tmp_path: Path) -> FolderDepot:
+        return FolderDepot(tmp_path, "demo-2")
+
+    @pytest.fixture
+    def lost(self, tmp_path: Path) -> FolderDepot:
+        return FolderDepot(tmp_path / "not-mounted", "demo")
+
+
+def test_all_objects_lie_in_the_one_folder(tmp_path: Path) -> None:
+    FolderDepot(tmp_path, "demo").put(OTHER, b"1")
+    assert [path.is_file() for path in tmp_path.iterdir()] == [True]
+
+
+def test_a_folder_that_is_missing_is_never_made(tmp_path: Path) -> None:
+    depot = FolderDepot(tmp_path / "mount", "demo")
+    with pytest.raises(DepotUnreachable, match="make or mount it"):
+        depot.put(NAME, b"1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_crash_left_unfinished_expires_like_objects(tmp_path: Path) -> None:
+    unfinished = tmp_path / f"{PARTIAL}demo.updates.{32 * 'a'}.{64 * 'b'}.0123"
+    unfinished.write_bytes(b"half of it")
+    of_another = tmp_path / f"{PARTIAL}other.updates.{32 * 'a'}.{64 * 'b'}.0123"
+    of_another.write_bytes(b"half of it")
+    depot = FolderDepot(tmp_path, "demo")
+    assert depot.expire("updates", 0.0, lambda _: False) == 0
+    assert unfinished.exists()
+    depot.expire("updates", FAR_S, lambda _: True)
+    assert not unfinished.exists()
+    assert of_another.exists()

@@ -1,0 +1,82 @@
+"""Doing errands at a depot."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from depot.errors import DepotUnreachable, NotInDepot
+from depot.porter import Porter, PromptPorter, ThreadPorter
+
+DEADLINE_S = 10.0
+
+
+@pytest.fixture(params=[PromptPorter, lambda: ThreadPorter("porter")])
+def porter(request: pytest.FixtureRequest) -> Iterator[Porter]:
+    make: Callable[[], Porter] = request.param
+    made = make()
+    yield made
+    made.close()
+
+
+def told(porter: Porter, *errands: Callable[[], Any]) -> list[Any]:
+    heard: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for errand in errands:
+        porter.do(errand, heard.put)
+    return [heard.get(timeout=DEADLINE_S) for _ in errands]
+
+
+def test_what_an_errand_returns_is_told(porter: Porter) -> None:
+    assert told(porter, lambda: 7) == [7]
+
+
+def test_errands_are_done_in_order(porter: Porter) -> None:
+    assert told(porter, *[lambda n=n: n for n in range(50)]) == list(range(50))
+
+
+def test_its_error_is_told(porter: Porter) -> None:
+    def gone() -> None:
+        raise NotInDepot("it is not there")
+
+    (error,) = told(porter, gone)
+    assert isinstance(error, NotInDepot)
+
+
+def test_a_bug_is_told_as_what_may_pass_and_the_next_errand_is_done(porter: Porter) -> None:
+    error, next_one = told(porter, lambda: 1 // 0, lambda: 7)
+    assert isinstance(error, DepotUnreachable)
+    assert "ZeroDivisionError" in str(error)
+    assert next_one == 7
+
+
+def test_after_its_end_a_porter_tells_nothing(porter: Porter) -> None:
+    heard: list[object] = []
+    porter.close()
+    porter.do(lambda: 7, heard.append)
+    porter.close()
+    assert heard == []
+
+
+def test_closing_does_not_wait_for_a_store_that_hangs() -> None:
+    porter, hangs, begun = ThreadPorter("porter"), threading.Event(), threading.Event()
+    heard: list[object] = []
+
+    def hang() -> int:
+        begun.set()
+        hangs.wait(DEADLINE_S)
+        return 7
+
+    porter.do(hang, heard.append)
+    assert begun.wait(DEADLINE_S)
+    porter.close()
+    assert not hangs.is_set()
+    thread = porter._thread
+    assert thread is not None
+    assert thread.is_alive()
+    hangs.set()
+    thread.join(DEADLINE_S)
+    assert heard == []
