@@ -33,7 +33,6 @@ from worker.events import (
     ConsumerEnded,
     DropTask,
     Fetch,
-    KeepStart,
     KeepTask,
     KillTraining,
     ModelGone,
@@ -559,8 +558,7 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         reason = "the model lies in a depot: set depot.url here as the coordinator has it"
         sit_out = SitOut(task.run_id, start.base_version, for_good=True)
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
-    fetching, fetch = _fetch(task, start, work.attempts, moment.now, moment)
-    return fetching, (KeepStart(start), *fetch)
+    return _fetch(task, start, work.attempts, moment.now, moment)
 
 
 def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment: Moment) -> Step:
