@@ -98,6 +98,13 @@ class AnswerPresence:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Have a worker ask how things stand, at once: what it asked cannot be answered."""
+
+    to: AnswerTo
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetParts:
     """Delete the parts of an upload that has its verdict."""
 
@@ -128,6 +135,7 @@ Effect = (
     | AnswerStart
     | AnswerUnwanted
     | AnswerPresence
+    | AskAgain
     | ForgetParts
     | LookAtModel
     | DropTasks
