@@ -14,6 +14,7 @@ from coordinator.effects import (
     AnswerPresence,
     AnswerStart,
     AnswerUnwanted,
+    AskAgain,
     DropTasks,
     Effect,
     FetchParts,
@@ -78,6 +79,8 @@ class Effects:
                 self._telling.unwanted(effect)
             case AnswerPresence():
                 self._answer(effect)
+            case AskAgain():
+                self._telling.ask_again(effect.to)
             case ForgetParts():
                 self._spool.parts.forget(effect.update_id)
             case FetchParts() | PartKept() | ForgetObject():

@@ -99,6 +99,13 @@ class AnswerPresence:
 
 
 @dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Have a worker ask how things stand, at once: what it asked cannot be answered."""
+
+    to: AnswerTo
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetParts:
     """Delete the parts of an upload that has its verdict."""
 
@@ -160,6 +167,7 @@ Effect = (
     | AnswerStart
     | AnswerUnwanted
     | AnswerPresence
+    | AskAgain
     | ForgetParts
     | FetchParts
     | PartKept

@@ -171,7 +171,7 @@ class ModelObjects:
 
 
 def put_whole(depot: Depot, version: ModelVersion, *, again: bool) -> None:
-    """Put a version's flat buffer, unless it lies there; then look whether it lies there.
+    """Put a version as it travels, unless it lies there; then look whether it lies there.
 
     Args:
         depot: Where to.
@@ -184,7 +184,7 @@ def put_whole(depot: Depot, version: ModelVersion, *, again: bool) -> None:
     name, num_bytes = model_name(version.digest), version.num_bytes
     if not again and depot.size(name) == num_bytes:
         return
-    depot.put(name, version.model)
+    depot.put(name, version.model.read(0, num_bytes))
     found = depot.size(name)
     if found != num_bytes:
         raise DepotUnreachable(f"expected {num_bytes} bytes of {name} after a put, found {found}")

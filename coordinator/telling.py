@@ -140,6 +140,10 @@ class Telling:
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
 
+    def ask_again(self, to: AnswerTo, in_s: float = 0.0) -> None:
+        """Have a worker ask how things stand, in so many seconds."""
+        self._answer(to, answers.ask_again(self._state(), in_s, self._now()))
+
     def remind(self, workers: Sequence[WorkerRow]) -> None:
         """After a start: workers that waited for word from the last process ask again.
 
@@ -147,9 +151,7 @@ class Telling:
         connection. They are asked one after another, so that not all come at once.
         """
         for place, row in enumerate(workers):
-            to = AnswerTo(row.address, row.correlation_id)
-            reminder = answers.ask_again(self._state(), place / REMINDED_PER_S, self._now())
-            self._answer(to, reminder)
+            self.ask_again(AnswerTo(row.address, row.correlation_id), place / REMINDED_PER_S)
 
     def changes(self) -> None:
         """Tell those who wait that they may take a task; when the run is over, everyone."""

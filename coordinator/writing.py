@@ -41,8 +41,9 @@ from coordinator.startup import OpenedState
 from coordinator.states import Closed, Draining, State, wake_at
 from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
-from coordinator.versions import Versions
+from coordinator.versions import Versions, streamed
 from coordinator.work import Work
+from schemas.codecs.model import ModelOnWire
 from schemas.codecs.names import FP32
 from schemas.digest import digest_of
 from schemas.layout import Layout
@@ -261,8 +262,8 @@ class RunWriter:
             run_id=row.run_id,
             incarnation=self.state.run.incarnation,
             version=row.version,
-            digest=row.digest,
-            model=self.versions.model(row),
+            digest=row.stream_digest,
+            model=ModelOnWire(self.versions.model(row), self.layout, row.stream_codec),
             part_bytes=self._settings.rounds.part_bytes,
         )
 
@@ -526,6 +527,8 @@ class RunWriter:
             base = self.current_row()
             self._store.require_epoch()  # the file is written outside of the transaction
             made = self._make(base)
+            model, codec = self.versions.model(made), self._settings.wire.model_codec
+            made = streamed(made, model, self.layout, codec)
             row = replace(made, participation=self.roster.participation.record())
         with self._store.transaction() as work:
             if new:

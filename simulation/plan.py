@@ -90,6 +90,7 @@ class Plan:
         # Where an update takes many messages the faults of uploads are to be seen, as many as can.
         evaluators = frozenset() if in_parts else _evaluators(aside, workers, algorithm, settings)
         plans += [aside.choice((Forever(), UntilRunEnds())) for _ in evaluators]
+        settings["wire.model_codec"] = aside.choice(("fp32", "fp32", "bf16", "fp16"))
         codec = settings["wire.codec"] = aside.choice(CODECS_IN_PARTS if in_parts else CODECS)
         return cls(
             workers=tuple(plans),

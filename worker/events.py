@@ -319,13 +319,6 @@ class KeepTask:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepStart:
-    """Remember what the task in hand is to be trained on."""
-
-    start: Start
-
-
-@dataclass(frozen=True, slots=True)
 class DropTask:
     """Take the task out of the inbox."""
 
@@ -346,7 +339,7 @@ class StopFetching:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Count an attempt, then train.
+    """Count an attempt and remember what it is on, then train.
 
     Attributes:
         deadline_s: Seconds left of the lease, None if unknown.
@@ -443,7 +436,6 @@ Action = (
     | Ack
     | Reject
     | KeepTask
-    | KeepStart
     | DropTask
     | Fetch
     | StopFetching

@@ -13,8 +13,10 @@ Rules of the file:
 - The closing message of an upload is sent when every part before it was confirmed.
 - What would go in parts goes by the depot where the coordinator takes that. If that fails
   `DEPOT_TRIES` times in a row, or as often does not come to a verdict, it goes in parts.
-- At most `WINDOW` messages are unconfirmed at a time; what was confirmed is not sent again unless
-  the coordinator says that it is missing.
+- At most `WINDOW` messages are unconfirmed at a time, and of a large upload less than a twentieth;
+  what was confirmed is not sent again unless the coordinator says that it is missing.
+- What was in flight when the connection was lost may have arrived. So the coordinator's word is
+  waited for, a little, before any of it is sent again.
 - "Unknown" and "missing" are believed only some time after sending, longer each time: the question
   may have overtaken the update, which would be sent for ever.
 """
@@ -23,9 +25,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
+from schemas.frozen import replace
 from schemas.messages import Standing
 from worker.events import (
     Action,
@@ -43,6 +46,7 @@ from worker.options import Moment
 from worker.parcel import Parcel
 
 WINDOW = 4
+LARGE = 42  # parts from which on a twentieth of them is two or more
 DEPOT_TRIES = 3
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
@@ -72,6 +76,16 @@ class Parts:
         """The same with others before them."""
         return Parts((*indices, *self.again), self.rest)
 
+    def without_arrived(self, missing: tuple[int, ...]) -> Parts:
+        """The same but for those that were in doubt and have arrived.
+
+        Args:
+            missing: Those that have not; a long list may end before all are named.
+        """
+        last, named = max(missing, default=math.inf), set(missing)
+        again = tuple(index for index in self.again if index in named or index > last)
+        return Parts(again, self.rest)
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -85,7 +99,7 @@ class Due:
     parts: Parts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OnWay:
     """Being sent.
 
@@ -117,7 +131,7 @@ class AwaitingVerdict:
 Phase = Due | OnWay | AwaitingVerdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shipment:
     """An update on its way.
 
@@ -132,7 +146,7 @@ class Shipment:
     uploads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sending:
     """All that is in the outbox, the oldest first.
 
@@ -182,12 +196,13 @@ def add(sending: Sending, parcel: Parcel, moment: Moment) -> Sending:
 
 
 def went_online(sending: Sending, now: float) -> Sending:
-    """Everything is due; an upload of unknown progress waits to hear what is missing."""
+    """Everything is due; an upload of which some is in doubt waits to hear what is missing."""
 
     def due(shipment: Shipment) -> Shipment:
         match shipment.phase:
             case Due(_, parts):
-                at = now if shipment.parcel.parts == 0 or parts is not None else now + _STANDING_S
+                doubtful = shipment.parcel.parts and (parts is None or parts.again)
+                at = now + _STANDING_S if doubtful else now
                 return replace(shipment, phase=Due(at, parts), failures=0)
             case OnWay() | AwaitingVerdict():
                 return shipment
@@ -232,6 +247,8 @@ def parcel(sending: Sending, update_id: str) -> Parcel | None:
 
 def pump(sending: Sending, moment: Moment) -> Step:
     """Send what is due, as far as the window allows."""
+    if not sending.shipments:
+        return sending, ()
     room = WINDOW - sending.in_flight if moment.online else 0
     shipments: list[Shipment] = []
     actions: list[Action] = []
@@ -261,7 +278,7 @@ def _send(
         phase = _set_out(shipment, phase, stored_from)
     if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
-    now_sent, left = phase.left.take(room)
+    now_sent, left = phase.left.take(min(room, _window(parcel) - len(phase.flying)))
     actions: list[Action] = []
     flying = set(phase.flying)
     for index in now_sent:
@@ -278,6 +295,11 @@ def _send(
         actions.append(SendUpdate(ref, parcel.update_id, phase.stored))
     phase = OnWay(left, frozenset(flying), stored=phase.stored)
     return replace(shipment, phase=phase), tuple(actions)
+
+
+def _window(parcel: Parcel) -> int:
+    """How many parts of an upload may be unconfirmed: a cut link costs no more than those."""
+    return min(WINDOW, max(2, parcel.parts // 21)) if parcel.parts >= LARGE else WINDOW
 
 
 def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
@@ -346,8 +368,9 @@ def _wanted(
     match shipment.phase:
         case OnWay():
             return shipment, ()
-        case Due():
-            return replace(shipment, phase=Due(moment.now, parts)), ()
+        case Due(_, left):
+            due = parts if left is None else left.without_arrived(missing)
+            return replace(shipment, phase=Due(moment.now, due)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now, parts))
             return again, (MarkSent(parcel.update_id, False),)
@@ -359,8 +382,8 @@ def _wanted(
 
 def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
     match shipment.phase:
-        case Due(at, None) if shipment.failures == 0:
-            return replace(shipment, phase=Due(min(at, moment.now))), ()
+        case Due(at, parts) if shipment.failures == 0:
+            return replace(shipment, phase=Due(min(at, moment.now), parts)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now))
             return again, (MarkSent(shipment.parcel.update_id, False),)

@@ -271,13 +271,12 @@ class WorkerService:
     def _run(self) -> None:
         try:
             while not self._ended.is_set():
-                wake_at = self.wake_at()
-                wait_s = _WAIT_MOST_S if wake_at is None else wake_at - self._clock()
-                mail = self._next_mail(wait_s)
+                wake_at, now = self.wake_at(), self._clock()
+                if wake_at is not None and wake_at <= now:
+                    self._tick()  # a flood of events must not hold up what is due
+                mail = self._next_mail(_WAIT_MOST_S if wake_at is None else wake_at - now)
                 if mail is not None:
                     self.handle(mail)
-                if self._is_time():  # a flood of events must not hold up what is due
-                    self._tick()
         except BaseException:
             _log.exception("%s: a bug; nothing is lost", self.config.worker_id)
             self._end(1, "a bug, see the log")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.transport import Delivered
 from coordinator.batch.controls import Controls
 from coordinator.batch.steps import Steps
@@ -26,6 +28,7 @@ class Parked:
 
     def receive(self, delivery: Delivered, attempts: int) -> bool:
         """Receive it as what it is; whether it is accepted."""
+        delivery = replace(delivery, answer_to=None)  # who asked with it does not wait any more
         body, why = delivery.body, delivery.death or "no reason given"
         if attempts > POISON_ATTEMPTS:
             reason = (

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from broker.transport import AnswerTo
 from coordinator.batch.steps import Steps
-from coordinator.effects import AnswerPresence, PutAgain
+from coordinator.effects import AnswerPresence, AskAgain, PutAgain
 from coordinator.errors import Restored
 from coordinator.events import WorkerSeen
 from coordinator.intake import KIND
@@ -29,23 +29,27 @@ class Presences:
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
         self._desk.roster.present(self._work, presence, self._desk.now, asking)
+        self._refuse_ahead(presence)
         self._answer(presence, asking)
 
     def answer_update(self, update: Update, asking: AnswerTo | None) -> None:
         """An update asks what became of it: it saves its worker a presence.
 
-        Who is not remembered is not answered: what it declares of itself is not known, and it says
-        so when it asks once more.
+        Its worker is as it last said that it is, and has trained on the update's version. Who is
+        not remembered says how it is when it asks once more, which it is told to do at once.
         """
-        known = self._desk.last_said(update.worker_id) if asking is not None else None
-        if known is None:
+        if asking is None:
             return
-        same_run = known.run_id == update.run_id
-        version = max(known.last_version, update.base_version) if same_run else update.base_version
+        known = self._desk.last_said(update.worker_id)
+        if known is None:
+            self.ask_again(asking)
+            return
+        here = (update.run_id, update.incarnation)
+        before = known.last_version if (known.run_id, known.incarnation) == here else -1
         presence = replace(
             known,
             run_id=update.run_id,
-            last_version=version,
+            last_version=max(before, update.base_version),
             incarnation=update.incarnation,
             busy=False,
             leaving=False,
@@ -53,10 +57,13 @@ class Presences:
         )
         self._answer(presence, asking)
 
+    def ask_again(self, asking: AnswerTo) -> None:
+        """Have a worker say how it is, and ask again."""
+        self._steps.effects.append(AskAgain(asking))
+
     def _answer(self, presence: Presence, asking: AnswerTo | None) -> None:
         now, roster = self._desk.now, self._desk.roster
         run, worker_id = self._steps.state.run, presence.worker_id
-        self._refuse_ahead(presence)
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         hold = roster.held(presence, now)
         if not presence.leaving:

@@ -36,6 +36,8 @@ class Updates:
             case Newer() as newer:
                 raise Restored(newer.incarnation, newer.reason)
             case Stray() as stray:
+                if delivery.answer_to is not None:
+                    self._presences.ask_again(delivery.answer_to)
                 return self._strays.refuse(body, stray)
             case Whole() as whole:
                 to = delivery.answer_to

@@ -75,19 +75,6 @@ def test_a_copy_of_an_update_is_answered_too(make_world: MakeWorld) -> None:
     assert world.ledger(update.update_id).copies == 1
 
 
-def test_an_update_of_a_worker_that_said_nothing_of_itself_is_not_answered(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world()
-    worker = world.somebody()
-    task, start = world.begin_task(worker)
-    update = worker.update(task, start, world.layout, 1.0)
-    token = worker.send_asking(update, worker.payload(world.layout, 1.0))
-    world.step()
-    assert worker.answers_of(token) == []
-    assert asked(world, worker, update.update_id).verdicts == {update.update_id: "counted"}
-
-
 def test_who_waited_since_its_update_is_asked_to_ask_again_by_the_next_process(
     make_world: MakeWorld,
 ) -> None:

@@ -140,9 +140,6 @@ class World:
                 assert not self.inbox or task.task_id in self.inbox
                 self.inbox.setdefault(task.task_id, (task, None, 0))
                 return [events.TaskKept(task.task_id)]
-            case events.KeepStart(start):
-                task, _, attempts = self.inbox[start.task_id]
-                self.inbox[start.task_id] = (task, start, attempts)
             case events.DropTask(task_id):
                 assert task_id in self.declined_known | self.unwanted | self.given_back
                 self.inbox.pop(task_id, None)
@@ -165,9 +162,9 @@ class World:
                     return [self._done(task.task_id)]
                 if self.disk_is_full:
                     return [events.TrainingFailed(task.task_id, "disk", "no space left")]
-                kept, kept_start, attempts = self.inbox[task.task_id]
+                kept, _, attempts = self.inbox[task.task_id]
                 assert attempts < ATTEMPTS_MAX
-                self.inbox[task.task_id] = (kept, kept_start, attempts + 1)
+                self.inbox[task.task_id] = (kept, start, attempts + 1)
                 self.counts["trained a third time"] += attempts + 1 == ATTEMPTS_MAX
                 self.training = task.task_id
                 self.trainings.append(task.task_id)
@@ -260,11 +257,11 @@ class World:
         self.flying.remove(ref)
         self.happens(events.Unpublished(ref, "refused"))
 
-    def start(self, task: Task, wanted: bool = True, version: int = 0) -> None:
+    def start(self, task: Task, wanted: bool = True, version: int = 0, **changes: Any) -> None:
         self.taken_known.add(task.task_id)
         if not wanted:
             self.unwanted.add(task.task_id)
-        self.happens(events.StartCame(a_start(task, version, wanted=wanted)))
+        self.happens(events.StartCame(a_start(task, version, wanted=wanted, **changes)))
 
     def stand(self, standing: Standing, ref: Ref | None = None) -> None:
         """Answer the newest question, or an older one."""
