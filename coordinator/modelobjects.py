@@ -12,6 +12,7 @@ but not more often than every `DOUBT_S`. Whatever the broker does is of no matte
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -69,6 +70,7 @@ class ModelObjects:
         self._retry_at: float | None = None
         self._failures = 0
         self._known: set[str] = set()  # digests of what lies there, as far as it is ours
+        self._recent: deque[str] = deque(maxlen=KEPT)  # of the last that were put
         self._swept = False
         self.lost = False
         self.trouble = ""
@@ -145,6 +147,8 @@ class ModelObjects:
         self._ready, self._ready_at, self._failures = True, self._now(), 0
         self.trouble = ""
         self._known.add(self._current.digest)
+        if self._current.digest not in list(self._recent)[-1:]:
+            self._recent.append(self._current.digest)
         self._forget_old()
         self._on_ready(self._version(), 0)
 
@@ -153,8 +157,7 @@ class ModelObjects:
 
     def _forget_old(self) -> None:
         """Delete what no kept version names; what cannot be deleted now goes at the next start."""
-        assert self._current is not None
-        kept = {self._current.digest, *self._newest(KEPT)}
+        kept = {*self._recent, *self._newest(KEPT)}
         gone = sorted(self._known - kept)
         self._known &= kept
         for digest in gone:
