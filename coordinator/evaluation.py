@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.errors import RunError
+from disk import OS_DISK
 from learning.process import ChildProcess
 from learning.seeding import derive_seed
+from schemas.buffer import Buffer
 from schemas.layout import Layout
 from settings import Settings
 
@@ -31,7 +33,7 @@ class Initial:
     """What a learner begins with."""
 
     layout: Layout
-    model: bytes
+    model: Buffer
 
 
 def initial_of(settings: Settings) -> Initial:
@@ -58,7 +60,8 @@ def initial_of(settings: Settings) -> Initial:
             answer = answers.get()
             if "error" in answer:
                 raise RunError(f"the learner gives no initial parameters: {answer['error']}")
-            return Initial(Layout.from_rows(answer["layout"]), file.read_bytes())
+            # The bytes are there as long as somebody looks at them, whatever becomes of the file.
+            return Initial(Layout.from_rows(answer["layout"]), OS_DISK.map(file))
     finally:
         child.close()
 

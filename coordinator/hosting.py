@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from coordinator.models import from_safetensors
+from coordinator.models import head_of
+from disk import OS_DISK
 from learning.errors import LearnerError
 from learning.learner import EvaluateRequest, Evaluator, Learner, parameters_of
 from learning.loading import load_learner
@@ -50,7 +51,7 @@ def _evaluate(learner: Learner, request: dict[str, Any]) -> dict[str, float] | N
     if not isinstance(learner, Evaluator):
         return None
     layout = Layout.from_rows(request["layout"])
-    model = flatten(from_safetensors(Path(request["model"]).read_bytes()), layout)
+    model = OS_DISK.map_private(Path(request["model"]))[len(head_of(layout)) :]
     seed_everything(request["seed"])
     metrics = learner.evaluate(
         unflatten(model, layout),

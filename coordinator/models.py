@@ -27,6 +27,7 @@ from disk import (
 )
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
+from schemas.codecs.numbers import spans
 from schemas.digest import RunningDigest, digest_of, digest_of_stream
 from schemas.errors import LayoutError
 from schemas.frame import ALIGNMENT
@@ -264,19 +265,25 @@ def require_finite(model: Buffer, layout: Layout) -> None:
     arrays = unflatten(model, layout)
     for entry in layout.entries:
         if entry.dtype in FLOATS:
-            numbers = arrays[entry.name]
-            floats = as_float32(numbers) if entry.dtype == "bfloat16" else numbers
-            if not np.isfinite(floats).all():
-                raise RunError(f"the initial model's {entry.name!r} holds NaN or infinity")
+            numbers = arrays[entry.name].reshape(-1)
+            for start, stop in spans(entry.count):
+                block = numbers[start:stop]
+                floats = as_float32(block) if entry.dtype == "bfloat16" else block
+                if not np.isfinite(floats).all():
+                    raise RunError(f"the initial model's {entry.name!r} holds NaN or infinity")
 
 
-def load_initial(path: Path, layout: Layout) -> bytearray:
-    """The initial model from a file, laid out as the learner's.
+def load_initial(path: Path, layout: Layout) -> Buffer:
+    """The initial model from a file, laid out as the learner's; of a version's file in place.
 
     Raises:
         RunError: If the file cannot be read or holds another model.
     """
+    head = head_of(layout)
     try:
-        return flatten(from_safetensors(path.read_bytes()), layout)
+        whole = OS_DISK.map(path)
+        if whole.nbytes == len(head) + layout.num_bytes and whole[: len(head)] == head:
+            return whole[len(head) :]
+        return flatten(from_safetensors(bytes(whole)), layout)
     except (OSError, SafetensorError, LayoutError) as error:
         raise RunError(f"run.initial: {path} is not this learner's model: {error}") from error

@@ -26,6 +26,7 @@ from coordinator.work import Work
 from depot import Depot, depot_of
 from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk, chunks_of, make_folders
+from schemas.buffer import Buffer
 from schemas.layout import Layout
 from settings import Settings
 from settings.frozen import changed, frozen_fields
@@ -278,8 +279,8 @@ def begin_run(
 
 
 def _initial_model(
-    settings: Settings, work: Work, models: ModelFolder, layout: Layout, learners: bytes
-) -> bytes | bytearray:
+    settings: Settings, work: Work, models: ModelFolder, layout: Layout, learners: Buffer
+) -> Buffer:
     initial = settings.run.initial
     if initial == "learner":
         return learners
