@@ -63,12 +63,14 @@ def main() -> None:
             agents_mb = agents.memory_mb()["VmHWM"]
             watch.cancel()
             coordinator.line("ended")
-    seconds = statistics.median(after - before for before, after in pairwise(stamps))
+    each_s = [round(after - before, 2) for before, after in pairwise(stamps)]
+    seconds = statistics.median(each_s)
     what = f"{model_bytes / 1e9:.2g} GB with {given.workers} workers"
     moved_bytes = 2 * given.workers * model_bytes
     record.figure(
         what,
         seconds_a_round=seconds,
+        each=", ".join(map(str, each_s)),
         mb_a_second=moved_bytes / 1e6 / seconds,
         coordinators_peak_in_models=coordinator_mb * 1e6 / model_bytes,
         agents_peak_in_models=agents_mb * 1e6 / model_bytes,
