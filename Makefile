@@ -61,6 +61,9 @@ peers: setup ## install Flower and NVFlare to compare with, each in an environme
 versus: setup ## rounds of fedmq, Flower and NVFlare in the same minutes (a quarter of an hour)
 	@$(BIN)/python -m benchmarks beside_peers
 
+large: setup ## send a 1 GB model round with 4 workers, if memory and disk are there (ARGS="--keep")
+	@$(BIN)/python -m benchmarks.large $(ARGS)
+
 format: setup ## format the code, and fix what lint can fix
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format

@@ -358,6 +358,8 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
     return replace(
         session,
+        # Who trained for the first time was allowed another task while it did.
+        asking=asking.forget_word(session.asking),
         sending=sending.add(session.sending, parcel, moment),
         trained=_last_trained(session.trained, parcel),
         tasks_done=session.tasks_done + 1,
