@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test simulate experiments codecs chaos mutations check lint types contracts wheel bench \
-	peers versus format clean
+	peers versus big format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,8 +61,8 @@ peers: setup ## install Flower and NVFlare to compare with, each in an environme
 versus: setup ## rounds of fedmq, Flower and NVFlare in the same minutes (a quarter of an hour)
 	@$(BIN)/python -m benchmarks beside_peers
 
-large: setup ## send a 1 GB model round with 4 workers, if memory and disk are there (ARGS="--keep")
-	@$(BIN)/python -m benchmarks.large $(ARGS)
+big: setup ## a model of 1 GB goes round with four workers (looks for memory and disk first)
+	@$(BIN)/python -m benchmarks big
 
 format: setup ## format the code, and fix what lint can fix
 	@$(BIN)/ruff check --fix

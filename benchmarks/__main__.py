@@ -28,7 +28,7 @@ ALL = {
     "million": (),
     "agreement": (),
 }
-LONG = {"beside_peers": ("--keep",)}
+LONG = {"beside_peers": ("--keep",), "big": ("--keep",)}
 
 
 def main() -> int:

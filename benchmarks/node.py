@@ -25,15 +25,20 @@ class Broker:
 
 
 @contextmanager
-def broker(url: str = "") -> Iterator[Broker]:
-    """The broker at a URL, or a private node that is gone afterwards."""
+def broker(url: str = "", advanced_config: str = "") -> Iterator[Broker]:
+    """The broker at a URL, or a private node that is gone afterwards.
+
+    Args:
+        url: Where it answers; "" for a private node.
+        advanced_config: Erlang terms that the private node is configured by.
+    """
     if url:
         yield Broker(url)
         return
     script = find_server()
     if script is None:
         sys.exit("no rabbitmq-server is installed: apt-get install rabbitmq-server, or pass --url")
-    node = RabbitmqNode(script)
+    node = RabbitmqNode(script, advanced_config)
     node.start()
     try:
         yield Broker(node.url(), node.pid)

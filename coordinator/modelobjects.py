@@ -12,6 +12,7 @@ but not more often than every `DOUBT_S`. Whatever the broker does is of no matte
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -44,6 +45,7 @@ class ModelObjects:
 
     Attributes:
         lost: Never: it goes on by itself.
+        trouble: Why the current version is not there, "" if it is or is on its way.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class ModelObjects:
         self._retry_at: float | None = None
         self._failures = 0
         self._known: set[str] = set()  # digests of what lies there, as far as it is ours
+        self._recent: deque[str] = deque(maxlen=KEPT)  # of the last that were put
         self._swept = False
         self.lost = False
+        self.trouble = ""
 
     @property
     def offset(self) -> int | None:
@@ -132,6 +136,7 @@ class ModelObjects:
         wait_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
         self._retry_at = self._now() + wait_s
+        self.trouble = error
         log = _log.warning if self._failures == 1 else _log.info
         log("version %d is not in the depot: %s; again in %.0f s", self._version(), error, wait_s)
 
@@ -140,7 +145,10 @@ class ModelObjects:
         if self._failures:
             _log.warning("version %d is in the depot now", self._version())
         self._ready, self._ready_at, self._failures = True, self._now(), 0
+        self.trouble = ""
         self._known.add(self._current.digest)
+        if self._current.digest not in list(self._recent)[-1:]:
+            self._recent.append(self._current.digest)
         self._forget_old()
         self._on_ready(self._version(), 0)
 
@@ -149,8 +157,7 @@ class ModelObjects:
 
     def _forget_old(self) -> None:
         """Delete what no kept version names; what cannot be deleted now goes at the next start."""
-        assert self._current is not None
-        kept = {self._current.digest, *self._newest(KEPT)}
+        kept = {*self._recent, *self._newest(KEPT)}
         gone = sorted(self._known - kept)
         self._known &= kept
         for digest in gone:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from coordinator.errors import StoreError
 from coordinator.store import Store
 from settings import Settings
 from settings.duration import format_duration
@@ -147,7 +148,10 @@ class Crowd:
 
 
 def _with_a_task(path: Path) -> list[str]:
-    store = Store.open_to_read(path)
+    try:
+        store = Store.open_to_read(path)
+    except StoreError:  # its file is there, and its tables are about to be
+        return []
     try:
         with store.reading() as work:
             run = work.last_run()

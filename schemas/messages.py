@@ -184,6 +184,7 @@ class Standing:
         queue: Where its tasks come from: "pool", or "own" for its own queue.
         away_s: Pace steering: with nothing open, disconnect and come back in about so many seconds;
             0 to stay.
+        takes_stored: Updates of several parts may be put into the depot instead.
     """
 
     run_id: MaybeId
@@ -198,6 +199,7 @@ class Standing:
     time_s: Number
     queue: TaskSource = "pool"
     away_s: Number = 0.0
+    takes_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,8 @@ class Update:
         payload_bytes: Size of the whole payload.
         parts: 0 if the payload is in this message; else how many `UpdatePart` carry it.
         local_steps: Steps of the local optimiser, 0 if it does not say (FedNova needs them).
+        stored: The payload lies in the depot, under this id and its digest; `parts` is how many
+            `UpdatePart` would carry it.
     """
 
     update_id: Id
@@ -234,6 +238,7 @@ class Update:
     payload_bytes: Count
     parts: Count
     local_steps: Number = 0.0
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,14 +80,6 @@ def ask_again(asking: Asking, at: float) -> Asking:
     return replace(asking, question=None, ask_at=at, may_take=False, away_s=0.0)
 
 
-def forget_word(asking: Asking) -> Asking:
-    """Our own state changed: what was allowed is void, as is the answer that is on its way.
-
-    How things stand is asked when it is time anyway, or an update goes.
-    """
-    return replace(asking, question=None, may_take=False, away_s=0.0)
-
-
 def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
     """A question was published; ask again if no answer comes. What was allowed still is."""
     return replace(

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
 from broker import transport as wire
 from broker.topology import Names
 from broker.transport import Outgoing, Transport
-from depot import Depot
-from depot.porter import Porter
+from depot import update_name
 from schemas.errors import DecodeError
 from schemas.messages import (
     Declined,
@@ -33,6 +33,7 @@ from schemas.messages import (
     part_span,
 )
 from worker import events
+from worker.bydepot import ByDepot, ObjectPut
 from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
@@ -53,7 +54,8 @@ _MARKS_TRIMMED_EVERY = 256  # trainings
 _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 
 Events = tuple[SessionEvent, ...]
-Happening = wire.Event | Report | FromDepot
+FromElsewhere = Report | FromDepot | ObjectPut
+Happening = wire.Event | FromElsewhere
 Body = tuple[str, bytes]
 """A run and a frame about it."""
 
@@ -69,7 +71,7 @@ class Effects:
         trainer: What does the training.
         notify: Takes the trainer's reports and what comes from the depot, from any thread.
         device: What the worker declares of itself.
-        depot: Where models may lie, and who goes there; None: it has none.
+        depot: Where models and updates may lie; None: there is none.
     """
 
     def __init__(
@@ -79,9 +81,9 @@ class Effects:
         cache: ModelCache,
         transport: Transport,
         trainer: Trainer,
-        notify: Callable[[Report | FromDepot], None],
+        notify: Callable[[FromElsewhere], None],
         device: Device,
-        depot: tuple[Depot, Porter] | None = None,
+        depot: ByDepot | None = None,
     ) -> None:
         self._config = config
         self._names = Names(config.federation)
@@ -106,7 +108,10 @@ class Effects:
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
-        self._fetcher = None if depot is None else ModelFetcher(*depot, cache, notify)
+        self._depot = depot
+        self._fetcher = (
+            None if depot is None else ModelFetcher(depot.depot, depot.models, cache, notify)
+        )
 
     def close(self) -> None:
         """Let go of what is open here."""
@@ -121,8 +126,10 @@ class Effects:
         match action:
             case events.Say(ref, message):
                 self._say(ref, message)
-            case events.SendUpdate(ref, update_id):
-                return self._send(ref, update_id, self._update)
+            case events.SendUpdate(ref, update_id, stored):
+                return self._send(ref, update_id, partial(self._update, stored=stored))
+            case events.PutObject(ref, update_id):
+                return self._put_object(ref, update_id)
             case events.SendPart(ref, update_id, index):
                 return self._send(ref, update_id, partial(self._part, index=index))
             case events.Consume(queue):
@@ -260,15 +267,37 @@ class Effects:
         except StoreError as error:  # it is found to be gone when it is sent the next time
             return (events.Unpublished(ref, str(error)),)
 
-    def _update(self, update_id: str) -> Body:
-        """An update's message: with its payload if it is the only one."""
-        update, payload = self._store.to_send(update_id)
-        return update.run_id, encode(update, payload) if payload else encode(update)
+    def _put_object(self, ref: Ref, update_id: str) -> Events:
+        """Put an update's payload into the depot."""
+        assert self._depot is not None, "the session knows whether there is one"
+        try:
+            self._make_sure(update_id)
+            update, _ = self._store.update(update_id)
+            payload = self._store.view_payload(update_id)
+        except PayloadLostError as error:
+            self._log(logging.ERROR, f"an update is given up: {error}")
+            return self._payload_gone(ref, update_id)
+        except StoreError as error:
+            return (events.Unpublished(ref, str(error)),)
+        name = update_name(update_id, update.payload_digest)
+        self._depot.put(ref, name, payload, self._notify)
+        return ()
 
-    def _part(self, update_id: str, index: int) -> Body:
+    def _make_sure(self, update_id: str) -> None:
+        """Look once whether a payload is what was written."""
         if update_id not in self._sound:
             self._store.check_payload(update_id)
             self._sound.add(update_id)
+
+    def _update(self, update_id: str, stored: bool) -> Body:
+        """An update's message: with its payload if it is the only one."""
+        update, payload = self._store.to_send(update_id)
+        if payload:
+            return update.run_id, encode(update, payload)
+        return update.run_id, encode(replace(update, stored=stored) if stored else update)
+
+    def _part(self, update_id: str, index: int) -> Body:
+        self._make_sure(update_id)
         update, part_bytes = self._store.update(update_id)
         span = part_span(index, update.payload_bytes, part_bytes)
         part = UpdatePart(
@@ -412,6 +441,8 @@ class Effects:
                 return ()
             case Moved() | Finished() | Broken():
                 return self._reported(happening)
+            case ObjectPut(ref, error):
+                return (events.Unpublished(ref, error) if error else events.Published(ref),)
             case RangeCame() | RangeMissed():
                 return self._from_depot(happening)
             case unreachable:

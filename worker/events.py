@@ -23,7 +23,7 @@ class Rng(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One attempt to publish.
+    """One attempt to publish, or to put something into the depot.
 
     Attributes:
         about: What is published.
@@ -32,7 +32,7 @@ class Ref:
         serial: Tells attempts apart.
     """
 
-    about: Literal["presence", "taken", "declined", "part", "update"]
+    about: Literal["presence", "taken", "declined", "part", "object", "update"]
     subject: str
     index: int
     serial: int
@@ -256,7 +256,20 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class SendUpdate:
-    """Publish an update: the whole of it, or what closes an upload in parts."""
+    """Publish an update: the whole of it, or what closes an upload.
+
+    Attributes:
+        stored: Its payload lies in the depot.
+    """
+
+    ref: Ref
+    update_id: str
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutObject:
+    """Put an update's payload into the depot; `Published` or `Unpublished` follows."""
 
     ref: Ref
     update_id: str
@@ -417,6 +430,7 @@ Action = (
     Say
     | SendUpdate
     | SendPart
+    | PutObject
     | Consume
     | StopConsuming
     | Ack

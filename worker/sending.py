@@ -1,7 +1,8 @@
 """From the outbox to the broker. Pure.
 
     Due ──▶ OnWay ──(one message: confirmed)──────────────────▶ released
-     ▲        │  ╰───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     ▲        │  ├───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     │        │  ╰───(into the depot, then likewise)───────▲
      ╰────────╯ returned, refused, in doubt, connection lost     │
      ▲                                                           │
      ╰──────────────── parts missing, or unknown ────────────────╯
@@ -10,6 +11,8 @@ Rules of the file:
 
 - A single-message update leaves the outbox on its confirm; an upload in parts only on a verdict.
 - The closing message of an upload is sent when every part before it was confirmed.
+- What would go in parts goes by the depot where the coordinator takes that. If that fails
+  `DEPOT_TRIES` times in a row, or as often does not come to a verdict, it goes in parts.
 - At most `WINDOW` messages are unconfirmed at a time, and of a large upload less than a twentieth;
   what was confirmed is not sent again unless the coordinator says that it is missing.
 - What was in flight when the connection was lost may have arrived. So the coordinator's word is
@@ -32,6 +35,7 @@ from worker.events import (
     Actions,
     Forget,
     MarkSent,
+    PutObject,
     Ref,
     Release,
     SendPart,
@@ -43,6 +47,7 @@ from worker.parcel import Parcel
 
 WINDOW = 4
 LARGE = 42  # parts from which on a twentieth of them is two or more
+DEPOT_TRIES = 3
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _DOUBT_S, _DOUBT_MOST_S = 10.0, 600.0
@@ -102,11 +107,13 @@ class OnWay:
         left: The parts to be sent before the closing message.
         flying: What is published and not yet confirmed.
         not_before: Nothing more is published before: the last attempt failed.
+        stored: It goes by the depot: the one part is all of it.
     """
 
     left: Parts
     flying: frozenset[Ref] = frozenset()
     not_before: float = -math.inf
+    stored: bool = False
 
     @property
     def has_more(self) -> bool:
@@ -141,9 +148,15 @@ class Shipment:
 
 @dataclass(frozen=True)
 class Sending:
-    """All that is in the outbox, the oldest first."""
+    """All that is in the outbox, the oldest first.
+
+    Attributes:
+        stored_from: Updates from so many bytes on may go by the depot, as the coordinator has said
+            in this connection; None if it has not.
+    """
 
     shipments: tuple[Shipment, ...] = ()
+    stored_from: int | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -179,7 +192,7 @@ def add(sending: Sending, parcel: Parcel, moment: Moment) -> Sending:
     if any(s.parcel.update_id == parcel.update_id for s in sending.shipments):
         return sending
     at = moment.now if moment.online else math.inf
-    return Sending((*sending.shipments, Shipment(parcel, Due(at))))
+    return replace(sending, shipments=(*sending.shipments, Shipment(parcel, Due(at))))
 
 
 def went_online(sending: Sending, now: float) -> Sending:
@@ -196,7 +209,7 @@ def went_online(sending: Sending, now: float) -> Sending:
             case unreachable:
                 assert_never(unreachable)
 
-    return Sending(tuple(map(due, sending.shipments)))
+    return replace(sending, shipments=tuple(map(due, sending.shipments)))
 
 
 def went_offline(sending: Sending) -> Sending:
@@ -205,7 +218,8 @@ def went_offline(sending: Sending) -> Sending:
     def stop(shipment: Shipment) -> Shipment:
         match shipment.phase:
             case OnWay():
-                return replace(shipment, phase=Due(math.inf, _remaining(shipment.phase)))
+                left = None if shipment.phase.stored else _remaining(shipment.phase)
+                return replace(shipment, phase=Due(math.inf, left))
             case Due(_, parts):
                 return replace(shipment, phase=Due(math.inf, parts))
             case AwaitingVerdict():
@@ -213,7 +227,7 @@ def went_offline(sending: Sending) -> Sending:
             case unreachable:
                 assert_never(unreachable)
 
-    return Sending(tuple(map(stop, sending.shipments)))
+    return replace(sending, shipments=tuple(map(stop, sending.shipments)), stored_from=None)
 
 
 def open_updates(sending: Sending) -> tuple[str, ...]:
@@ -240,31 +254,47 @@ def pump(sending: Sending, moment: Moment) -> Step:
     actions: list[Action] = []
     for shipment in sending.shipments:
         if room > 0:
-            shipment, sent = _send(shipment, room, moment)
+            shipment, sent = _send(shipment, room, moment, sending.stored_from)
             room -= len(sent)
             actions += sent
         shipments.append(shipment)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)
 
 
-def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Actions]:
+def _set_out(shipment: Shipment, due: Due, stored_from: int | None) -> OnWay:
+    """Choose which way it goes."""
+    parcel = shipment.parcel
+    is_large = stored_from is not None and parcel.parts and parcel.payload_bytes >= stored_from
+    if is_large and max(shipment.failures, shipment.uploads) < DEPOT_TRIES:
+        return OnWay(Parts(rest=range(1)), stored=True)
+    return OnWay(Parts(rest=range(parcel.parts)) if due.parts is None else due.parts)
+
+
+def _send(
+    shipment: Shipment, room: int, moment: Moment, stored_from: int | None
+) -> tuple[Shipment, Actions]:
     phase, parcel = shipment.phase, shipment.parcel
     if isinstance(phase, Due) and phase.at <= moment.now:
-        phase = OnWay(Parts(rest=range(parcel.parts)) if phase.parts is None else phase.parts)
+        phase = _set_out(shipment, phase, stored_from)
     if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
     now_sent, left = phase.left.take(min(room, _window(parcel) - len(phase.flying)))
     actions: list[Action] = []
     flying = set(phase.flying)
     for index in now_sent:
-        ref = Ref("part", parcel.update_id, index, moment.serial)
+        ref = Ref("object" if phase.stored else "part", parcel.update_id, index, moment.serial)
         flying.add(ref)
-        actions.append(SendPart(ref, parcel.update_id, index))
+        actions.append(
+            PutObject(ref, parcel.update_id)
+            if phase.stored
+            else SendPart(ref, parcel.update_id, index)
+        )
     if not phase.left and not flying:
         ref = Ref("update", parcel.update_id, 0, moment.serial)
         flying.add(ref)
-        actions.append(SendUpdate(ref, parcel.update_id))
-    return replace(shipment, phase=OnWay(left, frozenset(flying))), tuple(actions)
+        actions.append(SendUpdate(ref, parcel.update_id, phase.stored))
+    phase = OnWay(left, frozenset(flying), stored=phase.stored)
+    return replace(shipment, phase=phase), tuple(actions)
 
 
 def _window(parcel: Parcel) -> int:
@@ -279,7 +309,7 @@ def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase, parcel = shipment.phase, shipment.parcel
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        if ref.about == "part":
+        if ref.about in ("part", "object"):
             phase = replace(phase, flying=phase.flying - {ref})
             return replace(shipment, phase=phase, failures=0), ()
         if parcel.parts == 0:
@@ -299,10 +329,15 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase = shipment.phase
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
-        left = phase.left.first(ref.index) if ref.about == "part" else phase.left
-        phase = OnWay(left, phase.flying - {ref}, at)
-        return replace(shipment, phase=phase, failures=shipment.failures + 1), ()
+        at, failures = (
+            moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S),
+            shipment.failures + 1,
+        )
+        if ref.about == "object" and failures >= DEPOT_TRIES:
+            return replace(shipment, phase=Due(at), failures=failures), ()
+        left = phase.left if ref.about == "update" else phase.left.first(ref.index)
+        phase = replace(phase, left=left, flying=phase.flying - {ref}, not_before=at)
+        return replace(shipment, phase=phase, failures=failures), ()
 
     return _each(sending, ref.subject, failed)
 
@@ -322,7 +357,7 @@ def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
             shipment, more = _unknown(shipment, moment)
             actions += more
         shipments.append(shipment)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)
 
 
 def _wanted(
@@ -394,4 +429,4 @@ def _each(
             actions += more
         if changed is not None:
             shipments.append(changed)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)

@@ -358,8 +358,8 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
     return replace(
         session,
-        # Who trained for the first time was allowed another task while it did.
-        asking=asking.forget_word(session.asking),
+        # What was allowed while it trained was so before this version was trained on.
+        asking=asking.ask_again(session.asking, moment.now),
         sending=sending.add(session.sending, parcel, moment),
         trained=_last_trained(session.trained, parcel),
         tasks_done=session.tasks_done + 1,
@@ -408,7 +408,7 @@ def _settled(session: Session, event: Published | Unpublished, moment: Moment) -
     match ref.about:
         case "taken" | "declined":
             return _work(session, event, moment)
-        case "part" | "update":
+        case "part" | "object" | "update":
             return _shipped(session, event, moment)
         case "presence":
             phase = session.phase
@@ -444,6 +444,9 @@ def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -
 def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> Step:
     heard = asking.heard(session.asking, ref, standing, session.options, moment)
     left, actions = sending.stands(session.sending, standing, moment)
+    stored = session.options.has_depot and standing.takes_stored
+    stored_from = session.options.depot_min_bytes if stored else None
+    left = replace(left, stored_from=stored_from)
     unheard = tuple(one for one in session.unheard if one not in standing.verdicts)
     session = replace(session, asking=heard, sending=left, unheard=unheard)
     if not heard.run_is_over:

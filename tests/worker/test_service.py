@@ -120,7 +120,7 @@ class Federation:
             minute=minute,
             observe=observe,
             depot=depot,
-            porter=PromptPorter(),
+            porter_of=lambda name: PromptPorter(),
         )
         service.open()
         self.workers.append(service)

@@ -46,6 +46,7 @@ class World:
     given_back: set[str] = field(default_factory=set)
     update_confirmed: set[str] = field(default_factory=set)
     parts_confirmed: dict[str, set[int]] = field(default_factory=dict)
+    objects_put: set[str] = field(default_factory=set)
     verdicts_told: set[str] = field(default_factory=set)
     trainings: list[str] = field(default_factory=list)
     updates_sent: list[str] = field(default_factory=list)
@@ -102,10 +103,17 @@ class World:
             case events.SendPart(ref, update_id, index):
                 assert index < self.outbox[update_id].parts
                 self._fly(ref)
-            case events.SendUpdate(ref, update_id):
+            case events.PutObject(ref, update_id):
+                assert self.options.has_depot
+                assert self.outbox[update_id].parts > 0
+                self._fly(ref)
+            case events.SendUpdate(ref, update_id, stored):
                 parcel = self.outbox[update_id]
                 confirmed = self.parts_confirmed.get(update_id, set())
-                assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
+                if stored:
+                    assert update_id in self.objects_put, "closed before its object was there"
+                else:
+                    assert confirmed >= set(range(parcel.parts)), "closed before its parts"
                 self.updates_sent.append(update_id)
                 self._fly(ref)
                 self.questions.append(ref)
@@ -237,6 +245,8 @@ class World:
                 self.declined_known.add(ref.subject)
             case "part":
                 self.parts_confirmed.setdefault(ref.subject, set()).add(ref.index)
+            case "object":
+                self.objects_put.add(ref.subject)
             case "update":
                 self.update_confirmed.add(ref.subject)
             case "presence":
