@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test simulate experiments codecs chaos mutations check lint types contracts wheel bench format clean
+.PHONY: help setup demo test simulate experiments codecs chaos mutations check lint types contracts wheel bench \
+	peers versus format clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,9 +52,14 @@ contracts: setup
 wheel: setup
 	@$(BIN)/python scripts/smoke_test_wheel.py
 
-bench: setup ## run the benchmarks, one after the other
-	@set -e; for name in rounds recovery million agreement; do \
-		echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+bench: setup ## run the benchmarks on a quiet machine, and write their page (ONLY=rounds for one)
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+peers: setup ## install Flower and NVFlare to compare with, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers.environments
+
+versus: setup ## rounds of fedmq, Flower and NVFlare in the same minutes (a quarter of an hour)
+	@$(BIN)/python -m benchmarks beside_peers
 
 format: setup ## format the code, and fix what lint can fix
 	@$(BIN)/ruff check --fix

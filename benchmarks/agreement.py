@@ -1,6 +1,6 @@
 """Does a simulated federation do what a real one does? The same settings, both ways.
 
-    python benchmarks/agreement.py [--workers 12] [--tasks 8] [--goal 4] [--task-s 4] [--for-s 120]
+    python -m benchmarks.agreement [--workers 12] [--tasks 8] [--goal 4] [--task-s 4] [--for-s 120]
 
 Really: a coordinator and workers (threads of this process, trainings in processes that sleep) over
 RabbitMQ, everything durable and confirmed. Simulated: `simulation.planning` with devices whose
@@ -17,34 +17,28 @@ import argparse
 import math
 import os
 import platform
-import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE.parent))  # the private node is among the tests
-
-from rounds import _broker  # noqa: E402
-
-from broker.connect import open_transport  # noqa: E402
-from coordinator.accounts import Wanted, each_update  # noqa: E402
-from coordinator.service import CoordinatorService  # noqa: E402
-from coordinator.startup import policy_of  # noqa: E402
-from coordinator.store import Store  # noqa: E402
-from settings import Settings, load  # noqa: E402
-from simulation.planning.crowd import Crowd  # noqa: E402
-from simulation.planning.devices import SETS, Network  # noqa: E402
-from simulation.planning.fleet import Fleet  # noqa: E402
-from simulation.planning.report import WARM_UP, report_of  # noqa: E402
-from simulation.planning.training import Synthetic  # noqa: E402
-from worker.config import worker_config  # noqa: E402
-from worker.service import WorkerService  # noqa: E402
-from worker.trainer import ProcessTrainer  # noqa: E402
+from benchmarks.node import broker
+from benchmarks.processes import ROOT
+from broker.connect import open_transport
+from coordinator.accounts import Wanted, each_update
+from coordinator.service import CoordinatorService
+from coordinator.startup import policy_of
+from coordinator.store import Store
+from settings import Settings, load
+from simulation.planning.crowd import Crowd
+from simulation.planning.devices import SETS, Network
+from simulation.planning.fleet import Fleet
+from simulation.planning.report import WARM_UP, report_of
+from simulation.planning.training import Synthetic
+from worker.config import worker_config
+from worker.service import WorkerService
+from worker.trainer import ProcessTrainer
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ def settings_of(arguments: argparse.Namespace, url: str, folder: str) -> Setting
         {
             "federation.name": "agreement",
             "broker.url": url,
-            "learner.path": str(HERE / "learners" / "sleepy.py"),
+            "learner.path": str(ROOT / "benchmarks" / "learners" / "sleepy.py"),
             "run.rounds": 10_000_000,
             "run.evaluate": False,
             "run.max_seconds": arguments.for_s,
@@ -167,8 +161,8 @@ def main() -> None:
         f"{arguments.workers} workers, {arguments.tasks} tasks in flight, goal {arguments.goal}, "
         f"half-normal tasks of {arguments.task_s} s, {arguments.for_s} s; load {os.getloadavg()[0]}"
     )
-    with tempfile.TemporaryDirectory() as folder, _broker(arguments.url) as url:
-        settings = settings_of(arguments, url, folder)
+    with tempfile.TemporaryDirectory() as folder, broker(arguments.url) as where:
+        settings = settings_of(arguments, where.url, folder)
         began = time.monotonic()
         workers = arguments.workers
         seen = real(settings, workers, arguments.tasks)

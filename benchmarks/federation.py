@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.node import Broker
 from benchmarks.processes import FOLDER, ROOT, Measured
 
-WARM_UP = 5  # rounds not measured: processes start, connections open
+LARGE = 1_000_000  # parameters from which on the bytes are most of a round
 PART_BYTES = 4 * 1024 * 1024
 IDLE = ROOT / "benchmarks" / "learners" / "idle.py"
 CONFIG = """\
@@ -35,13 +35,18 @@ evaluate = false
 [rounds]
 goal = {workers}
 concurrency = {workers}
-drain = "1ms"
+drain = "{drain}"
 {more}
 [coordinator]
 state_dir = "{folder}/coordinator"
 [worker]
 state_dir = "{folder}/workers"
 """
+
+
+def warm_up(params: int) -> int:
+    """Rounds that are not measured: processes start, connections open."""
+    return 2 if params >= LARGE else 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Rounds:
 
 @contextmanager
 def settings_file(
-    broker: Broker, name: str, workers: int, rounds: int, more: str = ""
+    broker: Broker, name: str, workers: int, rounds: int, more: str = "", drain: str = "1ms"
 ) -> Iterator[Path]:
     """A federation.toml in a folder of its own, which is gone afterwards.
 
@@ -71,6 +76,7 @@ def settings_file(
         workers: Goal and concurrency.
         rounds: Of the run.
         more: Further lines of [rounds].
+        drain: How long the coordinator stays when the run is over.
     """
     with tempfile.TemporaryDirectory(prefix=FOLDER) as made:
         config = Path(made) / "federation.toml"
@@ -83,6 +89,7 @@ def settings_file(
                 workers=workers,
                 folder=made,
                 more=more,
+                drain=drain,
             )
         )
         yield config
@@ -92,7 +99,7 @@ def federation(
     broker: Broker, name: str, workers: int, rounds: int, params: int, *, traced: bool = False
 ) -> Rounds:
     """Rounds of our own."""
-    with settings_file(broker, name, workers, rounds + WARM_UP) as config:
+    with settings_file(broker, name, workers, rounds + warm_up(params)) as config:
 
         def start(module: str, *words: str) -> Measured:
             return Measured(
@@ -109,7 +116,7 @@ def federation(
             start("workers", "--workers", str(workers)) as crowd,
         ):
             both = {"coordinator": coordinator, "workers": crowd}
-            measured = _measure(both, broker, rounds)
+            measured = _measure(both, broker, rounds, warm_up(params))
             coordinator.line("ended")
         if not traced:
             return measured.rounds()
@@ -124,7 +131,7 @@ def floor(
     """Rounds of bare pika."""
     numbers = {
         "clients": clients,
-        "rounds": rounds + WARM_UP,
+        "rounds": rounds + warm_up(params),
         "params": params,
         "part-bytes": part_bytes,
     }
@@ -134,7 +141,8 @@ def floor(
     with Measured("benchmarks.roles.floor", "server", *words) as server:
         server.line("declared")
         with Measured("benchmarks.roles.floor", "clients", *words) as crowd:
-            return _measure({"server": server, "clients": crowd}, broker, rounds).rounds()
+            both = {"server": server, "clients": crowd}
+            return _measure(both, broker, rounds, warm_up(params)).rounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +158,9 @@ class _Window:
         return Rounds(seconds, self.cpu_s, syncs or {})
 
 
-def _measure(processes: Mapping[str, Measured], broker: Broker, rounds: int) -> _Window:
+def _measure(
+    processes: Mapping[str, Measured], broker: Broker, rounds: int, warm_up: int
+) -> _Window:
     """Look at all processes when the warm-up is over, and after the last round."""
     teller = next(iter(processes.values()))
     began: dict[str, float] = {}
@@ -158,7 +168,7 @@ def _measure(processes: Mapping[str, Measured], broker: Broker, rounds: int) -> 
     days: list[float] = []
     while len(stamps) <= rounds:
         _, version, at, day = teller.line("version")
-        if int(version) >= WARM_UP:
+        if int(version) >= warm_up:
             began = began or _cpu(processes, broker)
             stamps.append(float(at))
             days.append(float(day))

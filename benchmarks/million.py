@@ -1,6 +1,6 @@
 """What a task costs in a federation of a million workers: the real round machine in virtual time.
 
-    python benchmarks/million.py [--workers 1000000] [--open 1000] [--events 200000]
+    python -m benchmarks.million [--workers 1000000] [--open 1000] [--events 200000]
 
 Updates are synthetic, so that what is measured is the machine (`coordinator.run.advance`), the
 verdicts, and the simulation around them. An event is a task that is taken, or an update that

@@ -112,6 +112,10 @@ class Measured:
                 found[kind_of_file(match["path"])] += 1
         return found
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
     def end(self) -> None:
         """Close its input and wait; kill it if it does not end."""
         if self._process.stdin is not None:
@@ -131,6 +135,31 @@ def kind_of_file(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Activity:
+    """What a process and its children did so far.
+
+    Attributes:
+        cpu_s: To the nanosecond; of the threads that there are, not of those that have ended.
+        wakeups: How often one of them went to sleep by itself, and so was woken.
+    """
+
+    cpu_s: float
+    wakeups: int
+
+
+def activity(pid: int) -> Activity:
+    """What a process and all that came of it did, for processes in which no thread ends."""
+    spent_ns, wakeups = 0, 0
+    for process in _below(pid):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            spent_ns += int((task / "schedstat").read_text().split()[0])
+            status = (task / "status").read_text()
+            found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
+            wakeups += int(found[1]) if found else 0
+    return Activity(spent_ns / 1e9, wakeups)
+
+
+@dataclass(frozen=True, slots=True)
 class _Stat:
     parent: int
     cpu_s: float
@@ -138,14 +167,18 @@ class _Stat:
 
 def cpu_s(pid: int) -> float:
     """Seconds of CPU of a process and all that came of it: those alive, and those waited for."""
+    return sum(stat.cpu_s for stat in _below(pid).values())
+
+
+def _below(pid: int) -> dict[int, _Stat]:
+    """A process, and all that came of it and is alive."""
     stats = {int(entry): _stat(entry) for entry in os.listdir("/proc") if entry.isdigit()}
-    below, total = {pid}, 0.0
+    below: dict[int, _Stat] = {}
     for child in sorted(stats):  # a parent has the smaller id, but for a rare wrap
         stat = stats[child]
-        if stat is not None and (child in below or stat.parent in below):
-            below.add(child)
-            total += stat.cpu_s
-    return total
+        if stat is not None and (child == pid or stat.parent in below):
+            below[child] = stat
+    return below
 
 
 def _stat(pid: str) -> _Stat | None:

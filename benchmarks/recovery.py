@@ -1,6 +1,6 @@
 """How long a coordinator that was killed takes until it counts again.
 
-    python benchmarks/recovery.py [--updates 10000] [--params 1000] [--times 5]
+    python -m benchmarks.recovery [--updates 10000] [--params 1000] [--times 5] [--keep]
 
 A state folder is filled by the real service over the in-process broker. Then `fedmq coordinator` is
 started on it, over a private RabbitMQ where an update waits, and killed (kill -9) as soon as it is
@@ -12,9 +12,6 @@ the same modules.
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import queue
 import sqlite3
 import statistics
@@ -26,18 +23,18 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # the private node and the scripted worker are among the tests
-
-from broker.connect import open_transport  # noqa: E402
-from broker.transport import Confirmed, Connected, Declared, Event, Outgoing  # noqa: E402
-from tests.coordinator.feeder import Feeder  # noqa: E402
-from tests.coordinator.steps import Steps  # noqa: E402
-from tests.coordinator.world import World  # noqa: E402
-from tests.support.rabbitmq_install import find_server  # noqa: E402
-from tests.support.rabbitmq_node import RabbitmqNode  # noqa: E402
+from benchmarks.record import Record, parser_of
+from broker.connect import open_transport
+from broker.transport import Confirmed, Connected, Declared, Event, Outgoing
+from schemas.messages import encode
+from tests.coordinator.feeder import Feeder
+from tests.coordinator.steps import Steps
+from tests.coordinator.world import World
+from tests.support.rabbitmq_install import find_server
+from tests.support.rabbitmq_node import RabbitmqNode
 
 LIMIT_S = 120.0
+BOUND_S = 3.0
 TASKS_AT_ONCE = 50  # in a step of the service
 IMPORTS = "import coordinator.cli, coordinator.service, broker.rabbitmq"
 FEDMQ = "import sys; from fedmq.cli import main; sys.exit(main())"
@@ -56,9 +53,16 @@ class Filled:
     def __init__(self, folder: Path, counted: int, goal: int, params: int, waiting: int) -> None:
         folder.mkdir()
         self.folder = folder
-        rounds = {"rounds__goal": goal, "rounds__concurrency": goal, "run__rounds": 10_000}
-        long = {"rounds__deadline": "1d", "rounds__lease": "1d"}
-        world = World(folder, Steps(), size=params // 2, **rounds, **long)
+        world = World(
+            folder,
+            Steps(),
+            size=params // 2,
+            rounds__goal=goal,
+            rounds__concurrency=goal,
+            rounds__deadline="1d",
+            rounds__lease="1d",
+            run__rounds=10_000,
+        )
         people = (world.worker(f"w{number}") for number in range(counted + waiting))
         for begin in range(0, counted, TASKS_AT_ONCE):
             some = min(TASKS_AT_ONCE, counted - begin)
@@ -81,13 +85,12 @@ class Filled:
 
     def _message(self, world: World, worker: Feeder) -> Outgoing:
         """What a worker that has a task publishes."""
-        sent: list[Outgoing] = []
         task, start = world.begin_task(worker)
         update = worker.update(task, start, world.layout, 0.1)
         worker.transport.stop()
-        worker.transport.publish = sent.append  # it goes to RabbitMQ instead
-        worker.send(update, worker.payload(world.layout, 0.1))
-        return sent[0]
+        key = world.names.update_key(update.run_id, 0, worker.worker_id)
+        body = encode(update, worker.payload(world.layout, 0.1))
+        return Outgoing(world.names.update_exchange, key, body, update.update_id)
 
     def configure(self, url: str) -> Path:
         """The settings of this folder, for a real broker."""
@@ -166,22 +169,22 @@ def _await(events: queue.SimpleQueue[Event], kind: type[Event]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = parser_of(__doc__)
     parser.add_argument("--updates", type=int, default=10_000)
     parser.add_argument("--params", type=int, default=1000)
     parser.add_argument("--times", type=int, default=5)
-    arguments = parser.parse_args()
-    updates, times = arguments.updates, arguments.times
+    given = parser.parse_args()
+    updates, times = given.updates, given.times
     script = find_server()
     if script is None:
         sys.exit("no rabbitmq-server is installed: apt-get install rabbitmq-server")
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    print(f"{arguments.params} float32 parameters, median of {times}")
-    _tell("Python and its imports", [imports() for _ in range(times)])
+    names = ("updates", "params", "times")
+    record = Record("recovery", {name: getattr(given, name) for name in names})
+    _tell(record, "Python and its imports", [imports() for _ in range(times)])
     shapes = {
         "nothing counted yet": (0, 100),
-        f"{updates} counted in rounds of 100": (updates + 50, 100),
-        f"{updates} counted in the open round": (updates, updates + times + 1),
+        f"{updates:,} counted in rounds of 100": (updates + 50, 100),
+        f"{updates:,} counted in the open round": (updates, updates + times + 1),
     }
     node = RabbitmqNode(script)
     with tempfile.TemporaryDirectory() as folder:
@@ -189,15 +192,19 @@ def main() -> None:
             node.start()
             for number, (what, (counted, goal)) in enumerate(shapes.items()):
                 place = Path(folder) / str(number)
-                filled = Filled(place, counted, goal, arguments.params, times)
-                _tell(what, list(recoveries(filled, node.url(node.fresh_vhost()))))
+                filled = Filled(place, counted, goal, given.params, times)
+                seconds = list(recoveries(filled, node.url(node.fresh_vhost())))
+                _tell(record, what, seconds)
+                claim = f"counts again after a restart, {what}"
+                record.at_most(claim, statistics.median(seconds), BOUND_S, " s")
         finally:
             node.stop()
+    record.end(keep=given.keep)
 
 
-def _tell(what: str, seconds: list[float]) -> None:
-    shown = ", ".join(f"{each:.2f}" for each in sorted(seconds))
-    print(f"{what}: {statistics.median(seconds):.2f} s ({shown})", flush=True)
+def _tell(record: Record, what: str, seconds: list[float]) -> None:
+    median = statistics.median(seconds)
+    record.figure(what, median_s=median, least_s=min(seconds), most_s=max(seconds))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping
 
-from benchmarks.federation import Rounds, federation, floor
+from benchmarks.federation import LARGE, Rounds, federation, floor
 from benchmarks.node import Broker, broker
 from benchmarks.record import Record, parser_of
 
-LARGE = 1_000_000  # parameters from which on the bytes are most of a round
 SMALL_BOUND, LARGE_BOUND, CPU_BOUND_MS = 2.5, 1.5, 10.0
 
 

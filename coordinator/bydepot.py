@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from coordinator.errors import RunError
+from coordinator.fetching import AT_ONCE
 from depot import Depot, DepotUnusable
 from depot.porter import Porter
 from settings import Settings
@@ -17,12 +18,14 @@ class ByDepot:
     """A depot, and who goes there.
 
     Attributes:
-        models: Carries models there.
+        models: Carries models there, and deletes what is of no more use.
+        readers: Read updates, one each at a time.
         min_bytes: What is smaller goes through the broker.
     """
 
     depot: Depot
     models: Porter
+    readers: tuple[Porter, ...]
     min_bytes: int
 
 
@@ -49,6 +52,8 @@ def by_depot(
         raise RunError(str(error)) from error
     if depot is None:
         return None
-    models = porter_of("depot-models")
-    opened.callback(models.close)
-    return ByDepot(depot, models, settings.depot.min_bytes)
+    names = ("depot-models", *[f"depot-updates-{number}" for number in range(AT_ONCE)])
+    porters = [porter_of(name) for name in names]
+    for porter in porters:
+        opened.callback(porter.close)
+    return ByDepot(depot, porters[0], tuple(porters[1:]), settings.depot.min_bytes)

@@ -17,13 +17,17 @@ from coordinator.effects import (
     AskAgain,
     DropTasks,
     Effect,
+    FetchParts,
+    ForgetObject,
     ForgetParts,
     LookAtModel,
+    PartKept,
     PublishRefused,
     PublishTask,
     PutAgain,
     TellChanges,
 )
+from coordinator.fetching import Fetches
 from coordinator.spool import Spool
 from coordinator.telling import Telling
 from coordinator.writing import RunWriter
@@ -40,6 +44,7 @@ class Effects:
         run: RunWriter,
         connection: Connection,
         telling: Telling,
+        fetches: Fetches | None = None,
     ) -> None:
         self._transport = transport
         self._names = names
@@ -47,6 +52,7 @@ class Effects:
         self._run = run
         self._connection = connection
         self._telling = telling
+        self._fetches = fetches
 
     def carry_out(self, effects: list[Effect]) -> None:
         """Carry out the effects of one transaction, in their order."""
@@ -57,6 +63,8 @@ class Effects:
         match effect:
             case Ack():
                 self._transport.ack(effect.tag)
+                if self._fetches is not None:
+                    self._fetches.settled(effect.tag)
             case AddToSum():
                 self._run.versions.add(effect.update, effect.where)
             case PublishTask():
@@ -75,6 +83,9 @@ class Effects:
                 self._telling.ask_again(effect.to)
             case ForgetParts():
                 self._spool.parts.forget(effect.update_id)
+            case FetchParts() | PartKept() | ForgetObject():
+                if self._fetches is not None:  # else another process had put it there
+                    self._carry_from_depot(self._fetches, effect)
             case LookAtModel():
                 self._connection.look_at_model()
             case DropTasks():
@@ -82,6 +93,19 @@ class Effects:
                 self._telling.changes()
             case TellChanges():
                 self._telling.changes()
+            case _:
+                assert_never(effect)
+
+    def _carry_from_depot(
+        self, fetches: Fetches, effect: FetchParts | PartKept | ForgetObject
+    ) -> None:
+        match effect:
+            case FetchParts():
+                fetches.begin(effect.delivery, effect.update, effect.missing, effect.part_bytes)
+            case PartKept():
+                fetches.kept(effect.upload, effect.index, effect.taken)
+            case ForgetObject():
+                fetches.delete(effect.upload)
             case _:
                 assert_never(effect)
 

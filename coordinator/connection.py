@@ -124,6 +124,11 @@ class Connection:
         """
         return self._models.offset
 
+    @property
+    def trouble(self) -> str:
+        """Why the current version is not in the depot, "" if nothing hinders it."""
+        return self._models.trouble if isinstance(self._models, ModelObjects) else ""
+
     def source_of(self, consumer: int) -> Source | None:
         """What a consumer consumes; None if it is lost, or of an earlier connection."""
         return self._consumers.get(consumer)

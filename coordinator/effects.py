@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.transport import AnswerTo
+from broker.transport import AnswerTo, Delivered
 from coordinator.aggregation.counted import Counted
 from coordinator.records import Place
 from coordinator.tries import Bar
-from schemas.messages import Presence
+from coordinator.uploads import Upload
+from schemas.messages import Presence, Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,37 @@ class ForgetParts:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchParts:
+    """Read parts of an update from the depot; its closing message is not acked meanwhile.
+
+    Attributes:
+        missing: The numbers of those that are not here.
+        part_bytes: How long each is, but for the last.
+    """
+
+    delivery: Delivered
+    update: Update
+    missing: tuple[int, ...]
+    part_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartKept:
+    """A part that was read from the depot is here, or there was no room for it."""
+
+    upload: Upload
+    index: int
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetObject:
+    """Delete an update from the depot: it has its verdict, or is not what it should be."""
+
+    upload: Upload
+
+
+@dataclass(frozen=True, slots=True)
 class LookAtModel:
     """A worker did not find the model on the stream: look whether it is there."""
 
@@ -137,6 +169,9 @@ Effect = (
     | AnswerPresence
     | AskAgain
     | ForgetParts
+    | FetchParts
+    | PartKept
+    | ForgetObject
     | LookAtModel
     | DropTasks
     | TellChanges

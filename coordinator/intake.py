@@ -150,9 +150,11 @@ def fault_of(
         expected: What the run expects.
         passed: See `coordinator.aggregation.counted.Counted`.
     """
-    return header_fault(update, expected) or inspect(
-        payload, expected.layout, expected.max_norm, update.codec, update.update_id, passed
-    )
+    fault = header_fault(update, expected)
+    if fault is not None:
+        return fault
+    codec, update_id = update.codec, update.update_id
+    return inspect(payload, expected.layout, expected.max_norm, codec, update_id, passed)
 
 
 def evaluation_fault(update: Update, payload: Buffer, expected: Expected) -> Refused | None:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.transport import Event as TransportEvent
+from coordinator.uploads import Upload
+from schemas.messages import UpdatePart
 
 BATCH_MAX = 256  # events at a time: no delivery waits long for its ack
 
@@ -34,6 +36,37 @@ class ModelPut:
 
 
 @dataclass(frozen=True, slots=True)
+class PartFetched:
+    """A part of an update was read from the depot.
+
+    Attributes:
+        upload: Which update, and the digest of its payload.
+        reading: The number of the reading that asked for it.
+    """
+
+    upload: Upload
+    reading: int
+    part: UpdatePart
+    payload: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A part of an update was not read from the depot.
+
+    Attributes:
+        upload: As of `PartFetched`.
+        reading: Likewise.
+        gone: The update is not there; else it may be tried again.
+    """
+
+    upload: Upload
+    reading: int
+    reason: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """Someone asked the service to stop; the run goes on at the next start."""
 
@@ -43,7 +76,8 @@ class ReloadRequested:
     """Someone changed the settings and asks the service to read them again."""
 
 
-MailboxEvent = TransportEvent | Evaluated | ModelPut | StopRequested | ReloadRequested
+FromDepot = ModelPut | PartFetched | FetchFailed
+MailboxEvent = TransportEvent | Evaluated | FromDepot | StopRequested | ReloadRequested
 Mailbox = queue.SimpleQueue[MailboxEvent]
 
 

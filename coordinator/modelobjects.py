@@ -44,6 +44,7 @@ class ModelObjects:
 
     Attributes:
         lost: Never: it goes on by itself.
+        trouble: Why the current version is not there, "" if it is or is on its way.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ModelObjects:
         self._known: set[str] = set()  # digests of what lies there, as far as it is ours
         self._swept = False
         self.lost = False
+        self.trouble = ""
 
     @property
     def offset(self) -> int | None:
@@ -132,6 +134,7 @@ class ModelObjects:
         wait_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
         self._failures += 1
         self._retry_at = self._now() + wait_s
+        self.trouble = error
         log = _log.warning if self._failures == 1 else _log.info
         log("version %d is not in the depot: %s; again in %.0f s", self._version(), error, wait_s)
 
@@ -140,6 +143,7 @@ class ModelObjects:
         if self._failures:
             _log.warning("version %d is in the depot now", self._version())
         self._ready, self._ready_at, self._failures = True, self._now(), 0
+        self.trouble = ""
         self._known.add(self._current.digest)
         self._forget_old()
         self._on_ready(self._version(), 0)
@@ -164,7 +168,7 @@ class ModelObjects:
 
 
 def put_whole(depot: Depot, version: ModelVersion, *, again: bool) -> None:
-    """Put a version's flat buffer, unless it lies there; then look whether it lies there.
+    """Put a version as it travels, unless it lies there; then look whether it lies there.
 
     Args:
         depot: Where to.
@@ -177,7 +181,7 @@ def put_whole(depot: Depot, version: ModelVersion, *, again: bool) -> None:
     name, num_bytes = model_name(version.digest), version.num_bytes
     if not again and depot.size(name) == num_bytes:
         return
-    depot.put(name, version.model)
+    depot.put(name, version.model.read(0, num_bytes))
     found = depot.size(name)
     if found != num_bytes:
         raise DepotUnreachable(f"expected {num_bytes} bytes of {name} after a put, found {found}")

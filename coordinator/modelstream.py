@@ -34,7 +34,7 @@ from broker.transport import (
     Transport,
 )
 from disk import let_go
-from schemas.buffer import Buffer
+from schemas.codecs.model import ModelOnWire
 from schemas.digest import RunningDigest
 from schemas.errors import DecodeError
 from schemas.messages import ModelPart, decode, encode, part_count, part_span
@@ -54,13 +54,13 @@ class ModelVersion:
     incarnation: int
     version: int
     digest: str
-    model: Buffer
+    model: ModelOnWire
     part_bytes: int
 
     @property
     def num_bytes(self) -> int:
-        """Size of the flat buffer."""
-        return memoryview(self.model).nbytes
+        """Size of what travels."""
+        return self.model.num_bytes
 
     @property
     def parts(self) -> int:
@@ -79,8 +79,8 @@ class ModelVersion:
             index=index,
             parts=self.parts,
         )
-        body = encode(part, memoryview(self.model)[start:end])
-        let_go(self.model)
+        body = encode(part, self.model.read(start, end))
+        let_go(self.model.model)
         return body
 
 

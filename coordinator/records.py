@@ -9,6 +9,7 @@ from typing import Any
 
 from coordinator.events import TaskFacts
 from coordinator.tasks import OpenTask
+from schemas.codecs.names import FP32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,9 @@ class VersionRow:
         rolled_back_to: The version whose parameters it has again, -1 if it is made of updates.
         guard: Why, in words; "" if it is made of updates.
         norm: Of the step that its round came to, taken or not; None if nobody wanted to know.
+        stream_codec: In what it travels.
+        coded_digest: Of what travels, "" if that is the version as it is.
+        coded_bytes: How many bytes that are.
     """
 
     run_id: str
@@ -89,6 +93,19 @@ class VersionRow:
     rolled_back_to: int = -1
     guard: str = ""
     norm: float | None = None
+    stream_codec: str = FP32
+    coded_digest: str = ""
+    coded_bytes: int = 0
+
+    @property
+    def stream_digest(self) -> str:
+        """The digest of what is on the stream."""
+        return self.coded_digest or self.digest
+
+    @property
+    def stream_bytes(self) -> int:
+        """How many bytes are on the stream."""
+        return self.coded_bytes or self.num_bytes
 
 
 @dataclass(frozen=True, slots=True)

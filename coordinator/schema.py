@@ -35,7 +35,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 metadata = MetaData()
 
@@ -95,6 +95,9 @@ versions = Table(
     Column("rolled_back_to", Integer, nullable=False),
     Column("guard", String, nullable=False),
     Column("norm", Float),
+    Column("stream_codec", String, nullable=False),
+    Column("coded_digest", String, nullable=False),
+    Column("coded_bytes", Integer, nullable=False),
 )
 
 cached = Table(

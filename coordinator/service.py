@@ -36,11 +36,14 @@ from coordinator.clock import Clock
 from coordinator.connection import Connection
 from coordinator.errors import BrokerRefused, CoordinatorError, StoreError, in_short
 from coordinator.evaluation import Evaluation
+from coordinator.fetching import Fetches
 from coordinator.mailbox import (
     Evaluated,
+    FetchFailed,
     Mailbox,
     MailboxEvent,
     ModelPut,
+    PartFetched,
     ReloadRequested,
     StopRequested,
     take_events,
@@ -104,6 +107,7 @@ class CoordinatorService:
         self._look_at: float | None = self._now()  # a setting may have changed
         self._mend_at: float | None = None
         self._kept: list[MailboxEvent] = []
+        self._fetched: deque[PartFetched] = deque()
         self._failures = 0
         self._reminded = False
         self._trouble = "not connected yet"
@@ -155,7 +159,7 @@ class CoordinatorService:
         )
         self._telling = Telling(
             self._transport,
-            Facts(layout.digest, part_bytes, settings.run.seed, stored),
+            Facts(layout.digest, part_bytes, settings.run.seed, stored, depot is not None),
             self._now,
             lambda: self._run.state,
             lambda: self._run.evaluations,
@@ -163,9 +167,16 @@ class CoordinatorService:
             lambda: self._connection.offset,
             self._run.holds,
         )
+        self._fetches = None if depot is None else self._fetches_of(depot)
         self._run.last_said = self._telling.last_said
         self._effects = Effects(
-            self._transport, self._names, self._spool, self._run, self._connection, self._telling
+            self._transport,
+            self._names,
+            self._spool,
+            self._run,
+            self._connection,
+            self._telling,
+            self._fetches,
         )
 
     def _model_objects(self, depot: ByDepot, on_ready: Callable[[int, int], None]) -> ModelObjects:
@@ -177,6 +188,18 @@ class CoordinatorService:
             on_ready,
             self._run.versions.newest,
         )
+
+    def _fetches_of(self, depot: ByDepot) -> Fetches:
+        self._run.fetching = fetches = Fetches(
+            depot.depot,
+            depot.readers,
+            depot.models,
+            self._mailbox.put,
+            self._transport.ack,
+            self._now,
+            self._settings.coordinator.uploads_age_s,
+        )
+        return fetches
 
     # from the outside
 
@@ -261,7 +284,7 @@ class CoordinatorService:
             updates=dict(self._run.verdicts),
             evaluated=self._run.versions.evaluated,
             metrics=self._run.versions.metrics,
-            note=self._trouble,
+            note=self._trouble or self._connection.trouble,
         )
 
     def _state_name(self) -> str:
@@ -281,7 +304,8 @@ class CoordinatorService:
         """When to hand in events next, though there be none; None if only an event can matter."""
         if self._mend_at is not None:
             return self._mend_at
-        times = (*self._written_at(), self._connection.wake_at())
+        depot = None if self._fetches is None else self._fetches.wake_at()
+        times = (*self._written_at(), self._connection.wake_at(), depot)
         return min((time for time in times if time is not None), default=None)
 
     def _written_at(self) -> tuple[float | None, ...]:
@@ -316,9 +340,11 @@ class CoordinatorService:
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
         self._connection.tick()
+        if self._fetches is not None:
+            self._fetches.tick()
         due = any(time is not None and time <= self._now() for time in self._written_at())
         arrivals = self._arrivals(deliveries)
-        if arrivals or due or self._run.closed:
+        if arrivals or due or self._fetched or self._run.closed:
             self._process(arrivals, due)
 
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
@@ -346,6 +372,15 @@ class CoordinatorService:
                 self._effects.carry_out(self._run.note_metrics(event.version, event.metrics))
                 self._evaluation.noted(event.version)
                 self._progress()
+            case ModelPut():
+                self._connection.handle(event)
+                self._progress()
+            case PartFetched():
+                if self._fetches is not None and self._fetches.is_due(event):
+                    self._fetched.append(event)
+            case FetchFailed():
+                if self._fetches is not None and self._fetches.is_due(event):
+                    self._fetches.failed(event)
             case Failed():
                 raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
             case Disconnected():
@@ -376,6 +411,9 @@ class CoordinatorService:
 
     def _forget_connection(self) -> None:
         self._connection.forget()
+        self._fetched.clear()
+        if self._fetches is not None:
+            self._fetches.forget()
         self._telling.forget_addresses()
 
     # when the disk refuses
@@ -439,7 +477,7 @@ class CoordinatorService:
         self._progress()
 
     def _work_off(self, arrivals: deque[Arrival], due: bool) -> None:
-        while arrivals or due or self._run.closed:
+        while arrivals or due or self._fetched or self._run.closed:
             if self._run.closed:
                 self._make_version()
             else:
@@ -448,7 +486,7 @@ class CoordinatorService:
 
     def _transact(self, arrivals: deque[Arrival], due: bool) -> None:
         came = len(arrivals)
-        effects = self._run.transact(arrivals, due, self._connection.notes())
+        effects = self._run.transact(arrivals, due, self._connection.notes(), self._fetched)
         self._connection.noted()
         self._look_at = None
         if came:  # a look at the clock fits on a disk that takes no update

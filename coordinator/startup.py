@@ -21,6 +21,7 @@ from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
+from coordinator.versions import streamed
 from coordinator.work import Work
 from depot import Depot, depot_of
 from depot.porter import Porter, ThreadPorter
@@ -268,6 +269,7 @@ def begin_run(
         made_at=now,
         metrics={},
     )
+    version = streamed(version, model, layout, settings.wire.model_codec)
     with store.transaction() as work:
         work.insert_run(row)
         work.insert_version(version)

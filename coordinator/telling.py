@@ -6,7 +6,7 @@ Best effort: an answer that does not arrive is asked for again by the worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.transport import AnswerTo, Transport
 from coordinator import answers
@@ -17,7 +17,7 @@ from coordinator.records import VersionRow, WorkerRow
 from coordinator.states import Draining, Ended, State
 from coordinator.tries import Bar
 from learning.seeding import derive_seed
-from schemas.messages import Message, Presence, encode
+from schemas.messages import Message, Presence, Standing, encode
 
 OFFLINE_SHOWN = 20
 REMINDED_S = 3600.0  # who was silent for longer asks by itself, or is gone
@@ -31,12 +31,14 @@ class Facts:
 
     Attributes:
         stored: Models lie in the depot.
+        takes_stored: Updates may lie there.
     """
 
     layout_digest: str
     part_bytes: int
     run_seed: int
     stored: bool = False
+    takes_stored: bool = False
 
 
 class Telling:
@@ -162,4 +164,6 @@ class Telling:
             self._answer(to, standing)
 
     def _answer(self, to: AnswerTo, message: Message) -> None:
+        if self._facts.takes_stored and isinstance(message, Standing):
+            message = replace(message, takes_stored=True)
         self._transport.answer(to, encode(message))

@@ -23,8 +23,20 @@ from coordinator.store import Store
 from coordinator.work import Work
 from disk import chunks_of, letting_go
 from schemas.buffer import Buffer
+from schemas.codecs.model import ModelOnWire
+from schemas.codecs.names import FP32
+from schemas.digest import digest_of_stream
 from schemas.layout import Layout
 from settings.kept import ALL
+
+
+def streamed(row: VersionRow, model: Buffer, layout: Layout, codec: str) -> VersionRow:
+    """A version's row that says what of it goes over the stream."""
+    if codec == FP32:
+        return row
+    on_wire = ModelOnWire(model, layout, codec)
+    digest = digest_of_stream(letting_go(on_wire.model, on_wire.chunks()))
+    return replace(row, stream_codec=codec, coded_digest=digest, coded_bytes=on_wire.num_bytes)
 
 
 class Versions:
@@ -68,6 +80,7 @@ class Versions:
         with store.reading() as work:
             rows = work.versions(run_id)
         self._digests = {row.version: row.digest for row in rows}
+        self._streamed = {row.version: row.stream_digest for row in rows}
         self._trail = Trail.of(rows)
         known = [row for row in rows if row.metrics]
         self.evaluated = known[-1].version if known else -1
@@ -83,8 +96,11 @@ class Versions:
         return self._digests.get(version)
 
     def newest(self, count: int) -> list[str]:
-        """The digests of the newest versions, at most so many; two may have the same."""
-        return [self._digests[version] for version in sorted(self._digests)[-count:]]
+        """The digests of what travels of the newest versions, at most so many.
+
+        Two may have the same.
+        """
+        return [self._streamed[version] for version in sorted(self._streamed)[-count:]]
 
     def model(self, row: VersionRow) -> memoryview:
         """A version's flat buffer, in place; the newest is kept open."""
@@ -214,6 +230,7 @@ class Versions:
         if row.version not in self._digests:
             self._trail.add(row)
         self._digests[row.version] = row.digest
+        self._streamed[row.version] = row.stream_digest
         self._handover.hand_on()
         self._begin(algorithm)
 

@@ -27,7 +27,9 @@ from coordinator.errors import CoordinatorError, Fenced, Restored
 from coordinator.evaluating import Evaluations
 from coordinator.evaluator import Evaluated, Terms, load, plan_of
 from coordinator.events import PolicyChanged
+from coordinator.fetching import NO_FETCHING, Fetching
 from coordinator.intake import Expected, newest_believed
+from coordinator.mailbox import PartFetched
 from coordinator.modelstream import ModelVersion
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow, WorkerRow
@@ -39,8 +41,9 @@ from coordinator.startup import OpenedState
 from coordinator.states import Closed, Draining, State, wake_at
 from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
-from coordinator.versions import Versions
+from coordinator.versions import Versions, streamed
 from coordinator.work import Work
+from schemas.codecs.model import ModelOnWire
 from schemas.codecs.names import FP32
 from schemas.digest import digest_of
 from schemas.layout import Layout
@@ -59,6 +62,7 @@ LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be f
 RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 VERSIONS_KNOWN = 64  # rows of versions in memory
+NONE_FETCHED: deque[PartFetched] = deque(maxlen=0)
 SIZES_KNOWN = 4096  # lengths of messages, of which it is known whether any was refused
 
 
@@ -81,6 +85,7 @@ class RunWriter:
     Attributes:
         state: Of the last commit.
         selector: Draws workers in direct dispatch; None: the roster does.
+        fetching: What is being read from the depot.
         last_said: What a worker last said of itself, None if that is not remembered.
         roster: The workers.
         verdicts: Verdict to count, over the whole run.
@@ -98,6 +103,7 @@ class RunWriter:
         self._policy = policy
         self._now = now
         self.selector: Selector | None = None
+        self.fetching: Fetching = NO_FETCHING
         self.last_said: Callable[[str], Presence | None] = lambda _: None
         self.roster: Roster
         self._selection: Selection
@@ -259,8 +265,8 @@ class RunWriter:
             run_id=row.run_id,
             incarnation=self.state.run.incarnation,
             version=row.version,
-            digest=row.digest,
-            model=self.versions.model(row),
+            digest=row.stream_digest,
+            model=ModelOnWire(self.versions.model(row), self.layout, row.stream_codec),
             part_bytes=self._settings.rounds.part_bytes,
         )
 
@@ -340,8 +346,21 @@ class RunWriter:
 
     # transactions
 
-    def transact(self, arrivals: deque[Arrival], due: bool, notes: Notes) -> list[Effect]:
-        """One transaction, up to the close of a round; takes from `arrivals` what went in."""
+    def transact(
+        self,
+        arrivals: deque[Arrival],
+        due: bool,
+        notes: Notes,
+        fetched: deque[PartFetched] = NONE_FETCHED,
+    ) -> list[Effect]:
+        """One transaction, up to the close of a round.
+
+        Args:
+            arrivals: What came; what goes in is taken from it.
+            due: Whether it is time to look at the clock.
+            notes: What the broker has confirmed.
+            fetched: Parts that were read from the depot; likewise.
+        """
         before = len(arrivals)
         with self._store.transaction() as work:
             for upload in self._uploads.expire(self._now()):  # harmless, whatever comes of this
@@ -350,6 +369,9 @@ class RunWriter:
             self._tell_policy(batch)
             if due:
                 batch.steps.pass_time()
+            while fetched:
+                part = fetched.popleft()
+                batch.take_fetched(part.part, part.payload)
             while arrivals and not batch.steps.closed:
                 self._take(batch, *arrivals.popleft())
             for task_id in notes.tasks:
@@ -466,6 +488,7 @@ class RunWriter:
             self._stray_sizes,
             self.last_said,
             self._settings.coordinator.senders == "users",
+            self.fetching,
         )
 
     # what may have ended a process before
@@ -508,6 +531,8 @@ class RunWriter:
             with self._store.leading() as work:  # the file is written outside of the transaction
                 why = work.why_closed(self.run_id)
             made = self._make(base, why)
+            model, codec = self.versions.model(made), self._settings.wire.model_codec
+            made = streamed(made, model, self.layout, codec)
             row = replace(made, participation=self.roster.participation.record())
         with self._store.transaction() as work:
             if new:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from depot.depot import require_name
 from depot.errors import DepotUnreachable, DepotUnusable, NotInDepot
+from disk import chunks_of
 from schemas.buffer import Buffer
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ class BucketDepot:
     def put(self, name: str, data: Buffer) -> None:
         """See `Depot.put`."""
         require_name(name)
+        is_small = memoryview(data).nbytes <= _CHUNK_BYTES  # one request
         with self._reaching("put", name):
             try:
                 self._obstore.put(
                     self._store,
                     name,
-                    memoryview(data).cast("B"),
+                    bytes(data) if is_small else chunks_of(data),
                     chunk_size=_CHUNK_BYTES,
                     max_concurrency=_AT_ONCE,
                 )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from depot.depot import require_name
 from depot.errors import DepotUnreachable, NotInDepot
-from disk import OS_DISK, Disk
+from disk import OS_DISK, Disk, chunks_of
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
 
@@ -53,7 +53,8 @@ class FolderDepot:
             try:
                 file = self._disk.create(partial)
                 try:
-                    file.write(data)
+                    for chunk in chunks_of(data):
+                        file.write(chunk)
                     file.sync()
                 finally:
                     file.close()

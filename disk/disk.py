@@ -117,6 +117,10 @@ class Disk(Protocol):
         """
         ...
 
+    def map_private(self, path: Path) -> memoryview:
+        """All bytes of a file in place, to be written to; what is written stays with the view."""
+        ...
+
     def size(self, path: Path) -> int | None:
         """Bytes of a file, None if there is no such file."""
         ...

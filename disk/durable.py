@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from disk.disk import Disk
@@ -22,8 +22,16 @@ def write_durably(disk: Disk, path: Path, *chunks: Buffer) -> None:
     write_chunks_durably(disk, path, chunks)
 
 
-def write_chunks_durably(disk: Disk, path: Path, chunks: Iterable[Buffer]) -> None:
+def write_chunks_durably(
+    disk: Disk, path: Path, chunks: Iterable[Buffer], to: Callable[[], Path] | None = None
+) -> None:
     """Likewise, of chunks that are made one after another, each to be used before the next.
+
+    Args:
+        disk: Where.
+        path: The file.
+        chunks: What is to be in it.
+        to: Says what the file is to be called instead, in the same folder, when all is written.
 
     Raises:
         OSError: If it cannot be written, or whatever making a chunk raises; what was at the path is
@@ -38,7 +46,7 @@ def write_chunks_durably(disk: Disk, path: Path, chunks: Iterable[Buffer]) -> No
             file.sync()
         finally:
             file.close()
-        disk.move(partial, path)
+        disk.move(partial, path if to is None else to())
     except Exception:
         with contextlib.suppress(OSError):
             disk.remove(partial)  # on a full disk it takes the room that is missing

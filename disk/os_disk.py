@@ -136,6 +136,14 @@ class OsDisk:
             mapped = mmap.mmap(file.fileno(), end - first, prot=mmap.PROT_READ, offset=first)
         return memoryview(mapped)[start - first :]
 
+    def map_private(self, path: Path) -> memoryview:
+        """See `Disk.map_private`."""
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                return memoryview(bytearray())
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY))
+
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         try:

@@ -169,9 +169,8 @@ def _training(request: Request, settings: Settings, seed: int) -> tuple[Training
     )
     if request.limits.target is not None:
         _check_target(learner)
-    training = EncodedTraining(learner, settings.wire.codec)
-    moved = learner.layout.num_bytes + training.update_bytes()
-    return training, moved, learner.examples()
+    training = EncodedTraining(learner, settings.wire.codec, settings.wire.model_codec)
+    return training, training.moved_bytes(), learner.examples()
 
 
 def _check_target(learner: LearnerTraining) -> None:

@@ -6,11 +6,10 @@ restart and in whatever order tasks come.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import sys
-
-from schemas.digest import digest_of
 
 SEED_LIMIT = 2**32
 """Seeds are below this: what numpy's global generator takes."""
@@ -22,7 +21,7 @@ def derive_seed(run_seed: int, *names: str | int) -> int:
     The same arguments give the same seed, on every machine; "1" and 1 are different names.
     """
     purpose = json.dumps([run_seed, *names], separators=(",", ":"))
-    return int(digest_of(purpose.encode())[:8], 16)
+    return int(hashlib.sha256(purpose.encode()).hexdigest()[:8], 16)
 
 
 def seed_everything(seed: int) -> None:

@@ -89,13 +89,15 @@ class Start:
     Attributes:
         wanted: False if the task needs no answer any more; `reason` says why, and the fields of
             the model are empty.
-        model_digest: The name of the parameters; the stream and offset are hints to find them.
-        model_bytes: Size of the model's flat buffer.
+        model_digest: The name of what is on the stream; the stream and offset are hints to find it.
+        model_bytes: Its size.
         parts: Messages that carry it.
         seed: Derived from (run seed, task id).
         lease_s: Seconds the coordinator waits for the answer before it offers another task.
         prox_mu: FedProx's mu, the weight of the pull towards the model received; 0 for none.
         stored: The model lies in the depot under its digest, and not on the stream.
+        model_codec: In what the parameters travel: "fp32" as they are, "fp16" or "bf16".
+        base_digest: Of the version itself, which an update names; None if what travels is that.
     """
 
     run_id: Id
@@ -114,6 +116,13 @@ class Start:
     time_s: Number
     prox_mu: Number = 0.0
     stored: bool = False
+    model_codec: CodecName = "fp32"
+    base_digest: Digest | None = None
+
+    @property
+    def version_digest(self) -> str:
+        """The digest of the version, which an update names; "" if there is nothing to train on."""
+        return self.base_digest or self.model_digest or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,7 @@ class Standing:
         queue: Where its tasks come from: "pool", or "own" for its own queue.
         away_s: Pace steering: with nothing open, disconnect and come back in about so many seconds;
             0 to stay.
+        takes_stored: Updates of several parts may be put into the depot instead.
     """
 
     run_id: MaybeId
@@ -189,6 +199,7 @@ class Standing:
     time_s: Number
     queue: TaskSource = "pool"
     away_s: Number = 0.0
+    takes_stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +217,8 @@ class Update:
         payload_bytes: Size of the whole payload.
         parts: 0 if the payload is in this message; else how many `UpdatePart` carry it.
         local_steps: Steps of the local optimiser, 0 if it does not say (FedNova needs them).
+        stored: The payload lies in the depot, under this id and its digest; `parts` is how many
+            `UpdatePart` would carry it.
     """
 
     update_id: Id
@@ -225,6 +238,7 @@ class Update:
     payload_bytes: Count
     parts: Count
     local_steps: Number = 0.0
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +261,7 @@ class UpdatePart:
 
 @dataclass(frozen=True, slots=True)
 class ModelPart:
-    """One part of a model version's flat buffer."""
+    """One part of a model version, as it travels."""
 
     run_id: Id
     incarnation: Count

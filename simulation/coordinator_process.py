@@ -60,6 +60,8 @@ class CoordinatorProcess(Process):
             disk,
             lambda settings: Initial(site.oracle.layout, bytes(site.oracle.initial_model)),
             lambda: f"{site.rng.getrandbits(128):032x}",
+            lambda settings: site.depot,
+            self._porter,
         )
         self._error_s = self.clock_error_s
         try:

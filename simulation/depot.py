@@ -24,6 +24,7 @@ class SimulatedDepot:
         put_at: Name to when.
         puts: The names that were put, in order.
         read_bytes: Of all reads.
+        before_request: Called before each.
     """
 
     clock: Callable[[], float] = lambda: 0.0
@@ -35,10 +36,12 @@ class SimulatedDepot:
     put_at: dict[str, float] = field(default_factory=dict)
     puts: list[str] = field(default_factory=list)
     read_bytes: int = 0
+    before_request: Callable[[], None] = lambda: None
 
     def put(self, name: str, data: Buffer) -> None:
         """See `Depot.put`."""
         require_name(name)
+        self.before_request()
         if self.away:
             raise DepotUnreachable("the depot is away")
         kept = bytes(memoryview(data).cast("B"))
@@ -55,6 +58,7 @@ class SimulatedDepot:
     def size(self, name: str) -> int | None:
         """See `Depot.size`."""
         require_name(name)
+        self.before_request()
         self._answer()
         found = self.objects.get(name)
         return None if found is None else len(found)
@@ -62,6 +66,7 @@ class SimulatedDepot:
     def read(self, name: str, start: int, length: int) -> Buffer:
         """See `Depot.read`."""
         require_name(name)
+        self.before_request()
         self._answer()
         if name not in self.objects:
             raise NotInDepot(f"there is no {name}")
@@ -72,11 +77,13 @@ class SimulatedDepot:
     def delete(self, name: str) -> None:
         """See `Depot.delete`."""
         require_name(name)
+        self.before_request()
         self._answer()
         self.objects.pop(name, None)
 
     def expire(self, prefix: str, before_s: float, spare: Callable[[str], bool]) -> int:
         """See `Depot.expire`."""
+        self.before_request()
         self._answer()
         gone = [
             name

@@ -168,6 +168,10 @@ class SimulatedDisk:
         """See `Disk.map`."""
         return memoryview(self.read(path, start, length))
 
+    def map_private(self, path: Path) -> memoryview:
+        """See `Disk.map_private`."""
+        return memoryview(bytearray(self.read(path)))
+
     def size(self, path: Path) -> int | None:
         """See `Disk.size`."""
         match self.platter.find(path):

@@ -20,6 +20,7 @@ from simulation.laws import Laws
 from simulation.process import AWAY_S, Process, Told
 from simulation.training import VirtualTrainer
 from simulation.uploads import FORGOTTEN, NOT_TAKEN
+from simulation.weather import DEPOT_KINDS
 from simulation.worker_process import LEFT, WorkerProcess
 
 LONG_S = 3600.0  # how long a worker may be away
@@ -302,7 +303,9 @@ FAULTS: tuple[tuple[str, Fault], ...] = (
 )
 """The kinds, as often as they are drawn."""
 
-KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT, NOT_TAKEN, FORGOTTEN, FOUND_OUT})
+KINDS = frozenset({kind for kind, _ in FAULTS} | {LEFT, NOT_TAKEN, FORGOTTEN, FOUND_OUT}) | (
+    DEPOT_KINDS
+)
 """All kinds that are counted: these, and what comes of how a world is made."""
 
 

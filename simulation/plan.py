@@ -17,6 +17,7 @@ CODECS_IN_PARTS = ("fp32", "fp32", "bf16")
 """Those by which a unit vector arrives as it is, in bytes that are the same for every update."""
 EVALUATED = 0.35  # of the worlds
 COHORT = 0.4
+BY_DEPOT = 0.5  # of the worlds whose updates go in parts
 SLOTS = 256
 SLOTS_IN_PARTS = 140_000  # one upload at a time has room on the coordinator's disk
 
@@ -32,6 +33,7 @@ class Plan:
         evaluators: Ids of the workers that evaluate and never train.
         slots: Of the model; each takes 4 bytes.
         in_parts: Whether an update takes more than one message.
+        by_depot: Whether models and such updates may lie in a depot.
         faults_s: How long faults happen, in seconds.
         fault_every_s: The mean time between two.
     """
@@ -47,6 +49,7 @@ class Plan:
     algorithm: Name = "mean"
     codec: str = FP32
     evaluators: frozenset[str] = frozenset()
+    by_depot: bool = False
 
     @property
     def direct(self) -> bool:
@@ -77,6 +80,7 @@ class Plan:
             "rounds.drain": "120s",
             "rounds.part_bytes": "128KiB",
             "coordinator.uploads_bytes": "1MiB",
+            "depot.min_bytes": "64KiB",
             "coordinator.uploads_age": "1m",
             "coordinator.spool_keep_rounds": rng.randint(0, 2),
         }
@@ -86,6 +90,7 @@ class Plan:
         # Where an update takes many messages the faults of uploads are to be seen, as many as can.
         evaluators = frozenset() if in_parts else _evaluators(aside, workers, algorithm, settings)
         plans += [aside.choice((Forever(), UntilRunEnds())) for _ in evaluators]
+        settings["wire.model_codec"] = aside.choice(("fp32", "fp32", "bf16", "fp16"))
         codec = settings["wire.codec"] = aside.choice(CODECS_IN_PARTS if in_parts else CODECS)
         return cls(
             workers=tuple(plans),
@@ -99,6 +104,7 @@ class Plan:
             algorithm=algorithm,
             codec=codec,
             evaluators=evaluators,
+            by_depot=in_parts and aside.random() < BY_DEPOT,
         )
 
 

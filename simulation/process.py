@@ -22,13 +22,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker.memory import MemoryBroker
 from broker.transport import Event, Outgoing, Post, Transport
 from simulation.clock import VirtualTime
+from simulation.depot import SimulatedDepot
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import FAILS, FULL, Crash, Mishaps
 from simulation.network import Link
 from simulation.oracle import Oracle
 from simulation.platter import Platter
+from simulation.porter import VirtualPorter
 
 AWAY_S = 30.0  # at most, until a process that ended is started again
+ERRAND_S = 0.3  # the mean time of one request to the depot, or a few
 STEP_S = 0.01  # the mean time from what happens to what a process does about it
 EPOCH_S = 1_750_000_000.0  # the true time when a world begins, in UTC seconds
 
@@ -44,6 +47,7 @@ class Site:
         told: Takes the history.
         count: Takes kinds of what went wrong, beside the faults that come from outside.
         after_step: Called when a process has taken a step: the moment to look whether all holds.
+        depot: Where large things may lie, None for nowhere.
         on_publish: Told of each message that reached the broker.
     """
 
@@ -57,6 +61,7 @@ class Site:
     on_publish: Callable[[str, Outgoing], None]
     latency_s: float
     training_s: float
+    depot: SimulatedDepot | None = None
 
 
 class Service(Protocol):
@@ -262,6 +267,17 @@ class Process:
             lambda message: site.on_publish(self.name, message),
         )
         return self.link
+
+    def _porter(self, name: str) -> VirtualPorter:
+        """Who goes to the depot in this life."""
+        return VirtualPorter(
+            self.site.time,
+            self.site.rng,
+            self.mishaps,
+            lambda: self.frozen,
+            self.poke,
+            ERRAND_S,
+        )
 
     def _tell(self, what: str) -> None:
         self.site.told(self.name, what)

@@ -117,7 +117,8 @@ class VirtualTrainer:
         if running.over or self.mishaps.ended:
             return
         disk = SimulatedDisk(self._platter, self.mishaps)
-        workshop = Workshop(lambda spec: self._learner, disk)
+        # Payloads in files of their own: in a row nothing could befall them.
+        workshop = Workshop(lambda spec: self._learner, disk, inline_bytes=0)
         with contextlib.redirect_stderr(io.StringIO()):  # a training says why it failed
             report: Report = run_job(
                 running.job, lambda: running.cancelled, lambda fraction: None, None, workshop

@@ -53,6 +53,8 @@ class WorkerProcess(Process):
             disk=disk,
             minute=lambda: 0.0,
             battery=lambda: -1.0,
+            depot=site.depot,
+            porter_of=self._porter,
         )
         try:
             self.service.open()

@@ -12,6 +12,7 @@ import logging
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from broker.memory import MemoryBroker, MemoryTransport
@@ -20,13 +21,15 @@ from broker.transport import Outgoing
 from settings import Settings, load
 from simulation.clock import VirtualTime
 from simulation.coordinator_process import CoordinatorProcess
+from simulation.depot import SimulatedDepot
 from simulation.faults import FAULTS, Scene, heal
 from simulation.laws import Broken, Laws
 from simulation.oracle import Oracle
 from simulation.plan import Plan, name_of
-from simulation.process import Process, Site
+from simulation.process import EPOCH_S, Process, Site
 from simulation.reference import SETTINGS
 from simulation.uploads import UploadWatch
+from simulation.weather import Weather
 from simulation.worker_process import WorkerProcess
 from worker.config import WorkerConfig
 from worker.options import Options
@@ -66,6 +69,12 @@ class World:
         self._names = Names(FEDERATION)
         stranger = MemoryTransport(self.broker, lambda event: None, "a copier")
         stranger.start()
+        depot, self._weather = None, None
+        if self.plan.by_depot:
+            depot = SimulatedDepot(lambda: EPOCH_S + self.time.now)
+            rng = random.Random(f"depot {seed}")
+            told = partial(self.tell, "depot")
+            self._weather = Weather(depot, rng, self.time, told, self.count)
         site = Site(
             time=self.time,
             rng=self.rng,
@@ -77,6 +86,7 @@ class World:
             on_publish=self._published,
             latency_s=self.plan.latency_s,
             training_s=self.plan.training_s,
+            depot=depot,
         )
         self.coordinator = CoordinatorProcess(site, self._settings())
         self.workers = [
@@ -126,7 +136,12 @@ class World:
 
     def _config(self, name: str, plan: WorkerPlan) -> WorkerConfig:
         options = Options(
-            name, plan, presence_s=30.0, part_bytes_min=64 * 1024, train_timeout_s=600.0
+            name,
+            plan,
+            presence_s=30.0,
+            part_bytes_min=64 * 1024,
+            train_timeout_s=600.0,
+            depot_min_bytes=64 * 1024,
         )
         return WorkerConfig(FEDERATION, STATE, "/oracle.py", options, seed=self.seed)
 
@@ -157,6 +172,8 @@ class World:
         self._healed = True
         self.tell("world", "is healed")
         heal(self.scene)
+        if self._weather is not None:
+            self._weather.clear()
         until = self.time.now + HEALED_S
         while not self._at_rest():
             if self.time.now >= until:

@@ -9,8 +9,9 @@ the newest question allows a task: an older one was given to a worker in another
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from schemas.frozen import replace
 from schemas.messages import RunState, Standing, Start, TaskSource
 from worker.events import Ref
 from worker.options import Moment, Options
@@ -22,7 +23,7 @@ _UPDATE_ANSWER_S = 2.0  # after a restart the coordinator does not know who asks
 _UNSENT_S, _UNSENT_MOST_S = 1.0, 10.0  # a coordinator that was never there declares on its start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asking:
     """What was asked and heard.
 

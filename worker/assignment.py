@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
-from schemas.codecs.names import spec_of
+from schemas.codecs.names import MODEL_CODECS, spec_of
 from schemas.messages import Declined, Start, Taken, Task, TaskSource
 from worker.events import (
     Ack,
@@ -33,7 +33,6 @@ from worker.events import (
     ConsumerEnded,
     DropTask,
     Fetch,
-    KeepStart,
     KeepTask,
     KillTraining,
     ModelGone,
@@ -548,6 +547,9 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
     if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
         reason = "expected a start that names a model, came one without"
         return _decline(task, NO_DELIVERY, reason, options, moment, None)
+    if start.model_codec not in MODEL_CODECS:
+        reason = f"a model in codec {start.model_codec} is not known here: upgrade this worker"
+        return _decline(task, NO_DELIVERY, reason, options, moment, None)
     if start.model_bytes > options.max_model_bytes:
         reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
         sit_out = SitOut(task.run_id, start.base_version, for_good=True)
@@ -556,8 +558,7 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
         reason = "the model lies in a depot: set depot.url here as the coordinator has it"
         sit_out = SitOut(task.run_id, start.base_version, for_good=True)
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
-    fetching, fetch = _fetch(task, start, work.attempts, moment.now, moment)
-    return fetching, (KeepStart(start), *fetch)
+    return _fetch(task, start, work.attempts, moment.now, moment)
 
 
 def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment: Moment) -> Step:

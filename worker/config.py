@@ -73,6 +73,7 @@ def worker_config(settings: Settings, worker_id: str, plan: Plan | None = None) 
             max_model_bytes=own.max_model_bytes,
             presence_s=own.presence_s,
             train_timeout_s=own.train_timeout_s,
+            depot_min_bytes=settings.depot.min_bytes,
         ),
         availability=Availability(own.on_for_s, own.off_for_s, own.open_hours),
         traits=Traits(own.examples, own.capability_names, own.metered, own.hours),

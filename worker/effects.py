@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
 from broker import transport as wire
 from broker.topology import Names
 from broker.transport import Outgoing, Transport
-from depot import Depot
-from depot.porter import Porter
+from depot import update_name
 from schemas.errors import DecodeError
 from schemas.messages import (
     Declined,
@@ -33,6 +33,7 @@ from schemas.messages import (
     part_span,
 )
 from worker import events
+from worker.bydepot import ByDepot, ObjectPut
 from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
@@ -53,7 +54,10 @@ _MARKS_TRIMMED_EVERY = 256  # trainings
 _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 
 Events = tuple[SessionEvent, ...]
-Happening = wire.Event | Report | FromDepot
+FromElsewhere = Report | FromDepot | ObjectPut
+Happening = wire.Event | FromElsewhere
+Body = tuple[str, bytes]
+"""A run and a frame about it."""
 
 
 class Effects:
@@ -67,7 +71,7 @@ class Effects:
         trainer: What does the training.
         notify: Takes the trainer's reports and what comes from the depot, from any thread.
         device: What the worker declares of itself.
-        depot: Where models may lie, and who goes there; None: it has none.
+        depot: Where models and updates may lie; None: there is none.
     """
 
     def __init__(
@@ -77,13 +81,14 @@ class Effects:
         cache: ModelCache,
         transport: Transport,
         trainer: Trainer,
-        notify: Callable[[Report | FromDepot], None],
+        notify: Callable[[FromElsewhere], None],
         device: Device,
-        depot: tuple[Depot, Porter] | None = None,
+        depot: ByDepot | None = None,
     ) -> None:
         self._config = config
         self._names = Names(config.federation)
         self._store = store
+        self._life = store.life
         self._cache = cache
         self._transport = transport
         self._trainer = trainer
@@ -103,7 +108,10 @@ class Effects:
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
-        self._fetcher = None if depot is None else ModelFetcher(*depot, cache, notify)
+        self._depot = depot
+        self._fetcher = (
+            None if depot is None else ModelFetcher(depot.depot, depot.models, cache, notify)
+        )
 
     def close(self) -> None:
         """Let go of what is open here."""
@@ -118,8 +126,10 @@ class Effects:
         match action:
             case events.Say(ref, message):
                 self._say(ref, message)
-            case events.SendUpdate(ref, update_id):
-                return self._send(ref, update_id, self._update)
+            case events.SendUpdate(ref, update_id, stored):
+                return self._send(ref, update_id, partial(self._update, stored=stored))
+            case events.PutObject(ref, update_id):
+                return self._put_object(ref, update_id)
             case events.SendPart(ref, update_id, index):
                 return self._send(ref, update_id, partial(self._part, index=index))
             case events.Consume(queue):
@@ -145,8 +155,6 @@ class Effects:
                     self._tidy("forgive", task_id, self._store.forgive_attempt)
             case events.KillTraining(task_id):
                 self._trainer.kill(self._key(task_id))
-            case events.KeepStart(start):
-                self._tidy("start", start.task_id, lambda _: self._store.keep_start(start))
             case events.DropTask(task_id):
                 return self._drop(task_id)
             case events.Release(update_id):
@@ -230,9 +238,9 @@ class Effects:
         while len(self._questions) > _QUESTIONS_KEPT:
             del self._questions[next(iter(self._questions))]
 
-    def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], bytes]) -> Events:
+    def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], Body]) -> Events:
         try:
-            body, run_id = body_of(update_id), self._store.update(update_id)[0].run_id
+            run_id, body = body_of(update_id)
         except PayloadLostError as error:
             self._log(logging.ERROR, f"an update is given up: {error}")
             return self._payload_gone(ref, update_id)
@@ -259,17 +267,37 @@ class Effects:
         except StoreError as error:  # it is found to be gone when it is sent the next time
             return (events.Unpublished(ref, str(error)),)
 
-    def _update(self, update_id: str) -> bytes:
-        """An update's message: with its payload if it is the only one."""
-        update, _ = self._store.update(update_id)
-        if update.parts:
-            return encode(update)
-        return encode(update, self._store.whole_payload(update_id))
+    def _put_object(self, ref: Ref, update_id: str) -> Events:
+        """Put an update's payload into the depot."""
+        assert self._depot is not None, "the session knows whether there is one"
+        try:
+            self._make_sure(update_id)
+            update, _ = self._store.update(update_id)
+            payload = self._store.view_payload(update_id)
+        except PayloadLostError as error:
+            self._log(logging.ERROR, f"an update is given up: {error}")
+            return self._payload_gone(ref, update_id)
+        except StoreError as error:
+            return (events.Unpublished(ref, str(error)),)
+        name = update_name(update_id, update.payload_digest)
+        self._depot.put(ref, name, payload, self._notify)
+        return ()
 
-    def _part(self, update_id: str, index: int) -> bytes:
+    def _make_sure(self, update_id: str) -> None:
+        """Look once whether a payload is what was written."""
         if update_id not in self._sound:
             self._store.check_payload(update_id)
             self._sound.add(update_id)
+
+    def _update(self, update_id: str, stored: bool) -> Body:
+        """An update's message: with its payload if it is the only one."""
+        update, payload = self._store.to_send(update_id)
+        if payload:
+            return update.run_id, encode(update, payload)
+        return update.run_id, encode(replace(update, stored=stored) if stored else update)
+
+    def _part(self, update_id: str, index: int) -> Body:
+        self._make_sure(update_id)
         update, part_bytes = self._store.update(update_id)
         span = part_span(index, update.payload_bytes, part_bytes)
         part = UpdatePart(
@@ -286,7 +314,7 @@ class Effects:
             index=index,
             parts=update.parts,
         )
-        return encode(part, self._store.payload(update_id, *span))
+        return update.run_id, encode(part, self._store.payload(update_id, *span))
 
     def _keep(self, task: Task) -> Events:
         self._chores.drop(("drop", task.task_id))
@@ -314,10 +342,15 @@ class Effects:
             return self._fetch_from_depot(start)
         if self._fetcher is not None:
             self._fetcher.close()
-        self._reader = ModelReader(self._cache, start)
+        reader = self._reader
+        if reader is not None and reader.start.model_digest == start.model_digest:
+            reader.go_on(start)
+        else:
+            self._drop_reader()
+            reader = self._reader = ModelReader(self._cache, start)
         queue = self._names.model_queue(start.run_id, start.model_bytes)
         prefetch = min(STREAM_PREFETCH, start.parts)
-        self._stream = self._transport.consume(queue, prefetch, offset=start.offset)
+        self._stream = self._transport.consume(queue, prefetch, offset=reader.offset)
         return ()
 
     def _fetch_from_depot(self, start: Start) -> Events:
@@ -333,16 +366,20 @@ class Effects:
             self._transport.cancel(self._stream)
             self._stream = None
         if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+            self._reader.stop()
+
+    def _drop_reader(self) -> None:
+        """What was read of a model is of no use."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.drop()
 
     def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
         try:
-            # A training process that outlived another agent may have finished it since.
-            finished = self._finished(task.task_id)
-            if finished:
-                return finished
-            self._store.count_attempt(task.task_id)
+            if not self._store.begin_attempt(start):
+                # A training process that outlived another agent may have finished it since.
+                gone = events.TrainingFailed(task.task_id, "cancelled", "it is not in the inbox")
+                return self._finished(task.task_id) or (gone,)
         except StoreError as error:
             return (events.TrainingFailed(task.task_id, "disk", str(error)),)
         config = self._config
@@ -360,6 +397,7 @@ class Effects:
             deadline_s=deadline_s,
             config=dict(config.learner_config),
             examples=config.traits.examples,
+            life=self._life,
         )
         self._trainer.submit(job, self._notify)
         return ()
@@ -403,6 +441,8 @@ class Effects:
                 return ()
             case Moved() | Finished() | Broken():
                 return self._reported(happening)
+            case ObjectPut(ref, error):
+                return (events.Unpublished(ref, error) if error else events.Published(ref),)
             case RangeCame() | RangeMissed():
                 return self._from_depot(happening)
             case unreachable:
@@ -460,12 +500,15 @@ class Effects:
             taken = reader.take(part, payload, delivery.offset)
         except (StreamBrokenError, DecodeError) as error:
             self._stop_fetching()
+            self._drop_reader()
             return (events.ModelGone(digest, str(error)),)
         except OSError as error:
             self._stop_fetching()
+            self._drop_reader()
             return (events.ModelNotKept(digest, str(error)),)
         if taken == "whole":
             self._stop_fetching()
+            self._reader = None
             return (events.ModelReady(digest),)
         # An ack lets one more come. The last ones are not acked, so that nothing is on its way when
         # the reader is cancelled, and its connection can be kept (see `Transport.consume`).
@@ -538,10 +581,11 @@ class Effects:
 
     def _finished(self, task_id: str) -> Events:
         """What the store knows of a training's end; nothing if it has not ended with an update."""
-        match self._store.known(task_id):
+        known, parcel = self._store.outcome(task_id)
+        match known:
             case "open":
-                parcel = self._store.parcel_of(task_id)
-                return () if parcel is None else (events.TrainingDone(task_id, parcel),)
+                assert parcel is not None, "it is in the outbox"
+                return (events.TrainingDone(task_id, parcel),)
             case "done":
                 self._store.drop_task(task_id)
                 reason = "its update was in safe hands before"

@@ -23,7 +23,7 @@ class Rng(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One attempt to publish.
+    """One attempt to publish, or to put something into the depot.
 
     Attributes:
         about: What is published.
@@ -32,7 +32,7 @@ class Ref:
         serial: Tells attempts apart.
     """
 
-    about: Literal["presence", "taken", "declined", "part", "update"]
+    about: Literal["presence", "taken", "declined", "part", "object", "update"]
     subject: str
     index: int
     serial: int
@@ -256,7 +256,20 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class SendUpdate:
-    """Publish an update: the whole of it, or what closes an upload in parts."""
+    """Publish an update: the whole of it, or what closes an upload.
+
+    Attributes:
+        stored: Its payload lies in the depot.
+    """
+
+    ref: Ref
+    update_id: str
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PutObject:
+    """Put an update's payload into the depot; `Published` or `Unpublished` follows."""
 
     ref: Ref
     update_id: str
@@ -306,13 +319,6 @@ class KeepTask:
 
 
 @dataclass(frozen=True, slots=True)
-class KeepStart:
-    """Remember what the task in hand is to be trained on."""
-
-    start: Start
-
-
-@dataclass(frozen=True, slots=True)
 class DropTask:
     """Take the task out of the inbox."""
 
@@ -333,7 +339,7 @@ class StopFetching:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Count an attempt, then train.
+    """Count an attempt and remember what it is on, then train.
 
     Attributes:
         deadline_s: Seconds left of the lease, None if unknown.
@@ -424,12 +430,12 @@ Action = (
     Say
     | SendUpdate
     | SendPart
+    | PutObject
     | Consume
     | StopConsuming
     | Ack
     | Reject
     | KeepTask
-    | KeepStart
     | DropTask
     | Fetch
     | StopFetching

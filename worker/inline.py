@@ -6,16 +6,26 @@ A module of its own, because it needs numpy, which the agent does without.
 from __future__ import annotations
 
 from worker.trainer import Job, Moved, Notify
-from worker.training import run_job
+from worker.training import Workshop, run_job
 
 
 class InlineTrainer:
-    """Trains within `submit`."""
+    """Trains within `submit`.
+
+    Attributes:
+        workshop: Where it is done; None: as in a training process.
+    """
+
+    workshop: Workshop | None = None
 
     def submit(self, job: Job, notify: Notify) -> None:
         """See `Trainer.submit`."""
         notify(Moved(job.task_id, 0.0))
-        notify(run_job(job, lambda: False, lambda fraction: notify(Moved(job.task_id, fraction))))
+
+        def moved(fraction: float) -> None:
+            notify(Moved(job.task_id, fraction))
+
+        notify(run_job(job, lambda: False, moved, workshop=self.workshop))
 
     def cancel(self, key: str) -> None:
         """See `Trainer.cancel`; there is never a job."""

@@ -8,17 +8,20 @@ Rules of the file:
   without a gap: anything else means that it is gone (retention may delete what was confirmed),
   never that something else is taken.
 - Nothing is larger than was announced, and what was announced was allowed.
+- What was read stays when the reading is interrupted, also by a restart, and the next one of the
+  same model goes on behind it. Its digest, at the end, is that of all.
 """
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from broker.topology import OFFSETS_SKIPPED_MAX
-from disk import OS_DISK, Disk, File
+from disk import OS_DISK, Disk, File, chunks_of
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
 from schemas.digest import RunningDigest
@@ -26,6 +29,7 @@ from schemas.messages import ModelPart, Start
 from worker.disk import make_folder
 
 MODELS_KEPT = 2
+VIEWED_BYTES = 1024 * 1024  # what is larger is mapped, and not copied
 
 Taken = Literal["nothing", "part", "whole"]
 
@@ -52,13 +56,25 @@ class ModelCache:
         except OSError:
             return False
 
-    def read(self, digest: str) -> bytes:
-        """A model's bytes.
+    def view(self, digest: str) -> Buffer:
+        """A model's bytes, a large one's in place.
 
         Raises:
             OSError: It cannot be read.
         """
-        return self.disk.read(self.path_of(digest))
+        path = self.path_of(digest)
+        is_large = (self.disk.size(path) or 0) > VIEWED_BYTES
+        return self.disk.map(path) if is_large else self.disk.read(path)
+
+    def copy(self, digest: str, view: Buffer) -> Buffer:
+        """The bytes of a view, to be written to; a large model's are copied as they are.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if memoryview(view).nbytes > VIEWED_BYTES:
+            return self.disk.map_private(self.path_of(digest))
+        return bytearray(view)
 
     def touch(self, digest: str) -> None:
         """Count a model as the newest."""
@@ -89,16 +105,21 @@ class ModelCache:
                 self.disk.remove(file)
 
     def prepare(self) -> None:
-        """Make the folder, and remove what a crash left unfinished.
+        """Make the folder, and remove what is unfinished but for the newest.
 
         Raises:
             StoreError: The folder cannot be made.
         """
         make_folder(self.disk, self.folder)
         with suppress(OSError):  # the next start tries again
-            for name in self.disk.names(self.folder):
-                if name.startswith(PARTIAL):
-                    self.disk.remove(self.folder / name)
+            unfinished = [
+                self.folder / name
+                for name in self.disk.names(self.folder)
+                if name.startswith(PARTIAL)
+            ]
+            unfinished.sort(key=self.disk.touched_ns)
+            for file in unfinished[:-1]:
+                self.disk.remove(file)
 
 
 @dataclass
@@ -111,15 +132,31 @@ class ModelReader:
 
     cache: ModelCache
     start: Start
-    _next: int = 0
+    _next: int = 0  # the part that is due
     _bytes: int = 0
+    _part_bytes: int = 0  # 0 until it is known
     _running: RunningDigest = field(default_factory=RunningDigest)
     _file: File | None = None
+    _found: bool = False  # some of it was there before
+    _begun: bool = False  # this reading has come to it
+
+    def __post_init__(self) -> None:
+        with suppress(OSError):
+            self._find()
+
+    @property
+    def offset(self) -> int:
+        """Where to read from: at or before the first part that is missing."""
+        return self.start.offset + self._next
 
     @property
     def left(self) -> int:
         """Parts that are still to come."""
         return self.start.parts - self._next
+
+    def go_on(self, start: Start) -> None:
+        """Read the rest of the same model, wherever it stands by now."""
+        self.start, self._begun = start, False
 
     def take(self, part: ModelPart, payload: Buffer, offset: int) -> Taken:
         """Write the next part; "whole" if it was the last and the file has its name.
@@ -129,33 +166,44 @@ class ModelReader:
         Raises:
             StreamBrokenError: The stream does not hold this model here.
         """
-        if offset < self.start.offset or self._is_repeated(part):
-            return "nothing"
-        begins_here = part.model_digest == self._digest and part.index == 0
-        if self._next == 0 and offset - self.start.offset < OFFSETS_SKIPPED_MAX and not begins_here:
-            return "nothing"  # of the version before: the offset was counted, and is too small
-        self._check(part, offset)
         view = memoryview(payload)
-        self._bytes += view.nbytes
-        if self._bytes > self.start.model_bytes:
+        ours, begin = part.model_digest == self._digest, self._place(part, view.nbytes)
+        if offset < self.start.offset or (ours and begin + view.nbytes <= self._bytes):
+            return "nothing"  # or a part whose publish was in doubt stands twice
+        due = ours and begin <= self._bytes
+        skips = offset - self.start.offset < OFFSETS_SKIPPED_MAX
+        if skips and not self._begun and not due:
+            return "nothing"  # of the version before: the offset was counted, and is too small
+        self._check(part, begin, offset)
+        if begin + view.nbytes > self.start.model_bytes:
             raise StreamBrokenError(f"expected {self.start.model_bytes} bytes, came more")
-        if self._file is None:
-            self._file = self.cache.disk.create(self._partial)
-        self._file.write(view)
-        self._running.update(view)
-        self._next += 1
+        self._write(view[self._bytes - begin :])
+        self._begun, self._next = True, part.index + 1
         if self._next < self.start.parts:
+            self._part_bytes = view.nbytes
             return "part"
         self._finish()
         return "whole"
 
-    def close(self) -> None:
-        """Drop what is unfinished. Safe to call twice, and after the end; raises nothing."""
+    def stop(self) -> None:
+        """Let go of the file; what has come stays for who reads on. Safe to call twice."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        file.close()
+        with suppress(OSError):
+            if self.cache.disk.size(self._partial) == self._bytes:
+                return
+        self.drop()  # a full disk did not take what was held back
+
+    def drop(self) -> None:
+        """Remove what is unfinished. Safe to call twice, and after the end; raises nothing."""
         if self._file is not None:
-            file, self._file = self._file, None
-            file.close()
-            with suppress(OSError):  # swept at the next start
-                self.cache.disk.remove(self._partial)
+            self._file.close()
+        self._file, self._running = None, RunningDigest()
+        self._next = self._bytes = 0
+        with suppress(OSError):  # swept at the next start
+            self.cache.disk.remove(self._partial)
 
     @property
     def _digest(self) -> str:
@@ -166,14 +214,28 @@ class ModelReader:
     def _partial(self) -> Path:
         return self.cache.folder / f"{PARTIAL}{self._digest}"
 
-    def _is_repeated(self, part: ModelPart) -> bool:
-        """A part whose publish was in doubt stands twice in the stream."""
-        return part.model_digest == self._digest and part.index < self._next
+    def _find(self) -> None:
+        """What was there of it before: another process may have been reading it."""
+        size = self.cache.disk.size(self._partial)
+        if not size or size >= self.start.model_bytes:
+            self.cache.disk.remove(self._partial)
+            return
+        for chunk in chunks_of(self.cache.disk.map(self._partial, 0, size)):
+            self._running.update(chunk)
+        self._found, self._bytes = True, size
+        # How large a part is is not known; this is never too far.
+        self._next = size * (self.start.parts - 1) // self.start.model_bytes
 
-    def _check(self, part: ModelPart, offset: int) -> None:
+    def _place(self, part: ModelPart, num_bytes: int) -> int:
+        """Where a part begins in the model: all but the last are of one size."""
+        if part.index == 0 or part.index < self.start.parts - 1:
+            return part.index * num_bytes
+        return part.index * self._part_bytes or self.start.model_bytes - num_bytes
+
+    def _check(self, part: ModelPart, begin: int, offset: int) -> None:
         if part.model_digest != self._digest:
             raise StreamBrokenError(f"another model stands at {offset}")
-        if part.index != self._next:
+        if begin > self._bytes:
             raise StreamBrokenError(f"expected part {self._next}, came part {part.index}")
         if (part.parts, part.model_bytes) != (self.start.parts, self.start.model_bytes):
             raise StreamBrokenError(
@@ -181,10 +243,19 @@ class ModelReader:
                 f"came {part.parts} of {part.model_bytes}"
             )
 
+    def _write(self, data: memoryview) -> None:
+        if self._file is None:
+            self._file = self.cache.disk.append(self._partial)
+        self._file.write(data)
+        self._running.update(data)
+        self._bytes += data.nbytes
+
     def _finish(self) -> None:
         assert self._file is not None
         found = self._running.digits()
         if found != self._digest or self._bytes != self.start.model_bytes:
+            if self._found:  # what a power cut left of it; all of it is read again
+                raise OSError(errno.EIO, "what was kept of the model is damaged")
             raise StreamBrokenError(f"expected digest {self._digest:.12}…, came {found:.12}…")
         self._file.sync()
         self._file.close()

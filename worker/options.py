@@ -45,7 +45,8 @@ class Options:
         outbox_updates_max: Likewise, in updates.
         leave_s: How long a goodbye may take.
         part_bytes_min: The smallest part limit that a task is believed to have.
-        has_depot: Models may be read from the depot.
+        has_depot: Models may be read from the depot, and updates put there.
+        depot_min_bytes: Updates from this size on go there if the coordinator takes them.
     """
 
     worker_id: str
@@ -58,6 +59,7 @@ class Options:
     leave_s: float = 5.0
     part_bytes_min: int = 1
     has_depot: bool = False
+    depot_min_bytes: int = 4 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """From the outbox to the broker. Pure.
 
     Due ──▶ OnWay ──(one message: confirmed)──────────────────▶ released
-     ▲        │  ╰───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     ▲        │  ├───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     │        │  ╰───(into the depot, then likewise)───────▲
      ╰────────╯ returned, refused, in doubt, connection lost     │
      ▲                                                           │
      ╰──────────────── parts missing, or unknown ────────────────╯
@@ -10,8 +11,12 @@ Rules of the file:
 
 - A single-message update leaves the outbox on its confirm; an upload in parts only on a verdict.
 - The closing message of an upload is sent when every part before it was confirmed.
-- At most `WINDOW` messages are unconfirmed at a time; what was confirmed is not sent again unless
-  the coordinator says that it is missing.
+- What would go in parts goes by the depot where the coordinator takes that. If that fails
+  `DEPOT_TRIES` times in a row, or as often does not come to a verdict, it goes in parts.
+- At most `WINDOW` messages are unconfirmed at a time, and of a large upload less than a twentieth;
+  what was confirmed is not sent again unless the coordinator says that it is missing.
+- What was in flight when the connection was lost may have arrived. So the coordinator's word is
+  waited for, a little, before any of it is sent again.
 - "Unknown" and "missing" are believed only some time after sending, longer each time: the question
   may have overtaken the update, which would be sent for ever.
 """
@@ -20,15 +25,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
+from schemas.frozen import replace
 from schemas.messages import Standing
 from worker.events import (
     Action,
     Actions,
     Forget,
     MarkSent,
+    PutObject,
     Ref,
     Release,
     SendPart,
@@ -39,6 +46,8 @@ from worker.options import Moment
 from worker.parcel import Parcel
 
 WINDOW = 4
+LARGE = 42  # parts from which on a twentieth of them is two or more
+DEPOT_TRIES = 3
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _DOUBT_S, _DOUBT_MOST_S = 10.0, 600.0
@@ -67,6 +76,16 @@ class Parts:
         """The same with others before them."""
         return Parts((*indices, *self.again), self.rest)
 
+    def without_arrived(self, missing: tuple[int, ...]) -> Parts:
+        """The same but for those that were in doubt and have arrived.
+
+        Args:
+            missing: Those that have not; a long list may end before all are named.
+        """
+        last, named = max(missing, default=math.inf), set(missing)
+        again = tuple(index for index in self.again if index in named or index > last)
+        return Parts(again, self.rest)
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -80,7 +99,7 @@ class Due:
     parts: Parts | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OnWay:
     """Being sent.
 
@@ -88,11 +107,13 @@ class OnWay:
         left: The parts to be sent before the closing message.
         flying: What is published and not yet confirmed.
         not_before: Nothing more is published before: the last attempt failed.
+        stored: It goes by the depot: the one part is all of it.
     """
 
     left: Parts
     flying: frozenset[Ref] = frozenset()
     not_before: float = -math.inf
+    stored: bool = False
 
     @property
     def has_more(self) -> bool:
@@ -110,7 +131,7 @@ class AwaitingVerdict:
 Phase = Due | OnWay | AwaitingVerdict
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shipment:
     """An update on its way.
 
@@ -125,11 +146,17 @@ class Shipment:
     uploads: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sending:
-    """All that is in the outbox, the oldest first."""
+    """All that is in the outbox, the oldest first.
+
+    Attributes:
+        stored_from: Updates from so many bytes on may go by the depot, as the coordinator has said
+            in this connection; None if it has not.
+    """
 
     shipments: tuple[Shipment, ...] = ()
+    stored_from: int | None = None
 
     @property
     def payload_bytes(self) -> int:
@@ -165,23 +192,24 @@ def add(sending: Sending, parcel: Parcel, moment: Moment) -> Sending:
     if any(s.parcel.update_id == parcel.update_id for s in sending.shipments):
         return sending
     at = moment.now if moment.online else math.inf
-    return Sending((*sending.shipments, Shipment(parcel, Due(at))))
+    return replace(sending, shipments=(*sending.shipments, Shipment(parcel, Due(at))))
 
 
 def went_online(sending: Sending, now: float) -> Sending:
-    """Everything is due; an upload of unknown progress waits to hear what is missing."""
+    """Everything is due; an upload of which some is in doubt waits to hear what is missing."""
 
     def due(shipment: Shipment) -> Shipment:
         match shipment.phase:
             case Due(_, parts):
-                at = now if shipment.parcel.parts == 0 or parts is not None else now + _STANDING_S
+                doubtful = shipment.parcel.parts and (parts is None or parts.again)
+                at = now + _STANDING_S if doubtful else now
                 return replace(shipment, phase=Due(at, parts), failures=0)
             case OnWay() | AwaitingVerdict():
                 return shipment
             case unreachable:
                 assert_never(unreachable)
 
-    return Sending(tuple(map(due, sending.shipments)))
+    return replace(sending, shipments=tuple(map(due, sending.shipments)))
 
 
 def went_offline(sending: Sending) -> Sending:
@@ -190,7 +218,8 @@ def went_offline(sending: Sending) -> Sending:
     def stop(shipment: Shipment) -> Shipment:
         match shipment.phase:
             case OnWay():
-                return replace(shipment, phase=Due(math.inf, _remaining(shipment.phase)))
+                left = None if shipment.phase.stored else _remaining(shipment.phase)
+                return replace(shipment, phase=Due(math.inf, left))
             case Due(_, parts):
                 return replace(shipment, phase=Due(math.inf, parts))
             case AwaitingVerdict():
@@ -198,7 +227,7 @@ def went_offline(sending: Sending) -> Sending:
             case unreachable:
                 assert_never(unreachable)
 
-    return Sending(tuple(map(stop, sending.shipments)))
+    return replace(sending, shipments=tuple(map(stop, sending.shipments)), stored_from=None)
 
 
 def open_updates(sending: Sending) -> tuple[str, ...]:
@@ -218,36 +247,59 @@ def parcel(sending: Sending, update_id: str) -> Parcel | None:
 
 def pump(sending: Sending, moment: Moment) -> Step:
     """Send what is due, as far as the window allows."""
+    if not sending.shipments:
+        return sending, ()
     room = WINDOW - sending.in_flight if moment.online else 0
     shipments: list[Shipment] = []
     actions: list[Action] = []
     for shipment in sending.shipments:
         if room > 0:
-            shipment, sent = _send(shipment, room, moment)
+            shipment, sent = _send(shipment, room, moment, sending.stored_from)
             room -= len(sent)
             actions += sent
         shipments.append(shipment)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)
 
 
-def _send(shipment: Shipment, room: int, moment: Moment) -> tuple[Shipment, Actions]:
+def _set_out(shipment: Shipment, due: Due, stored_from: int | None) -> OnWay:
+    """Choose which way it goes."""
+    parcel = shipment.parcel
+    is_large = stored_from is not None and parcel.parts and parcel.payload_bytes >= stored_from
+    if is_large and max(shipment.failures, shipment.uploads) < DEPOT_TRIES:
+        return OnWay(Parts(rest=range(1)), stored=True)
+    return OnWay(Parts(rest=range(parcel.parts)) if due.parts is None else due.parts)
+
+
+def _send(
+    shipment: Shipment, room: int, moment: Moment, stored_from: int | None
+) -> tuple[Shipment, Actions]:
     phase, parcel = shipment.phase, shipment.parcel
     if isinstance(phase, Due) and phase.at <= moment.now:
-        phase = OnWay(Parts(rest=range(parcel.parts)) if phase.parts is None else phase.parts)
+        phase = _set_out(shipment, phase, stored_from)
     if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
-    now_sent, left = phase.left.take(room)
+    now_sent, left = phase.left.take(min(room, _window(parcel) - len(phase.flying)))
     actions: list[Action] = []
     flying = set(phase.flying)
     for index in now_sent:
-        ref = Ref("part", parcel.update_id, index, moment.serial)
+        ref = Ref("object" if phase.stored else "part", parcel.update_id, index, moment.serial)
         flying.add(ref)
-        actions.append(SendPart(ref, parcel.update_id, index))
+        actions.append(
+            PutObject(ref, parcel.update_id)
+            if phase.stored
+            else SendPart(ref, parcel.update_id, index)
+        )
     if not phase.left and not flying:
         ref = Ref("update", parcel.update_id, 0, moment.serial)
         flying.add(ref)
-        actions.append(SendUpdate(ref, parcel.update_id))
-    return replace(shipment, phase=OnWay(left, frozenset(flying))), tuple(actions)
+        actions.append(SendUpdate(ref, parcel.update_id, phase.stored))
+    phase = OnWay(left, frozenset(flying), stored=phase.stored)
+    return replace(shipment, phase=phase), tuple(actions)
+
+
+def _window(parcel: Parcel) -> int:
+    """How many parts of an upload may be unconfirmed: a cut link costs no more than those."""
+    return min(WINDOW, max(2, parcel.parts // 21)) if parcel.parts >= LARGE else WINDOW
 
 
 def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
@@ -257,7 +309,7 @@ def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase, parcel = shipment.phase, shipment.parcel
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        if ref.about == "part":
+        if ref.about in ("part", "object"):
             phase = replace(phase, flying=phase.flying - {ref})
             return replace(shipment, phase=phase, failures=0), ()
         if parcel.parts == 0:
@@ -277,10 +329,15 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase = shipment.phase
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
-        left = phase.left.first(ref.index) if ref.about == "part" else phase.left
-        phase = OnWay(left, phase.flying - {ref}, at)
-        return replace(shipment, phase=phase, failures=shipment.failures + 1), ()
+        at, failures = (
+            moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S),
+            shipment.failures + 1,
+        )
+        if ref.about == "object" and failures >= DEPOT_TRIES:
+            return replace(shipment, phase=Due(at), failures=failures), ()
+        left = phase.left if ref.about == "update" else phase.left.first(ref.index)
+        phase = replace(phase, left=left, flying=phase.flying - {ref}, not_before=at)
+        return replace(shipment, phase=phase, failures=failures), ()
 
     return _each(sending, ref.subject, failed)
 
@@ -300,7 +357,7 @@ def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
             shipment, more = _unknown(shipment, moment)
             actions += more
         shipments.append(shipment)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)
 
 
 def _wanted(
@@ -311,8 +368,9 @@ def _wanted(
     match shipment.phase:
         case OnWay():
             return shipment, ()
-        case Due():
-            return replace(shipment, phase=Due(moment.now, parts)), ()
+        case Due(_, left):
+            due = parts if left is None else left.without_arrived(missing)
+            return replace(shipment, phase=Due(moment.now, due)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now, parts))
             return again, (MarkSent(parcel.update_id, False),)
@@ -324,8 +382,8 @@ def _wanted(
 
 def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
     match shipment.phase:
-        case Due(at, None) if shipment.failures == 0:
-            return replace(shipment, phase=Due(min(at, moment.now))), ()
+        case Due(at, parts) if shipment.failures == 0:
+            return replace(shipment, phase=Due(min(at, moment.now), parts)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             again = replace(shipment, phase=Due(moment.now))
             return again, (MarkSent(shipment.parcel.update_id, False),)
@@ -371,4 +429,4 @@ def _each(
             actions += more
         if changed is not None:
             shipments.append(changed)
-    return Sending(tuple(shipments)), tuple(actions)
+    return replace(sending, shipments=tuple(shipments)), tuple(actions)

@@ -32,6 +32,7 @@ from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
 from schemas.digest import identify
 from worker import assignment, availability, events, session
+from worker.bydepot import ByDepot
 from worker.config import WorkerConfig
 from worker.disk import FolderLock
 from worker.effects import Effects, Happening
@@ -87,8 +88,9 @@ class WorkerService:
         minute: Minutes since midnight of the local time, for `hours`.
         battery: How full its battery is, as `worker.traits.battery_level`.
         observe: Takes a report whenever one differs from the last, on the service's thread.
-        depot: Where models may lie that do not go through the broker; None: it has none.
-        porter: Who goes there; one with a thread of its own by default.
+        depot: Where models and updates may lie that do not go through the broker; None: it has
+            none.
+        porter_of: Makes who goes there, by the name of its thread.
     """
 
     def __init__(
@@ -103,12 +105,14 @@ class WorkerService:
         battery: Callable[[], float] = battery_level,
         observe: Callable[[WorkerReport], None] | None = None,
         depot: Depot | None = None,
-        porter: Porter | None = None,
+        porter_of: Callable[[str], Porter] = ThreadPorter,
     ) -> None:
         options = replace(config.options, has_depot=depot is not None)
         self.config = config = replace(config, options=options)
-        self._depot = depot
-        self._porter = porter or ThreadPorter(f"depot-{config.worker_id}")
+        self._depot: ByDepot | None = None
+        if depot is not None:
+            name = f"depot-{config.worker_id}"
+            self._depot = ByDepot(depot, porter_of(f"{name}-models"), porter_of(f"{name}-updates"))
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
@@ -218,7 +222,7 @@ class WorkerService:
             self._trainer,
             self._mailbox.put,
             self._device,
-            None if self._depot is None else (self._depot, self._porter),
+            self._depot,
         )
         self._spell = availability.begin(self._availability, now, self._rng)
         self._connect_or_not()
@@ -267,13 +271,12 @@ class WorkerService:
     def _run(self) -> None:
         try:
             while not self._ended.is_set():
-                wake_at = self.wake_at()
-                wait_s = _WAIT_MOST_S if wake_at is None else wake_at - self._clock()
-                mail = self._next_mail(wait_s)
+                wake_at, now = self.wake_at(), self._clock()
+                if wake_at is not None and wake_at <= now:
+                    self._tick()  # a flood of events must not hold up what is due
+                mail = self._next_mail(_WAIT_MOST_S if wake_at is None else wake_at - now)
                 if mail is not None:
                     self.handle(mail)
-                if self._is_time():  # a flood of events must not hold up what is due
-                    self._tick()
         except BaseException:
             _log.exception("%s: a bug; nothing is lost", self.config.worker_id)
             self._end(1, "a bug, see the log")
@@ -380,7 +383,8 @@ class WorkerService:
                 last.callback(self._store.close)
                 last.callback(self._transport.stop)
                 last.callback(self._effects.close)
-                last.callback(self._porter.close)
+                if self._depot is not None:
+                    last.callback(self._depot.close)
                 last.callback(self._end_training, at_once=code is None)
         except Exception:
             _log.exception("%s: a bug while it ended; nothing is lost", self.config.worker_id)

@@ -13,9 +13,10 @@ taken, when the worker is done, and how it leaves.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import assert_never
 
+from schemas.frozen import replace
 from schemas.messages import NAMES_MAX, Declined, Presence, Standing, Start, Task
 from worker import asking, assignment, sending
 from worker.asking import Asking
@@ -107,7 +108,7 @@ class Left:
     """Over; nothing is done any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
     """All that a worker knows while it runs. Build it with `begin`.
 
@@ -185,7 +186,7 @@ def advance(session: Session, event: SessionEvent, now: float, rng: Rng) -> Step
     """What an event does, and what is to be done, in order."""
     if isinstance(session.phase, Left):
         return session, ()
-    session = replace(session, events=session.events + 1)
+    session = replace(session, events=session.events + 1, seen_at=now)
     moment = _moment(session, event, now, rng)
     session, first = _take_in(session, event, moment)
     session, second = _follow_up(session, moment)
@@ -296,7 +297,8 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
 def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
     before = session.work
     work, actions = assignment.advance(before, event, session.options, moment)
-    session = replace(session, work=work)
+    if work is not before:
+        session = replace(session, work=work)
     if isinstance(before, Declining) and isinstance(event, Published) and work == Idle():
         session = _declined(session, before, moment)
     if isinstance(before, Taking | Full) and work == Idle():  # not wanted any more, or room again
@@ -356,6 +358,8 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     session = _patient(session, moment)
     return replace(
         session,
+        # What was allowed while it trained was so before this version was trained on.
+        asking=asking.ask_again(session.asking, moment.now),
         sending=sending.add(session.sending, parcel, moment),
         trained=_last_trained(session.trained, parcel),
         tasks_done=session.tasks_done + 1,
@@ -404,12 +408,14 @@ def _settled(session: Session, event: Published | Unpublished, moment: Moment) -
     match ref.about:
         case "taken" | "declined":
             return _work(session, event, moment)
-        case "part" | "update":
+        case "part" | "object" | "update":
             return _shipped(session, event, moment)
         case "presence":
             phase = session.phase
             if isinstance(phase, Leaving) and phase.goodbye == ref:
-                session = replace(session, phase=replace(phase, goodbye=None))
+                session = replace(
+                    session, phase=Leaving(phase.until, phase.code, phase.reason, None)
+                )
             if isinstance(event, Unpublished):
                 not_asked = asking.not_asked(session.asking, ref, moment)
                 session = replace(session, asking=not_asked)
@@ -438,6 +444,9 @@ def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -
 def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> Step:
     heard = asking.heard(session.asking, ref, standing, session.options, moment)
     left, actions = sending.stands(session.sending, standing, moment)
+    stored = session.options.has_depot and standing.takes_stored
+    stored_from = session.options.depot_min_bytes if stored else None
+    left = replace(left, stored_from=stored_from)
     unheard = tuple(one for one in session.unheard if one not in standing.verdicts)
     session = replace(session, asking=heard, sending=left, unheard=unheard)
     if not heard.run_is_over:
@@ -467,12 +476,12 @@ def _go_away(session: Session, moment: Moment) -> Step:
 
 def _follow_up(session: Session, moment: Moment) -> Step:
     """Send, ask and take, as far as it is time to."""
-    session = replace(session, seen_at=moment.now)
     if not isinstance(session.phase, Staying) or not moment.online:
         return session, ()
     actions: list[Action] = []
     left, sent = sending.pump(session.sending, moment)
-    session = replace(session, sending=left)
+    if left is not session.sending:
+        session = replace(session, sending=left)
     actions += sent
     for action in sent:
         if isinstance(action, SendUpdate):

@@ -1,7 +1,7 @@
 """The worker's memory on disk: inbox, outbox, and marks of what is done.
 
     inbox    the task in hand, with what the coordinator said to start from
-    outbox   updates that are finished and not yet in safe hands; the payload is a file beside it
+    outbox   updates that are finished and not yet in safe hands; large payloads are files beside it
     marks    the tasks that were done and what became of them, longer than the outbox needs
     residuals   what updates left out, if their codec does that (`worker.residuals`)
 
@@ -9,6 +9,8 @@ Rules of the file:
 
 - A method that returns has its effect on disk (WAL, synchronous=FULL); one that raises or dies had
   none. The agent and its training process use the same store at the same time.
+- Only `release` and `settle` do not wait for the disk, where no file is to be removed: a power cut
+  may undo them. Then an update is sent once more, or a verdict asked for, as anything in doubt is.
 - A task leaves the inbox for the outbox in one transaction, after its payload is durable. Files
   that no row names are leftovers, removed by `sweep` under the write lock that a row needs too.
 - A payload's file is named by update *and* content, so a process that outlives its agent for a
@@ -18,27 +20,32 @@ Rules of the file:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from disk import OS_DISK, Disk, write_durably
+from disk import OS_DISK, Disk, chunks_of, write_chunks_durably, write_durably
 from schemas.buffer import Buffer
-from schemas.digest import digest_of, digest_of_stream
+from schemas.digest import RunningDigest, digest_of, digest_of_stream
 from schemas.errors import DecodeError
 from schemas.messages import Start, Task, Update, decode, encode, part_count
 from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
-from worker.residuals import Feedback, Residual, Residuals
+from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
 
-FORMAT = 5
+FORMAT = 6
 MARKS_KEPT = 10_000
 DAMAGED_KEPT = 8
-_CHECKED_AT_ONCE = 2**20  # bytes
+INLINE_BYTES_MAX = 512 * 1024
+"""A payload of up to so many bytes lies in its row: one sync instead of three."""
+VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
+_DATABASE = "worker.sqlite"
+_WAITS = "PRAGMA synchronous = FULL"
+_DOES_NOT_WAIT = "PRAGMA synchronous = NORMAL"
 _BUSY_S = 60.0  # a payload's row waits for the other process's commit
 
 _SCHEMA = """
@@ -53,7 +60,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     update_id TEXT NOT NULL UNIQUE,
     header BLOB NOT NULL,
-    file TEXT NOT NULL,
+    file TEXT NOT NULL, -- or '' if the payload lies here
+    payload BLOB,
     part_bytes INTEGER NOT NULL,
     sent INTEGER NOT NULL DEFAULT 0
 ) STRICT;
@@ -67,6 +75,7 @@ CREATE TABLE IF NOT EXISTS marks (
     kind TEXT NOT NULL,
     verdict TEXT
 ) STRICT;
+INSERT OR IGNORE INTO facts VALUES ('life', lower(hex(randomblob(16))));
 """
 
 Known = Literal["new", "held", "open", "done"]
@@ -88,6 +97,21 @@ class HeldTask:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenRow:
+    """An update in the outbox.
+
+    Attributes:
+        file: The payload's, "" if it is in the row.
+        payload: None if it is in a file.
+    """
+
+    update: Update
+    file: str
+    payload: bytes | None
+    part_bytes: int
+
+
 class Store:
     """Inbox, outbox and marks in a folder. Used by one thread at a time.
 
@@ -100,16 +124,39 @@ class Store:
     """
 
     def __init__(self, folder: Path, disk: Disk = OS_DISK) -> None:
+        self._begin(folder, disk)
+        make_folder(disk, make_folder(disk, folder) / "outbox")
+        with _failures():
+            self._connect()
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(_SCHEMA + residuals.SCHEMA)
+            disk.sync_folder(folder)
+
+    @classmethod
+    def join(cls, folder: Path, disk: Disk = OS_DISK) -> Store:
+        """The store that another process keeps in a folder.
+
+        Raises:
+            StoreError: There is none.
+        """
+        store = cls.__new__(cls)
+        store._begin(folder, disk)
+        with _failures():
+            if disk.size(folder / _DATABASE) is None:
+                raise StoreError(f"{folder} is no state folder: there is no {_DATABASE}")
+            store._connect()
+        return store
+
+    def _begin(self, folder: Path, disk: Disk) -> None:
         self.path = folder
         self._disk = disk
-        self._payloads = make_folder(disk, make_folder(disk, folder) / "outbox")
-        with _failures():
-            self._db = disk.database(folder / "worker.sqlite", _BUSY_S)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA + residuals.SCHEMA)
-            self.residuals = Residuals(folder, disk, self._db)
-            disk.sync_folder(folder)
+        self._payloads = folder / "outbox"
+        self._unremoved: set[str] = set()  # updates of which a file may be left
+
+    def _connect(self) -> None:
+        self._db = self._disk.database(self.path / _DATABASE, _BUSY_S)
+        self._db.execute(_WAITS)
+        self.residuals = Residuals(self.path, self._disk, self._db)
 
     def close(self) -> None:
         """Close the database."""
@@ -124,6 +171,12 @@ class Store:
                 yield
             finally:
                 self._db.execute("COMMIT")
+
+    @property
+    def life(self) -> str:
+        """An id of the database, made with it: another one in its place has another."""
+        row = self._row("SELECT value FROM facts WHERE name = 'life'")
+        return "" if row is None else str(row[0])
 
     def claim(self, worker_id: str, federation: str) -> None:
         """Make the folder this worker's in a federation, or check that it is.
@@ -155,19 +208,18 @@ class Store:
                 (task.task_id, encode(task)),
             )
 
-    def keep_start(self, start: Start) -> None:
-        """Remember what a task is to be trained on."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE inbox SET start = ? WHERE task_id = ?", (encode(start), start.task_id)
-            )
+    def begin_attempt(self, start: Start) -> bool:
+        """Count a training before it begins, and remember what it is on.
 
-    def count_attempt(self, task_id: str) -> None:
-        """Count a training before it begins."""
+        Returns:
+            False if the task is not in the inbox: nothing was counted.
+        """
         with self._transaction():
-            self._db.execute(
-                "UPDATE inbox SET attempts = attempts + 1 WHERE task_id = ?", (task_id,)
+            counted = self._db.execute(
+                "UPDATE inbox SET start = ?, attempts = attempts + 1 WHERE task_id = ?",
+                (encode(start), start.task_id),
             )
+        return counted.rowcount == 1
 
     def forgive_attempt(self, task_id: str) -> None:
         """Take back an attempt that was stopped on purpose."""
@@ -192,13 +244,24 @@ class Store:
 
     def known(self, task_id: str) -> Known:
         """What is known of a task: nothing, in hand, finished and in the outbox, or done."""
-        if self._row("SELECT 1 FROM inbox WHERE task_id = ?", task_id):
-            return "held"
-        mark = self._row("SELECT update_id FROM marks WHERE task_id = ?", task_id)
-        if mark is None:
-            return "new"
-        open_row = self._row("SELECT 1 FROM outbox WHERE update_id = ?", mark[0])
-        return "open" if open_row else "done"
+        return self.outcome(task_id)[0]
+
+    def outcome(self, task_id: str) -> tuple[Known, Parcel | None]:
+        """What is known of a task, and its update if that is in the outbox."""
+        row = self._row(
+            "SELECT EXISTS (SELECT 1 FROM inbox WHERE task_id = ?1), marks.update_id, header, sent "
+            "FROM (SELECT 1) LEFT JOIN marks ON marks.task_id = ?1 "
+            "LEFT JOIN outbox ON outbox.update_id = marks.update_id",
+            task_id,
+        )
+        assert row is not None, "a row of nulls at least"
+        held, update_id, header, sent = row
+        parcel = None if header is None else _parcel(_decoded(Update, header), bool(sent))
+        if held:
+            return "held", parcel
+        if update_id is None:
+            return "new", None
+        return ("done" if header is None else "open"), parcel
 
     # From inbox to outbox: called in the training process.
 
@@ -208,6 +271,7 @@ class Store:
         part_bytes: int,
         payload: Buffer,
         feedback: Feedback | None = None,
+        inline_bytes: int = 0,
     ) -> Parcel:
         """Put a finished update into the outbox and its task out of the inbox.
 
@@ -216,6 +280,7 @@ class Store:
             part_bytes: The largest payload of one message.
             payload: What the update carries.
             feedback: What it leaves for later updates, if its codec leaves something out.
+            inline_bytes: The largest payload that lies in its row.
 
         Returns:
             What is in the outbox, or was: an update that was put there before stays as it is. So
@@ -225,25 +290,94 @@ class Store:
             TaskGoneError: The task was given up meanwhile.
         """
         update = _described(update, part_bytes, payload)
-        file = self._payloads / f"{update.update_id}-{update.payload_digest[:16]}"
-        before = self._finished_before(update)
-        files, left_over = None, list[str]()
-        if before is None:
+        inline = update.payload_bytes <= inline_bytes and not update.parts
+        if inline and feedback is None:
+            return self._move(update, part_bytes, "", payload)
+        name = "" if inline else _file_of(update)
+        files = None
+        if self._finished_before(update) is None:
             if self.known(update.task_id) != "held":
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             with _failures():
-                write_durably(self._disk, file, payload)
+                if not inline:
+                    write_durably(self._disk, self._payloads / name, payload)
                 files = None if feedback is None else self.residuals.write(update, feedback)
+        leaves = None if feedback is None or files is None else (feedback, files)
+        return self._move(update, part_bytes, name, payload if inline else None, leaves)
+
+    def finish_large(
+        self, update: Update, part_bytes: int, chunks: Callable[[], Iterable[Buffer]]
+    ) -> Parcel:
+        """Likewise, of an update whose payload is made as it is written.
+
+        Args:
+            update: See `finish`.
+            part_bytes: See `finish`.
+            chunks: Begins to make the payload, each chunk to be used before the next.
+
+        Raises:
+            TaskGoneError: The task was given up meanwhile.
+        """
+        before = self._finished_before(update)
+        if before is not None:
+            self.drop_task(update.task_id)
+            return before
+        held = self._row("SELECT attempts FROM inbox WHERE task_id = ?", update.task_id)
+        if held is None:
+            raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
+        # A process that outlives its agent for a moment, and the next one's, are of two attempts.
+        with _failures():
+            described = self._write(f"{update.update_id}.{held[0]}", update, part_bytes, chunks())
+        name = _file_of(described)
+        return self._move(described, part_bytes, name, None)
+
+    def _write(
+        self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
+    ) -> Update:
+        """Write a payload; its header, which says what it is. The file is named by that, too."""
+        running, size = RunningDigest(), 0
+
+        def passed() -> Iterator[Buffer]:
+            nonlocal size
+            for chunk in chunks:
+                running.update(chunk)
+                size += memoryview(chunk).nbytes
+                yield chunk
+
+        def described() -> Update:
+            parts = 0 if size <= part_bytes else part_count(size, part_bytes)
+            return replace(update, payload_digest=running.digits(), payload_bytes=size, parts=parts)
+
+        write_chunks_durably(
+            self._disk,
+            self._payloads / name,
+            passed(),
+            lambda: self._payloads / _file_of(described()),
+        )
+        return described()
+
+    def _move(
+        self,
+        update: Update,
+        part_bytes: int,
+        file: str,
+        payload: Buffer | None,
+        leaves: tuple[Feedback, Files] | None = None,
+    ) -> Parcel:
+        """From inbox to outbox in one transaction; what was moved before stays as it is."""
+        left_over: list[str] = []
         with self._transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
-            before = before or self._finished_before(update)
+            before = self._finished_before(update)
             if before is not None:
                 return before
-            if gone.rowcount != 1 or self._disk.size(file) is None:
+            swept = bool(file) and self._disk.size(self._payloads / file) is None
+            if gone.rowcount != 1 or swept:
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             self._db.execute(
-                "INSERT INTO outbox (update_id, header, file, part_bytes) VALUES (?, ?, ?, ?)",
-                (update.update_id, encode(update), file.name, part_bytes),
+                "INSERT INTO outbox (update_id, header, file, payload, part_bytes) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (update.update_id, encode(update), file, payload, part_bytes),
             )
             self._db.execute(
                 "INSERT INTO marks (task_id, update_id, run_id, base_version, incarnation, kind) "
@@ -257,8 +391,8 @@ class Store:
                     update.kind,
                 ),
             )
-            if feedback is not None and files is not None:
-                left_over = self.residuals.keep(update, feedback, files)
+            if leaves is not None:
+                left_over = self.residuals.keep(update, *leaves)
         if left_over:
             self._remove_residuals(left_over)
         return _parcel(update, sent=False)
@@ -293,8 +427,7 @@ class Store:
 
     def parcel_of(self, task_id: str) -> Parcel | None:
         """The update of a task, if it is in the outbox."""
-        mark = self._row("SELECT update_id FROM marks WHERE task_id = ?", task_id)
-        return None if mark is None else self.parcel(mark[0])
+        return self.outcome(task_id)[1]
 
     def update(self, update_id: str) -> tuple[Update, int]:
         """The header of an update in the outbox, and the size of its parts.
@@ -302,39 +435,41 @@ class Store:
         Raises:
             PayloadLostError: It is not there.
         """
-        header, _, part_bytes = self._open_row(update_id)
-        return header, part_bytes
+        row = self._open_row(update_id)
+        return row.update, row.part_bytes
 
-    def payload(self, update_id: str, start: int, end: int) -> bytes:
+    def payload(self, update_id: str, start: int, end: int) -> Buffer:
         """Bytes of an update's payload.
 
         Raises:
-            PayloadLostError: The file is missing or shorter.
+            PayloadLostError: It is missing or shorter.
             StoreError: It cannot be read now (too many open files, say): it may be later.
         """
-        file = self._payloads / self._open_row(update_id)[1]
-        with _failures():
-            try:
-                found = self._disk.read(file, start, end - start)
-            except FileNotFoundError as error:
-                raise PayloadLostError(f"{file} is missing") from error
-        if len(found) != end - start:
-            raise PayloadLostError(
-                f"{file}: expected {end - start} bytes at {start}, came {len(found)}"
-            )
-        return found
+        return self._read(self._open_row(update_id), start, end)
 
-    def whole_payload(self, update_id: str) -> bytes:
-        """A payload that goes in one message, if it is still what was written.
+    def view_payload(self, update_id: str) -> Buffer:
+        """A large update's payload in place, as long as the view is used.
 
         Raises:
-            PayloadLostError: It is missing or damaged.
+            PayloadLostError: It is missing or shorter.
             StoreError: As of `payload`.
         """
-        update, _ = self.update(update_id)
-        payload = self.payload(update_id, 0, update.payload_bytes)
-        _require_digest(update, digest_of(payload))
-        return payload
+        row = self._open_row(update_id)
+        return self._read(row, 0, row.update.payload_bytes)
+
+    def to_send(self, update_id: str) -> tuple[Update, Buffer]:
+        """An update with what its own message carries: nothing if it goes in parts.
+
+        Raises:
+            PayloadLostError: It is missing, or not what was written any more.
+            StoreError: As of `payload`.
+        """
+        row = self._open_row(update_id)
+        if row.update.parts:
+            return row.update, b""
+        payload = self._read(row, 0, row.update.payload_bytes)
+        _require_digest(row.update, digest_of(payload))
+        return row.update, payload
 
     def check_payload(self, update_id: str) -> None:
         """Look whether a payload of any size is still what was written.
@@ -343,11 +478,28 @@ class Store:
             PayloadLostError: It is missing or damaged.
             StoreError: As of `payload`.
         """
-        update, _ = self.update(update_id)
-        size = update.payload_bytes
-        starts = range(0, size, _CHECKED_AT_ONCE)
-        chunks = (self.payload(update_id, at, min(at + _CHECKED_AT_ONCE, size)) for at in starts)
-        _require_digest(update, digest_of_stream(chunks))
+        row = self._open_row(update_id)
+        payload = self._read(row, 0, row.update.payload_bytes)
+        _require_digest(row.update, digest_of_stream(chunks_of(payload)))
+
+    def _read(self, row: _OpenRow, start: int, end: int) -> Buffer:
+        found: Buffer | None = row.payload
+        if found is not None:
+            found = found[start:end]
+        else:
+            file = self._payloads / row.file
+            with _failures():
+                try:
+                    read = self._disk.map if end - start > VIEWED_BYTES else self._disk.read
+                    found = read(file, start, end - start)
+                except FileNotFoundError as error:
+                    raise PayloadLostError(f"{file} is missing") from error
+        if len(found) != end - start:
+            raise PayloadLostError(
+                f"payload of update {row.update.update_id}: expected {end - start} bytes at "
+                f"{start}, came {len(found)}"
+            )
+        return found
 
     def mark_sent(self, update_id: str, sent: bool) -> None:
         """Remember that all parts of an upload were confirmed, or that some are wanted again."""
@@ -358,13 +510,14 @@ class Store:
 
     def release(self, update_id: str) -> None:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
-        with self._transaction():
+        with self._transaction(waits=self._has_file(update_id)):
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
         self._remove_payload(update_id)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
-        with self._transaction():
+        # A file is removed only after the row that names it is gone for good.
+        with self._transaction(waits=self._has_file(update_id) or verdict != COUNTED):
             noted = self._db.execute(
                 "UPDATE marks SET verdict = ? WHERE update_id = ? AND verdict IS NULL",
                 (verdict, update_id),
@@ -375,6 +528,12 @@ class Store:
         self._remove_residuals(left_over)
         return noted.rowcount == 1
 
+    def _has_file(self, update_id: str) -> bool:
+        row = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
+        if row is not None and row[0]:
+            self._unremoved.add(update_id)
+        return update_id in self._unremoved
+
     def forget(self, update_id: str) -> None:
         """Give up an update whose payload is lost, mark and all: its task may be trained again.
 
@@ -384,6 +543,7 @@ class Store:
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
             left_over = self.residuals.forget(update_id)
+        self._unremoved.add(update_id)
         self._remove_residuals(left_over)
         aside = make_folder(self._disk, self.path / "damaged")
         with _failures():
@@ -393,6 +553,7 @@ class Store:
             put = [aside / name for name in self._disk.names(aside)]
             for file in sorted(put, key=self._disk.touched_ns, reverse=True)[DAMAGED_KEPT:]:
                 self._disk.remove(file)
+        self._unremoved.discard(update_id)
 
     # The marks.
 
@@ -448,23 +609,27 @@ class Store:
             self.residuals.remove(names)
 
     def _remove_payload(self, update_id: str) -> None:
+        """Remove an update's files, those that another training of it left included."""
+        if update_id not in self._unremoved:
+            return
         with _failures():
             for file in self._payloads_of(update_id):
                 self._disk.remove(file)
+        self._unremoved.discard(update_id)
 
     def _payloads_of(self, update_id: str) -> list[Path]:
         names = self._disk.names(self._payloads)
         return [self._payloads / name for name in names if name.startswith(f"{update_id}-")]
 
-    def _open_row(self, update_id: str) -> tuple[Update, str, int]:
+    def _open_row(self, update_id: str) -> _OpenRow:
         found = self._row(
-            "SELECT header, file, part_bytes FROM outbox WHERE update_id = ?", update_id
+            "SELECT header, file, payload, part_bytes FROM outbox WHERE update_id = ?", update_id
         )
         if found is None:
             raise PayloadLostError(f"update {update_id} is not in the outbox")
-        header, file, part_bytes = found
+        header, *rest = found
         try:
-            return _decoded(Update, header), file, part_bytes
+            return _OpenRow(_decoded(Update, header), *rest)
         except StoreError as error:  # bytes on disk do not mend themselves
             raise PayloadLostError(f"the header of update {update_id} is damaged") from error
 
@@ -476,8 +641,15 @@ class Store:
             return self._db.execute(query, values).fetchall()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, waits: bool = True) -> Iterator[None]:
+        """What is done within is done as a whole, or not at all.
+
+        Args:
+            waits: For the disk; else a power cut may undo it.
+        """
         with _failures():
+            if not waits:
+                self._db.execute(_DOES_NOT_WAIT)
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -486,6 +658,9 @@ class Store:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            finally:
+                if not waits:
+                    self._db.execute(_WAITS)
 
 
 @contextmanager
@@ -504,6 +679,11 @@ def _described(update: Update, part_bytes: int, payload: Buffer) -> Update:
         payload_bytes=payload_bytes,
         parts=0 if payload_bytes <= part_bytes else part_count(payload_bytes, part_bytes),
     )
+
+
+def _file_of(update: Update) -> str:
+    """The name of the file of an update's payload."""
+    return f"{update.update_id}-{update.payload_digest[:16]}"
 
 
 def _require_digest(update: Update, digest: str) -> None:

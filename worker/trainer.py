@@ -42,6 +42,7 @@ class Job:
         device: "auto", "cpu" or "cuda:N".
         deadline_s: Seconds left of the lease, None if unknown.
         examples: How many examples there are, as the owner says; 0 if he does not.
+        life: `Store.life` of the worker's store.
     """
 
     worker_id: str
@@ -55,6 +56,7 @@ class Job:
     deadline_s: float | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     examples: int = 0
+    life: str = ""
 
     @property
     def key(self) -> str:

@@ -11,15 +11,15 @@ import math
 import numbers
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from disk import OS_DISK, Disk
+from disk import OS_DISK, Disk, chunks_of
 from learning.errors import LearnerLoadError, LearnerSettingError, MissingExtraError
 from learning.learner import (
     EvaluateRequest,
@@ -33,19 +33,15 @@ from learning.loading import load_learner
 from learning.process import Link, note, note_failure, serve
 from learning.seeding import seed_everything
 from schemas.buffer import Buffer
+from schemas.codecs.change import Change
+from schemas.codecs.model import decode_model
 from schemas.codecs.names import spec_of
-from schemas.codecs.payload import encode_update
-from schemas.digest import digest_of, update_id_of
-from schemas.errors import LayoutError
+from schemas.codecs.payload import encode_numbers, encode_update
+from schemas.digest import digest_of_stream, update_id_of
+from schemas.errors import DecodeError, LayoutError
 from schemas.layout import Layout
 from schemas.messages import Start, Task, Update, decode
-from schemas.tensors import (
-    flatten,
-    require,
-    unflatten,
-    update_between,
-    update_floats,
-)
+from schemas.tensors import Array, Floats, require, unflatten, update_floats
 from worker.errors import (
     BadResultError,
     CancelledError,
@@ -57,10 +53,12 @@ from worker.errors import (
 from worker.feedback import encode_with_feedback
 from worker.models import ModelCache
 from worker.residuals import Feedback
-from worker.store import Store
+from worker.store import INLINE_BYTES_MAX
+from worker.stores import KEPT, Stores
 from worker.trainer import Broken, Finished, Job, Moved, Report
 
 METRICS_MAX = 64
+WHOLE_BYTES_MAX = 1024 * 1024  # a larger update is made as it is written
 STEPS_MAX = 1e9  # the coordinator refuses more
 _REASON_CHARS = 300
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -89,10 +87,11 @@ _loaded: dict[str, Loaded] = {}
 
 def main(link_fd: int, lifeline_fd: int) -> None:
     """Be a training process; never returns."""
-    serve(link_fd, lifeline_fd, _handle)
+    workshop = Workshop(stores=Stores(kept=KEPT))
+    serve(link_fd, lifeline_fd, lambda message, link: _handle(message, link, workshop))
 
 
-def _handle(message: dict[str, Any], link: Link) -> None:
+def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
     job = Job(**message)
     told_at = -math.inf
 
@@ -104,7 +103,7 @@ def _handle(message: dict[str, Any], link: Link) -> None:
             link.send({"moved": float(fraction)})
 
     link.send({"moved": 0.0})
-    match run_job(job, link.cancelled, moved, link.wait_cancelled):
+    match run_job(job, link.cancelled, moved, link.wait_cancelled, workshop):
         case Finished(_, update_id):
             link.send({"finished": update_id})
         case Broken(_, kind, reason):
@@ -155,13 +154,13 @@ class _Result:
     """What a learner made of a task, checked.
 
     Attributes:
-        payload: What the update carries; nothing for an evaluation.
+        change: What was trained; None of an evaluation.
         metrics: Of a training as the learner gave them; of an evaluation sums over its examples.
         took_s: How long the learner took.
         local_steps: Of its optimiser, 0 if it does not say.
     """
 
-    payload: bytearray
+    change: Change | None
     num_examples: int
     metrics: dict[str, float]
     took_s: float
@@ -185,20 +184,47 @@ def _work(
             f"layout differs: the run's is {start.layout_digest or 'none':.12}…, this learner's "
             f"{layout.digest:.12}…; coordinator and workers need the same learner and config"
         )
-    received = _read_model(job, start, layout, workshop.disk)
+    model = _read_model(job, start, layout, workshop.disk)
     seed_everything(start.seed)
     do = _evaluate if task.kind == "evaluate" else _train
-    result = do(loaded.learner, received, layout, job, start, cancelled, moved)
+    result = do(loaded.learner, model, layout, job, start, cancelled, moved)
     update = _update(job, task, start, result)
-    payload, feedback = _encoded(job, update, result.payload, layout, workshop.disk)
+    stores = workshop.stores or Stores(workshop.disk)
+    encoded = _encoded(job, update, result.change, layout, stores)
     del result
-    _finish(job, update, payload, feedback, task.part_bytes, moved, wait, workshop.disk)
+    _finish(job, update, encoded, task.part_bytes, moved, wait, workshop, stores)
     return update.update_id
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """The parameters to begin with, as flat buffers.
+
+    Attributes:
+        received: As they came.
+        copy: The learner's, to be written to.
+    """
+
+    received: Buffer
+    copy: Buffer
+
+
+Chunks = Callable[[], Iterable[Buffer]]
+"""Begins to make a payload, each chunk to be used before the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """An update's payload, or how it is made; and what it leaves for later updates."""
+
+    payload: Buffer = b""
+    chunks: Chunks | None = None
+    feedback: Feedback | None = None
 
 
 def _train(
     learner: Learner,
-    received: bytes,
+    model: _Model,
     layout: Layout,
     job: Job,
     start: Start,
@@ -207,22 +233,18 @@ def _train(
 ) -> _Result:
     request = _request(job, start, cancelled, moved)
     begun = time.perf_counter()
-    result = learner.train(unflatten(bytearray(received), layout), request)
+    result = learner.train(unflatten(model.copy, layout), request)
     took_s = time.perf_counter() - begun
     if cancelled():
         raise CancelledError("cancelled while it was trained")
     trained, checked = _checked(result, layout)
-    payload = update_between(received, trained, layout)
-    if not np.isfinite(update_floats(payload, layout)).all():
-        raise BadResultError(
-            "the trained parameters are not all finite; is the learning rate high?"
-        )
-    return _Result(payload, checked.num_examples, checked.metrics, took_s, checked.local_steps)
+    change = Change(model.received, trained, layout)
+    return _Result(change, checked.num_examples, checked.metrics, took_s, checked.local_steps)
 
 
 def _evaluate(
     learner: Learner,
-    received: bytes,
+    model: _Model,
     layout: Layout,
     job: Job,
     start: Start,
@@ -242,7 +264,7 @@ def _evaluate(
         moved,
     )
     begun = time.perf_counter()
-    returned = learner.evaluate(unflatten(bytearray(received), layout), request)
+    returned = learner.evaluate(unflatten(model.copy, layout), request)
     took_s = time.perf_counter() - begun
     if cancelled():
         raise CancelledError("cancelled while it was evaluated")
@@ -251,24 +273,58 @@ def _evaluate(
     if not count.is_integer() or not 1 <= count < 2**53:
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r}")
     sums = _checked_metrics({name: mean * count for name, mean in means.items()})
-    return _Result(bytearray(), int(count), sums, took_s)
+    return _Result(None, int(count), sums, took_s)
 
 
 def _encoded(
-    job: Job, update: Update, payload: bytearray, layout: Layout, disk: Disk
-) -> tuple[Buffer, Feedback | None]:
-    """An update's payload in its codec, and what that leaves out; fp32 copies nothing."""
+    job: Job, update: Update, change: Change | None, layout: Layout, stores: Stores
+) -> _Encoded:
+    """An update in its codec, and what that leaves out.
+
+    Raises:
+        BadResultError: If not all that was trained is finite; of a large one as it is written.
+    """
     spec = spec_of(update.codec)
-    if update.kind == "evaluate" or spec is None:  # who asks for a codec not known is not answered
-        return payload, None
+    if change is None:
+        return _Encoded()
+    if spec is None:  # who asks for a codec that is not known here is not answered
+        return _Encoded(change.payload())
+    if not spec.feeds_back and layout.update_bytes > WHOLE_BYTES_MAX:
+        return _Encoded(chunks=partial(_chunks, change, update))
+    payload = change.payload()
+    _require_finite(update_floats(payload, layout))
     if spec.feeds_back:
-        store = Store(Path(job.folder), disk)
-        try:
-            return encode_with_feedback(update, payload, layout, store.earlier(update))
-        finally:
-            store.close()
+        with stores.opened(Path(job.folder), job.life) as store:
+            encoded, feedback = encode_with_feedback(update, payload, layout, store.earlier(update))
+            return _Encoded(encoded, feedback=feedback)
     chunks = list(encode_update(payload, update.codec, layout, update.update_id))
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks), None
+    return _Encoded(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+
+def _chunks(change: Change, update: Update) -> Iterator[Buffer]:
+    yield from encode_numbers(_Finite(change), update.codec, update.update_id)
+    yield from change.maxed()
+
+
+class _Finite:
+    """The numbers of a change, each looked at. A `Numbers`."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self.size = change.size
+        self.read = change.read
+
+    def blocks(self) -> Iterator[tuple[int, Floats]]:
+        for start, block in self._change.blocks():
+            _require_finite(block)
+            yield start, block
+
+
+def _require_finite(floats: Floats) -> None:
+    if not np.isfinite(floats).all():
+        raise BadResultError(
+            "the trained parameters are not all finite; is the learning rate high?"
+        )
 
 
 def _load(spec: str) -> Loaded:
@@ -284,10 +340,14 @@ class Workshop:
     Attributes:
         load: Loads a learner by its "path/file.py:name".
         disk: Where the worker's state folder is.
+        inline_bytes: The largest payload that lies in the store's row.
+        stores: The workers' stores; None: each is opened for its job.
     """
 
     load: Callable[[str], Loaded] = _load
     disk: Disk = OS_DISK
+    inline_bytes: int = INLINE_BYTES_MAX
+    stores: Stores | None = None
 
 
 def _layout(loaded: Loaded) -> Layout:
@@ -297,21 +357,25 @@ def _layout(loaded: Loaded) -> Layout:
         raise UnfitError(f"the learner's parameters cannot be a model: {error}") from error
 
 
-def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> bytes:
+def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> _Model:
+    """The model to begin with."""
     digest = start.model_digest or ""
     cache = ModelCache(Path(job.folder) / "models", disk)
     try:
-        received = cache.read(digest)
+        came = cache.view(digest)
+        if digest_of_stream(chunks_of(came)) != digest:
+            cache.discard(digest)
+            raise ModelDamagedError("the cached model is damaged")
+        received = decode_model(came, layout, start.model_codec)
+        return _Model(
+            received, cache.copy(digest, came) if received is came else bytearray(received)
+        )
     except NotADirectoryError as error:  # no model would be found there, however often fetched
         raise StoreError(f"{job.folder} is no state folder: {error.strerror}") from error
     except OSError as error:
         raise ModelDamagedError(f"the cached model cannot be read: {error.strerror}") from error
-    if digest_of(received) != digest:
-        cache.discard(digest)
-        raise ModelDamagedError("the cached model is damaged")
-    if len(received) != layout.num_bytes:
-        raise UnfitError(f"expected a model of {layout.num_bytes} bytes, came {len(received)}")
-    return received
+    except DecodeError as error:
+        raise UnfitError(str(error)) from error
 
 
 def _request(
@@ -349,8 +413,8 @@ class _Said:
     local_steps: float
 
 
-def _checked(result: object, layout: Layout) -> tuple[bytearray, _Said]:
-    """What a learner returned: the trained parameters as flat buffer, and what it says of them.
+def _checked(result: object, layout: Layout) -> tuple[dict[str, Array], _Said]:
+    """What a learner returned: the trained parameters, and what it says of them.
 
     Raises:
         BadResultError: Saying what was expected and what came.
@@ -360,7 +424,6 @@ def _checked(result: object, layout: Layout) -> tuple[bytearray, _Said]:
     try:
         arrays = {name: np.asarray(value) for name, value in result.parameters.items()}
         require(arrays, layout)
-        trained = flatten(arrays, layout)
     except (LayoutError, AttributeError) as error:
         raise BadResultError(
             f"train returned other parameters than it was given: {error}"
@@ -369,7 +432,7 @@ def _checked(result: object, layout: Layout) -> tuple[bytearray, _Said]:
     if isinstance(count, bool) or not isinstance(count, numbers.Integral) or not 1 <= count < 2**53:
         raise BadResultError(f"num_examples: expected a whole number above 0, came {count!r:.60}")
     metrics = _checked_metrics(result.metrics)
-    return trained, _Said(int(count), metrics, _checked_steps(result.local_steps))
+    return arrays, _Said(int(count), metrics, _checked_steps(result.local_steps))
 
 
 def _checked_steps(steps: object) -> float:
@@ -411,7 +474,7 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
         incarnation=task.incarnation,
         kind=task.kind,
         base_version=start.base_version,
-        base_digest=start.model_digest or "",
+        base_digest=start.version_digest,
         layout_digest=start.layout_digest or "",
         codec=task.codec,
         num_examples=result.num_examples,
@@ -427,23 +490,24 @@ def _update(job: Job, task: Task, start: Start, result: _Result) -> Update:
 def _finish(
     job: Job,
     update: Update,
-    payload: Buffer,
-    feedback: Feedback | None,
+    encoded: _Encoded,
     part_bytes: int,
     moved: Callable[[float], None],
     wait: Wait | None,
-    disk: Disk,
+    workshop: Workshop,
+    stores: Stores,
 ) -> None:
     """Put the update into the outbox; a full disk is waited for, as the work is done."""
     while True:
         try:
             moved(1.0)
-            store = Store(Path(job.folder), disk)
-            try:
-                store.finish(update, part_bytes, payload, feedback)
-                return
-            finally:
-                store.close()
+            with stores.opened(Path(job.folder), job.life) as store:
+                if encoded.chunks is not None:
+                    store.finish_large(update, part_bytes, encoded.chunks)
+                else:
+                    payload, feedback = encoded.payload, encoded.feedback
+                    store.finish(update, part_bytes, payload, feedback, workshop.inline_bytes)
+            return
         except StoreError as error:
             if wait is None:
                 raise

@@ -12,6 +12,7 @@ import queue
 import time
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 
 from broker.connect import open_transport
 from broker.topology import Queue
@@ -45,7 +46,12 @@ def by_pika(url: str, name: str, count: int) -> None:
     channel.basic_qos(prefetch_count=PREFETCH)
     watch = Watch(count)
 
-    def take(channel: object, method: object, properties: object, body: bytes) -> None:
+    def take(
+        channel: BlockingChannel,
+        method: pika.spec.Basic.Deliver,
+        properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
         watch.tick()
         channel.basic_ack(method.delivery_tag)
         if not watch.left:

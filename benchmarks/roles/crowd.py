@@ -107,6 +107,9 @@ class Crowd:
         start, _ = decode(body)
         if not isinstance(start, Start) or worker.worker_id in self._told:
             return
+        if not start.wanted:
+            self._let_go(worker)
+            return
         self._told[worker.worker_id] = (worker, start)
         if len(self._told) == self._workers:
             print(f"fired {time.monotonic()}", flush=True)
@@ -119,11 +122,14 @@ class Crowd:
             self._closing[self._send(worker, start)] = worker
 
     def _finish(self, worker: Worker) -> None:
+        del self._told[worker.worker_id]
+        self._let_go(worker)
+        self._pump()
+
+    def _let_go(self, worker: Worker) -> None:
         self._transport.ack(worker.tag)
         self._free.append(worker.worker_id)
-        del self._told[worker.worker_id]
         self._asked = {token: each for token, each in self._asked.items() if each is not worker}
-        self._pump()
 
     def _send(self, worker: Worker, start: Start) -> int:
         update, size = self._update(worker, start), len(self._payload)

@@ -114,7 +114,7 @@ def _round(
     updates_in: Iterator[tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]],
     total: np.ndarray,
 ) -> None:
-    model = memoryview(total).cast("B")
+    model = memoryview(total.tobytes())
     for part in shape.parts:
         send(out, f"{shape.name}.model", model[part])
     for number in range(shape.clients):

@@ -26,9 +26,11 @@ from coordinator.batch.strays import Strays
 from coordinator.batch.updates import Updates
 from coordinator.effects import Ack, Effect
 from coordinator.evaluator import Evaluated
+from coordinator.intake import Part
 from coordinator.states import State
 from coordinator.work import Work
 from schemas.digest import digest_of
+from schemas.messages import UpdatePart
 
 
 class Batch:
@@ -43,7 +45,7 @@ class Batch:
         self._work = work
         self._strays = Strays(steps)
         self._judging = Judging(steps, self._strays)
-        parts = Parts(steps, self._strays, self._judging)
+        self._parts = parts = Parts(steps, self._strays, self._judging)
         presences = Presences(steps)
         self._updates = Updates(desk, self._strays, self._judging, parts, presences)
         self._controls = Controls(steps, self._strays, presences)
@@ -71,7 +73,11 @@ class Batch:
 
     def take_update(self, delivery: Delivered) -> None:
         """A message from the updates queue."""
-        self._take(delivery, self._updates.receive)
+        self._take(delivery, lambda update: self._updates.receive(update, may_wait=True))
+
+    def take_fetched(self, part: UpdatePart, payload: memoryview) -> None:
+        """A part of an update that was read from the depot."""
+        self._parts.keep_fetched(Part(part, payload))
 
     def take_control(self, delivery: Delivered) -> None:
         """A message from the control queue."""
@@ -91,4 +97,5 @@ class Batch:
         self._strays.routing_key = delivery.routing_key
         if receive(delivery):
             self._strays.accept(delivery.body)
-        self.effects.append(Ack(delivery.tag))
+        if delivery.tag not in self._parts.waiting:
+            self.effects.append(Ack(delivery.tag))

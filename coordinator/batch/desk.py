@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from broker.transport import Delivered
 from coordinator.evaluator import Terms
+from coordinator.fetching import NO_FETCHING, Fetching
 from coordinator.intake import Expected
 from coordinator.roster import Roster
 from coordinator.selection import Selector
@@ -30,6 +31,7 @@ class Desk:
             was asked; true though what it says is not committed, which costs a look and no more.
         last_said: What a worker last said of itself, None if that is not remembered.
         senders_are_users: A message must come from the broker's user of its worker's name.
+        fetching: What is being read from the depot.
     """
 
     expected: Expected
@@ -45,6 +47,7 @@ class Desk:
     stray_sizes: dict[int, bool]
     last_said: Callable[[str], Presence | None]
     senders_are_users: bool = False
+    fetching: Fetching = NO_FETCHING
 
     def sender_of(self, delivery: Delivered) -> str | None:
         """The broker's user that a message came from; None if it says nothing of the worker."""

@@ -77,6 +77,8 @@ class Presences:
             if verdict is not None:
                 verdicts[update_id] = verdict
                 continue
+            if self._desk.fetching.covers(update_id):
+                continue  # it is on its way; what is missing is not the worker's to send
             parts = self._desk.spool.parts
             digests = parts.uploads(update_id)
             if not digests:

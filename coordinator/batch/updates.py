@@ -24,8 +24,13 @@ class Updates:
         self._judging = judging
         self._parts = parts
 
-    def receive(self, delivery: Delivered) -> bool:
-        """Receive what a worker answers a task with; whether it is accepted."""
+    def receive(self, delivery: Delivered, *, may_wait: bool = False) -> bool:
+        """Receive what a worker answers a task with; whether it is accepted.
+
+        Args:
+            delivery: It.
+            may_wait: The delivery may stay unacked for a while.
+        """
         body = delivery.body
         match receive(body, self._desk.expected, self._desk.sender_of(delivery)):
             case Newer() as newer:
@@ -46,8 +51,9 @@ class Updates:
                 self._presences.answer_update(whole.update, to)
                 return True
             case Closing() as closing:
-                accepted = self._parts.close(closing.update, body, delivery.answer_to)
-                self._presences.answer_update(closing.update, delivery.answer_to)
+                accepted = self._parts.close(closing.update, delivery, may_wait=may_wait)
+                if delivery.tag not in self._parts.waiting:
+                    self._presences.answer_update(closing.update, delivery.answer_to)
                 return accepted
             case Part() as part:
                 return self._parts.keep(part, body)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import lru_cache
+from typing import Literal, cast, get_args
 
 FP32 = "fp32"
 """The numbers as they are."""
@@ -27,6 +28,12 @@ PATTERN = rf"({'|'.join(PLAIN)}|topk:0\.(?=[0-9]*[1-9])[0-9]{{1,6}})(\+zstd)?"
 """What every name of a codec matches, as a whole."""
 
 _NAME = re.compile(PATTERN)
+
+
+ModelCodec = Literal["fp32", "fp16", "bf16"]
+
+MODEL_CODECS: tuple[str, ...] = get_args(ModelCodec)
+"""In what a model may travel to the workers: all of them inherit what that loses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ class Spec:
         return self.kind == "topk"
 
 
+@lru_cache(maxsize=256)
 def spec_of(name: str) -> Spec | None:
     """What a name says, None if it names no codec."""
     found = _NAME.fullmatch(name)

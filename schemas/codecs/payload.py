@@ -27,7 +27,7 @@ from schemas.codecs.rotated import Int2
 from schemas.codecs.sparse import TopK
 from schemas.errors import DecodeError
 from schemas.layout import Layout
-from schemas.tensors import Floats, update_floats
+from schemas.tensors import Floats, as_bytes
 
 
 def size_bounds(codec: str, layout: Layout) -> tuple[int, int]:
@@ -91,21 +91,42 @@ def encode_update(payload: Buffer, codec: str, layout: Layout, update_id: str) -
     Raises:
         DecodeError: If the codec is not known.
     """
-    spec = _spec(codec)
     if codec == FP32:
         yield payload
         return
-    floats = update_floats(payload, layout)
+    whole = memoryview(payload).cast("B")
+    end = whole.nbytes - layout.maxed_bytes
+    yield from encode_numbers(PlainNumbers(whole[:end]), codec, update_id)
+    yield whole[end:]
+
+
+def encode_numbers(numbers: Numbers, codec: str, update_id: str) -> Iterator[Buffer]:
+    """The same of its floats alone, which may be made as they are asked for.
+
+    Args:
+        numbers: All of them finite.
+        codec: What to encode them with.
+        update_id: Whatever is random in the codec follows from it.
+
+    Yields:
+        What comes next; valid until the next is asked for.
+
+    Raises:
+        DecodeError: If the codec is not known.
+    """
+    spec = _spec(codec)
     coder, key, sizes = _coder(spec), _key(update_id), []
-    for index, (start, stop) in enumerate(spans(floats.size)):
-        block = coder.encode(floats[start:stop], Chance(key, index))
+    for index, (_, floats) in enumerate(numbers.blocks()):
+        if codec == FP32:
+            yield as_bytes(floats)
+            continue
+        block = coder.encode(floats, Chance(key, index))
         if spec.packed:
             block = packed.pack(block, coder.lane)
             sizes.append(len(block))
         yield block
     if spec.packed:
         yield packed.table_of(sizes)
-    yield memoryview(payload)[memoryview(payload).nbytes - layout.maxed_bytes :]
 
 
 class _CodedNumbers:

@@ -10,6 +10,7 @@ exists for one worker and for many (numpy), and both give the same bits.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from statistics import NormalDist
 
@@ -17,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.chance import Bits, mixed, mixed_many
-from schemas.digest import digest_of
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ class Stream:
     __slots__ = ("_key",)
 
     def __init__(self, seed: int, purpose: str) -> None:
-        self._key = int(digest_of(f"{seed} {purpose}".encode())[:16], 16)
+        self._key = int(hashlib.sha256(f"{seed} {purpose}".encode()).hexdigest()[:16], 16)
 
     def bits(self, worker: int, number: int = 0) -> int:
         """64 bits; `number` may be negative."""

@@ -1,4 +1,4 @@
-"""Training whose updates go through a codec, as they would on the wire."""
+"""Training whose updates and models go through codecs, as they would on the wire."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from schemas.buffer import Buffer
+from schemas.codecs.model import ModelOnWire, decode_model, wire_bytes
 from schemas.codecs.names import FP32, spec_of
 from schemas.codecs.payload import encode_update, numbers_of, size_bounds
 from schemas.digest import identify
@@ -22,12 +23,14 @@ class EncodedTraining:
 
     Args:
         training: What is trained; it has parameters.
-        codec: The name of a codec.
+        codec: Of the updates.
+        model_codec: In what workers get the model.
     """
 
-    def __init__(self, training: Training, codec: str) -> None:
+    def __init__(self, training: Training, codec: str, model_codec: str = FP32) -> None:
         self._training = training
         self._codec = codec
+        self._model_codec = model_codec
         spec = spec_of(codec)
         self._feeds_back = spec is not None and spec.feeds_back
         self._packed = spec is not None and spec.packed
@@ -48,8 +51,11 @@ class EncodedTraining:
 
     def train(self, errand: Errand, base: Buffer) -> Trained:
         """See `Training.train`."""
-        trained = self._training.train(errand, base)
         layout = self._training.layout
+        if layout is not None and self._model_codec != FP32:
+            on_wire = ModelOnWire(base, layout, self._model_codec)
+            base = decode_model(b"".join(on_wire.chunks()), layout, self._model_codec)
+        trained = self._training.train(errand, base)
         if layout is None or self._codec == FP32:
             return trained
         update_id = identify("update", errand.worker, errand.number)
@@ -62,13 +68,14 @@ class EncodedTraining:
             self._left[errand.worker] = update_floats(payload, layout) - came.read(0, came.size)
         return replace(trained, payload=encoded, codec=self._codec, update_id=update_id)
 
-    def update_bytes(self) -> int:
-        """How large an update is; of one that is compressed, how large a first one is."""
+    def moved_bytes(self) -> int:
+        """What a task moves: the model, and an update; if that is compressed, as a first one is."""
         layout = self._training.layout
         if layout is None:
             return 0
+        model_bytes = wire_bytes(layout, self._model_codec)
         if not self._packed:
-            return size_bounds(self._codec, layout)[1]
+            return model_bytes + size_bounds(self._codec, layout)[1]
         first = self.train(Errand(0, 0, 0, 0), self.initial())
         self._left.clear()
-        return memoryview(first.payload).nbytes
+        return model_bytes + memoryview(first.payload).nbytes

@@ -50,6 +50,7 @@ class TcpProxy:
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._wires: list[Wire] = []
+        self._ever: list[Wire] = []
         self._slow = _Slow()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -58,6 +59,11 @@ class TcpProxy:
         with self._lock:
             self._wires = [wire for wire in self._wires if not wire.ended.is_set()]
             return [wire for wire in self._wires if all(wire.heard_bytes.values())]
+
+    def heard_bytes(self, side: Side) -> int:
+        """What a side has ever said, on all connections."""
+        with self._lock:
+            return sum(wire.heard_bytes[side] for wire in self._ever)
 
     def mute(self, *sides: Side) -> list[Wire]:
         """Lose what these sides say, their end too, on the connections there are.
@@ -119,6 +125,7 @@ class TcpProxy:
                 continue
             with self._lock:
                 self._wires.append(Wire(client, broker, self._slow))
+                self._ever.append(self._wires[-1])
 
 
 class Wire:

@@ -124,6 +124,16 @@ class DiskContract:
             assert view == data[start:][: length if length >= 0 else None]
         let_go(memoryview(b"not mapped"))
 
+    def test_what_is_written_to_a_private_view_stays_with_it(self, disk: Disk, file: Path) -> None:
+        one, other = disk.map_private(file), disk.map_private(file)
+        one[3:6] = b"xyz"
+        disk.remove(file)
+        assert bytes(one) == b"012xyz6789"
+        assert bytes(other) == b"0123456789"
+        self.put(disk, file, b"")
+        assert bytes(disk.map_private(file)) == b""
+        assert refusal(lambda: disk.map_private(file.with_name("none"))) == MISSING
+
     def test_what_is_mapped_stays_when_its_name_is_gone(self, disk: Disk, file: Path) -> None:
         view = disk.map(file, 3)
         disk.remove(file)

@@ -153,7 +153,7 @@ class Feeder:
             incarnation=task.incarnation,
             kind="train",
             base_version=start.base_version,
-            base_digest=start.model_digest,
+            base_digest=start.version_digest,
             layout_digest=layout.digest,
             codec="fp32",
             num_examples=10,

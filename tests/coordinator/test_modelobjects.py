@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from broker.topology import Names
@@ -14,7 +15,9 @@ from coordinator.modelobjects import DOUBT_S, KEPT, LEFTOVER_S, RETRY_S, ModelOb
 from coordinator.modelstream import ModelVersion
 from depot import model_name
 from depot.porter import PromptPorter
+from schemas.codecs.model import ModelOnWire
 from schemas.digest import digest_of
+from schemas.tensors import layout_of
 from simulation.depot import SimulatedDepot
 
 QUEUE = Names("demo").model_queue("a" * 32, 8)
@@ -22,7 +25,8 @@ QUEUE = Names("demo").model_queue("a" * 32, 8)
 
 def version_of(number: int, text: str = "") -> ModelVersion:
     model = (text or f"model {number}").encode()
-    return ModelVersion("a" * 32, 1, number, digest_of(model), model, 4)
+    layout = layout_of({"w": np.zeros(1, np.float32)})  # of no account where nothing is encoded
+    return ModelVersion("a" * 32, 1, number, digest_of(model), ModelOnWire(model, layout), 4)
 
 
 class Objects:

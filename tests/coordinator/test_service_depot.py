@@ -90,10 +90,13 @@ def test_nobody_starts_before_the_version_is_there(make: MakeWorld, depot: Simul
     token = worker.say_taken(task)
     world.step()
     assert worker.answers_of(token) == []
+    assert world.service.look().note == "the depot is away"
     depot.away = False
     world.pass_time(RETRY_S[0])
     start = worker.start_of(token)
     assert start.stored
+    assert world.service.look().note == ""
+    assert {"", "the depot is away"} <= {progress.note for progress in world.seen}
 
 
 def test_who_does_not_find_the_model_has_it_put_again(

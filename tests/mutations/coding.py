@@ -58,11 +58,11 @@ CODING = (
         _LEFT,
         "it is written after the update's transaction",
         "worker/store.py",
-        "            if feedback is not None and files is not None:\n"
-        "                left_over = self.residuals.keep(update, feedback, files)\n",
+        "            if leaves is not None:\n"
+        "                left_over = self.residuals.keep(update, *leaves)\n",
         "        if feedback is not None and files is not None:\n"
         "            with self._transaction():\n"
-        "                left_over = self.residuals.keep(update, feedback, files)\n",
+        "                left_over = self.residuals.keep(update, *leaves)\n",
         _POWER_CUT,
     ),
     Mutation(

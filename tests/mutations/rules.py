@@ -16,6 +16,7 @@ from tests.mutations.names import NAMES
 from tests.mutations.offers import OFFERS
 from tests.mutations.own import OWN_QUEUES, OWN_WORK
 from tests.mutations.receiving import RECEIVING
+from tests.mutations.stored import STORED_MODELS, STORED_UPDATES
 from tests.mutations.working import WORKING
 
 RULES: tuple[Mutation, ...] = (
@@ -27,10 +28,12 @@ RULES: tuple[Mutation, ...] = (
     *OWN_WORK,
     *RECEIVING,
     *CODING,
+    *STORED_UPDATES,
     *DRAWING,
     *REMEMBERED,
     *CHANGING,
     *HANDING,
     *MEASURING,
     *CONFIRMED,
+    *STORED_MODELS,
 )

@@ -54,3 +54,17 @@ def test_no_number_reaches_the_limit() -> None:
         assert 0 <= int(numbers.min()) <= int(numbers.max()) < limit
     top = float(np.float64(2**53 - 1) * ((2**32 - 1) * 2.0**-53))
     assert int(top) < 2**32 - 1
+
+
+def test_bits_are_those_that_single_draws_are_made_of() -> None:
+    one, other = Chance(key_of("bits"), 3), Chance(key_of("bits"), 3)
+    assert [int(bits) >> 33 for bits in one.bits(50)] == [other.below(2**31) for _ in range(50)]
+    assert one.below(2**31) == other.below(2**31)
+
+
+def test_units_are_uniform_from_0_to_below_1() -> None:
+    units = Chance(key_of("units")).units(200_001)
+    assert units.dtype == np.float32
+    assert 0 <= float(units.min()) < float(units.max()) < 1
+    counts = np.histogram(units, bins=50, range=(0, 1))[0]
+    assert chi_square([int(count) for count in counts]) <= 49 + 5 * 98**0.5

@@ -22,6 +22,7 @@ WAITS = {
     "rounds.dispatch",
     "rounds.max_examples",
     "rounds.max_norm",
+    "wire.model_codec",
     *(name for name in fields() if name.startswith("algorithm.") and name != "algorithm.rule"),
 }
 

@@ -25,7 +25,7 @@ KEYS = {
     "staleness_b max_local_steps optimizer server_lr beta1 beta2 tau prox_mu",
     "selection": "candidates by cool_down seen_within min_examples capabilities min_battery "
     "unmetered hours pace",
-    "wire": "profile codec",
+    "wire": "profile codec model_codec",
     "evaluation": "cohort every goal deadline min_examples by metric better smoothing min_delta "
     "sureness patience guard_loss guard_norm",
     "coordinator": "state_dir keep_versions spool_keep_rounds uploads_age uploads_bytes senders",

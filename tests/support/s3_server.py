@@ -27,6 +27,8 @@ class S3Store:
         requests: Method and path of each request.
         refuse: How many of the next requests are answered with 503.
         cut_body_at: The body of the next answer to a GET ends after so many bytes; None: not.
+        stop_reads_of: What is read with this in its name is not answered, "" for nothing.
+        stopped_reads: How many reads were not answered.
         served_bytes: Of the bodies of all answers to GET.
     """
 
@@ -36,6 +38,8 @@ class S3Store:
     requests: list[tuple[str, str]] = field(default_factory=list)
     refuse: int = 0
     cut_body_at: int | None = None
+    stop_reads_of: str = ""
+    stopped_reads: int = 0
     served_bytes: int = 0
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -103,6 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
         match self.command:
             case "GET" | "HEAD" if name:
+                self._stop_or_go_on(name)
                 return self._get(name)
             case "GET":
                 return self._list(query.get("prefix", ""))
@@ -126,6 +131,13 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self.store.objects.pop(name, None)
                 return self._answer(204)
+
+    def _stop_or_go_on(self, name: str) -> None:
+        stop = self.store.stop_reads_of
+        if self.command == "GET" and stop and stop in name:
+            self.store.stopped_reads += 1
+            while self.store.stop_reads_of == stop:
+                threading.Event().wait(0.01)
 
     def _get(self, name: str) -> None:
         data = self.store.objects.get(name)

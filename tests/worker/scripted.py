@@ -100,6 +100,7 @@ class ScriptedCoordinator:
     direct: bool = False  # tasks go to the worker's own queue
     away_s: float = 0.0
     depot: Depot | None = None  # models lie there
+    takes_stored: bool = False
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -201,6 +202,7 @@ class ScriptedCoordinator:
             time_s=1.0,
             queue="own" if self.direct else "pool",
             away_s=self.away_s,
+            takes_stored=self.takes_stored,
         )
 
     def _answer_update(self, update: Update, to: AnswerTo) -> None:

@@ -210,6 +210,14 @@ def test_a_wrong_setting_exits_2_with_one_line(nowhere: Command, words: tuple[st
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_depot_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none")
+    settings = load(None, {}, {"depot.url": "s3://bucket", "depot.credentials": missing})
+    with pytest.raises(SettingsError, match=r"^depot\.url: expected a depot.*none: No such file"):
+        cli._depot_of(settings)
+    assert cli._depot_of(load(None, {})) is None
+
+
 def test_a_folder_in_use_exits_2(nowhere: Command) -> None:
     first = nowhere.start()
     wait_until((nowhere.folder / "w1" / "worker.sqlite").exists)

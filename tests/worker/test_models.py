@@ -3,12 +3,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker.topology import OFFSETS_SKIPPED_MAX
+from disk.durable import PARTIAL
 from disk.os_disk import OsFile
 from schemas.digest import digest_of, identify
 from schemas.messages import ModelPart
@@ -40,7 +42,7 @@ def cache(tmp_path: Path) -> ModelCache:
 def reader(cache: ModelCache) -> Iterator[ModelReader]:
     made = ModelReader(cache, START)
     yield made
-    made.close()
+    made.drop()
 
 
 def test_a_model_has_its_name_once_all_of_it_is_there(
@@ -110,24 +112,75 @@ def test_other_bytes_under_the_name_are_no_model(
     reader.take(part(1), span(1), 11)
     with pytest.raises(StreamBrokenError, match="digest"):
         reader.take(part(2), last, 12)
-    reader.close()
+    reader.drop()
     assert list(cache.folder.iterdir()) == []
 
 
-def test_closing_leaves_nothing_behind_and_may_be_repeated(
+def test_what_is_dropped_leaves_nothing_behind_and_may_be_dropped_again(
     cache: ModelCache, reader: ModelReader
 ) -> None:
     reader.take(part(0), span(0), 10)
-    reader.close()
-    reader.close()
+    reader.drop()
+    reader.drop()
     assert list(cache.folder.iterdir()) == []
 
 
-def test_what_a_crash_left_is_swept(cache: ModelCache, reader: ModelReader) -> None:
-    reader.take(part(0), span(0), 10)
+def test_of_what_a_crash_left_unfinished_the_newest_stays(cache: ModelCache) -> None:
+    for age, name in enumerate(("a", "b", "c")):
+        path = cache.folder / f"{PARTIAL}{name}"
+        path.write_bytes(b"m")
+        os.utime(path, (1000 + age % 2, 1000 + age % 2))
     cache.prepare()
-    assert list(cache.folder.iterdir()) == []
-    reader.close()
+    assert [file.name for file in cache.folder.iterdir()] == [f"{PARTIAL}b"]
+
+
+@pytest.mark.parametrize("there", range(PARTS + 1))
+def test_an_interrupted_reading_goes_on_with_the_parts_that_are_missing(
+    cache: ModelCache, reader: ModelReader, there: int
+) -> None:
+    for index in range(there):
+        reader.take(part(index), span(index), 10 + index)
+    reader.stop()
+    reader.go_on(replace(START, offset=70))
+    assert reader.offset == 70 + there
+    for index in range(there, PARTS):
+        reader.take(part(index), span(index), 70 + index)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
+    assert [file.name for file in cache.folder.iterdir()] == [DIGEST]
+
+
+@pytest.mark.parametrize("there", range(41))
+def test_another_process_goes_on_behind_whatever_is_there(cache: ModelCache, there: int) -> None:
+    """A process that is killed may leave half a part."""
+    (cache.folder / f"{PARTIAL}{DIGEST}").write_bytes(BODY[:there])
+    reader = ModelReader(cache, START)
+    first = reader.offset - 10
+    assert there // 16 - 1 <= first <= there // 16 or there == 40
+    for index in range(first, PARTS):
+        reader.take(part(index), span(index), 10 + index)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
+
+
+def test_what_a_power_cut_left_of_a_model_is_read_again(cache: ModelCache) -> None:
+    (cache.folder / f"{PARTIAL}{DIGEST}").write_bytes(bytes(20))
+    reader = ModelReader(cache, START)
+    reader.take(part(1), span(1), 11)
+    with pytest.raises(OSError, match="damaged"):
+        reader.take(part(2), span(2), 12)
+    reader.drop()
+    reader = ModelReader(cache, START)
+    assert reader.offset == 10
+    for index in range(PARTS):
+        reader.take(part(index), span(index), 10 + index)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
+
+
+def test_a_gap_behind_what_was_there_is_noticed(cache: ModelCache, reader: ModelReader) -> None:
+    reader.take(part(0), span(0), 10)
+    reader.stop()
+    reader.go_on(replace(START, offset=70))
+    with pytest.raises(StreamBrokenError, match="expected part 1, came part 2"):
+        reader.take(part(2), span(2), 70 + OFFSETS_SKIPPED_MAX)
 
 
 def test_the_newest_models_are_kept(cache: ModelCache) -> None:
@@ -164,12 +217,12 @@ def test_a_disk_that_fails_while_tidying_up_is_no_failure(
     cache.discard(DIGEST)
     cache.touch(DIGEST)
     cache.prepare()
-    reader.close()
-    reader.close()
+    reader.drop()
+    reader.drop()
 
 
-def test_what_is_buffered_when_the_disk_is_full_does_not_keep_a_reader_open(
-    reader: ModelReader,
+def test_what_is_buffered_when_the_disk_is_full_is_read_again(
+    cache: ModelCache, reader: ModelReader
 ) -> None:
     class Full(io.BytesIO):
         def close(self) -> None:
@@ -178,8 +231,14 @@ def test_what_is_buffered_when_the_disk_is_full_does_not_keep_a_reader_open(
     reader.take(part(0), span(0), 10)
     assert reader._file is not None
     reader._file.close()
+    cache.disk.truncate(cache.folder / f"{PARTIAL}{DIGEST}", 7)
     reader._file = OsFile(Full())
-    reader.close()
+    reader.stop()
+    reader.go_on(START)
+    assert reader.offset == 10
+    for index in range(PARTS):
+        reader.take(part(index), span(index), 10 + index)
+    assert cache.path_of(DIGEST).read_bytes() == BODY
 
 
 def test_a_model_of_another_size_is_not_at_hand(cache: ModelCache) -> None:

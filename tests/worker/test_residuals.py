@@ -55,7 +55,7 @@ def finish(store: Store, number: int, **changes: object) -> Floats:
 def sent_of(store: Store, number: int) -> Floats:
     """What is in the outbox of it."""
     update_id = header(number).update_id
-    payload = store.whole_payload(update_id)
+    payload = store.to_send(update_id)[1]
     return numbers_of(payload, CODEC, LAYOUT, update_id).read(0, SIZE)
 
 

@@ -13,13 +13,17 @@ from worker.events import SendPart, SendUpdate
 from worker.options import Moment
 from worker.parcel import Parcel
 from worker.sending import (
+    LARGE,
+    WINDOW,
     AwaitingVerdict,
+    OnWay,
     Parts,
     Sending,
     add,
     published,
     pump,
     stands,
+    wake_at,
     went_offline,
     went_online,
 )
@@ -54,6 +58,8 @@ def test_parts_in_flight_when_the_connection_goes_are_sent_again_and_each_other_
             break
         if serial == 3:
             sending = went_online(went_offline(sending), 0.0)
+            assert pump(sending, moment(serial))[1] == (), "they may have arrived"
+            sending, _ = stands(sending, a_standing(unknown=("u",)), moment(serial))
             continue
         (shipment,) = sending.shipments
         oldest = min(shipment.phase.flying, key=lambda ref: ref.serial)  # type: ignore[union-attr]
@@ -61,6 +67,44 @@ def test_parts_in_flight_when_the_connection_goes_are_sent_again_and_each_other_
     again = sorted(index for index in range(9) if sent.count(index) == 2)
     assert set(sent) == set(range(9))
     assert len(again) == 4, "what was in flight, and nothing else"
+
+
+def test_of_parts_in_flight_those_that_arrived_are_not_sent_again() -> None:
+    sending, _ = pump(an_upload(9), moment(1))
+    sending = went_online(went_offline(sending), 0.0)
+    sending, _ = stands(sending, a_standing(missing={"u": (1, 3, 4, 5, 6, 7, 8)}), moment(2))
+    indices = []
+    for serial in range(3, 99):
+        sending, actions = pump(sending, moment(serial))
+        indices += [action.index for action in actions if isinstance(action, SendPart)]
+        (shipment,) = sending.shipments
+        if not isinstance(shipment.phase, OnWay):
+            break
+        for ref in sorted(shipment.phase.flying, key=lambda ref: ref.index):
+            sending, _ = published(sending, ref, moment(serial))
+    assert indices == [1, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_coordinator_that_says_nothing_is_waited_for_only_so_long() -> None:
+    sending, _ = pump(an_upload(9), moment(1))
+    sending = went_online(went_offline(sending), 0.0)
+    assert wake_at(sending) == 10.0
+    sending, actions = pump(sending, moment(2, now=10.0))
+    assert [action.index for action in actions if isinstance(action, SendPart)] == [0, 1, 2, 3]
+
+
+@given(st.integers(1, 2000))
+def test_of_a_large_upload_less_than_a_twentieth_is_in_flight(parts: int) -> None:
+    _, actions = pump(an_upload(parts), moment(1))
+    assert 1 <= len(actions) <= WINDOW
+    assert len(actions) == min(parts, WINDOW) or len(actions) < parts / 20
+    assert parts < LARGE or len(actions) < parts / 20
+
+
+def test_a_part_that_is_behind_those_named_missing_is_sent_again() -> None:
+    left = Parts((3, 5, 9), range(10, 20))
+    assert left.without_arrived((4, 5)) == Parts((5, 9), range(10, 20))
+    assert left.without_arrived(()) == Parts((), range(10, 20))
 
 
 def test_an_upload_that_stays_unknown_is_sent_again_ever_less_often() -> None:

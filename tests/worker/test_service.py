@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from depot import Depot
 from depot.porter import PromptPorter
 from disk import OsDisk
 from schemas.digest import update_id_of
-from tests.worker.examples import an_update
+from tests.worker.examples import a_start, an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
@@ -32,6 +33,7 @@ from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
 from worker.trainer import Broken, Failure, Finished, Job, Moved, Notify, ProcessTrainer, Report
+from worker.training import Workshop
 from worker.traits import Traits
 
 
@@ -118,7 +120,7 @@ class Federation:
             minute=minute,
             observe=observe,
             depot=depot,
-            porter=PromptPorter(),
+            porter_of=lambda name: PromptPorter(),
         )
         service.open()
         self.workers.append(service)
@@ -404,11 +406,12 @@ def test_an_orphan_that_finishes_after_the_new_agent_looked_is_found(
     federation.workers.pop().kill()
     store = Store(federation.folder / "w1")
     for _ in range(attempts - 1):
-        store.count_attempt(task.task_id)
+        store.begin_attempt(a_start(task))
     service = federation.worker(trainer=trainer, runs=False)
     finish_as_an_orphan(federation.folder / "w1", store)
     federation.run(600.0)
     assert len(federation.coordinator.updates) == 1
+    assert len(federation.coordinator.declined) == (attempts == 3)  # before it looked
     assert trainer.jobs == []
     assert service.report.open_updates == 0
     store.close()
@@ -637,6 +640,7 @@ def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
         return read(disk, path, start, length)
 
     trainer = HeldTrainer()
+    trainer.workshop = Workshop(inline_bytes=0)
     service = federation.worker(trainer=trainer)
     federation.coordinator.offer()
     federation.coordinator.publish_version(0)
@@ -651,11 +655,14 @@ def test_an_update_that_cannot_be_read_for_a_moment_is_sent_later(
 
 
 def rot(federation: Federation) -> None:
-    """A byte of the payload in the outbox is another one; its file is as long as it was."""
-    (file,) = (federation.folder / "w1" / "outbox").iterdir()
-    payload = bytearray(file.read_bytes())
-    payload[5] ^= 1
-    file.write_bytes(payload)
+    """A byte of the payload in the outbox is another one; it is as long as it was."""
+    for file in (federation.folder / "w1" / "outbox").iterdir():
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+        return
+    with sqlite3.connect(federation.folder / "w1" / "worker.sqlite") as database:
+        ((payload,),) = database.execute("SELECT payload FROM outbox").fetchall()
+        changed = bytes([payload[0] ^ 1]) + payload[1:]
+        database.execute("UPDATE outbox SET payload = ?", (changed,))
 
 
 def test_a_rotten_payload_is_given_up_and_not_confirmed_and_lost(
@@ -738,7 +745,9 @@ def test_what_a_full_disk_did_not_let_go_is_let_go_when_there_is_room(
         real(store, update_id)
 
     monkeypatch.setattr(Store, "release", release)
-    federation.worker()
+    trainer = InlineTrainer()
+    trainer.workshop = Workshop(inline_bytes=0)
+    federation.worker(trainer=trainer)
     federation.coordinator.gives_verdicts = False
     federation.coordinator.offer()
     federation.coordinator.publish_version(0)
@@ -763,7 +772,7 @@ def test_a_disk_that_fails_when_a_training_ends_delays_its_update(
     federation.coordinator.publish_version(0)
     federation.run()
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "parcel_of", fail)
+        patched.setattr(Store, "outcome", fail)
         trainer.release()
         federation.run(600.0)
         assert federation.coordinator.updates == []

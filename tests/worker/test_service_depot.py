@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from depot import update_name
 from schemas.buffer import Buffer
+from schemas.digest import digest_of
 from simulation.depot import SimulatedDepot
-from tests.worker.test_service import Federation, payloads
+from tests.worker.learners import Large
+from tests.worker.test_service import Federation, HeldTrainer, payloads
+from worker.service import WorkerService
 
 
 @pytest.fixture
@@ -135,3 +140,173 @@ def test_an_interrupted_reading_goes_on_after_the_broker_is_back(
     federation.run(60.0)
     assert len(payloads(federation)) == 1
     assert reads == [0, 4, 8, 12, 12]  # only what was on its way comes again
+
+
+# Updates.
+
+
+@pytest.fixture
+def large(tmp_path: Path, depot: SimulatedDepot) -> Iterator[Federation]:
+    """A federation whose updates are of several parts, and may lie in the depot."""
+    made = Federation(tmp_path, Large(), depot=depot, part_bytes=64, takes_stored=True)
+    made.coordinator.gives_verdicts = False
+    yield made
+    made.close()
+
+
+def worker(federation: Federation, depot: SimulatedDepot, **options: Any) -> WorkerService:
+    return federation.worker(
+        "Large", depot=depot, options={"depot_min_bytes": 64, "part_bytes_min": 1, **options}
+    )
+
+
+def objects(depot: SimulatedDepot) -> dict[str, bytes]:
+    return {name: data for name, data in depot.objects.items() if name.startswith("updates/")}
+
+
+def test_a_large_update_is_put_into_the_depot_and_kept_until_its_verdict(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    service = worker(large, depot)
+    begin(large)
+    ((update, payload),) = large.coordinator.updates
+    assert (update.stored, payload, large.coordinator.parts) == (True, b"", [])
+    name = update_name(update.update_id, update.payload_digest)
+    assert set(objects(depot)) == {name}
+    assert digest_of(depot.objects[name]) == update.payload_digest
+    assert service.report.open_updates == 1
+    large.coordinator.verdicts[update.update_id] = "counted"
+    large.run(60.0)
+    assert service.report.open_updates == 0
+
+
+def test_a_coordinator_without_a_depot_is_sent_parts(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    large.coordinator.takes_stored = False
+    worker(large, depot)
+    begin(large)
+    ((update, _),) = large.coordinator.updates
+    assert not update.stored
+    assert len(large.coordinator.parts) == update.parts
+    assert objects(depot) == {}
+
+
+def test_an_update_that_is_smaller_than_the_depot_is_for_goes_in_parts(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot, depot_min_bytes=2**20)
+    begin(large)
+    assert large.coordinator.parts
+    assert objects(depot) == {}
+
+
+def test_one_that_is_wanted_again_is_put_again_only_if_it_is_gone(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot)
+    begin(large)
+    (update, _) = large.coordinator.updates[0]
+    large.coordinator.unknown.add(update.update_id)
+    large.run(40.0)
+    large.coordinator.unknown.clear()
+    name = update_name(update.update_id, update.payload_digest)
+    assert len(large.coordinator.updates) == 2
+    assert depot.puts.count(name) == 1
+    del depot.objects[name]
+    large.coordinator.missing[update.update_id] = (1,)
+    large.run(60.0)
+    assert depot.puts.count(name) == 2
+    assert name in depot.objects
+    assert large.coordinator.parts == []
+
+
+def test_a_depot_that_is_away_for_an_update_is_gone_round(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot)
+    large.coordinator.publish_version(0)
+    large.run()
+    large.coordinator.offer()
+
+    real = depot.size
+
+    def size(name: str) -> int | None:
+        depot.away = depot.away or name.startswith("updates/")
+        return real(name)
+
+    depot.size = size  # type: ignore[method-assign]
+    large.run(60.0)
+    ((update, _),) = large.coordinator.updates
+    assert not update.stored
+    assert len(large.coordinator.parts) == update.parts
+
+
+def test_one_that_comes_to_no_verdict_by_the_depot_goes_in_parts(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot)
+    begin(large)
+    (update, _) = large.coordinator.updates[0]
+    large.coordinator.unknown.add(update.update_id)
+    large.run(600.0)
+    sent = [each.stored for each, _ in large.coordinator.updates]
+    assert sent[:4] == [True, True, True, False]
+    assert {part.index for part, _ in large.coordinator.parts} == set(range(update.parts))
+
+
+def test_a_put_that_was_torn_is_seen_and_done_again(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot)
+    large.coordinator.publish_version(0)
+    large.run()
+    depot.tears = 1
+    large.coordinator.offer()
+    large.run(60.0)
+    ((update, _),) = large.coordinator.updates
+    name = update_name(update.update_id, update.payload_digest)
+    assert len(depot.objects[name]) == update.payload_bytes
+
+
+def test_a_restart_sends_it_again_and_puts_nothing(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    worker(large, depot)
+    begin(large)
+    large.workers.pop().kill()
+    (update, _) = large.coordinator.updates[0]
+    large.coordinator.unknown.add(update.update_id)
+    worker(large, depot)
+    large.run(60.0)
+    assert [each.stored for each, _ in large.coordinator.updates[:2]] == [True, True]
+    assert len([name for name in depot.puts if name.startswith("updates/")]) == 1
+
+
+def test_an_update_whose_payload_is_lost_is_given_up_before_it_is_put(
+    large: Federation, depot: SimulatedDepot, tmp_path: Path
+) -> None:
+    service = worker(large, depot)
+    service.go_offline()
+    large.run()
+    large.coordinator.publish_version(0)
+    large.coordinator.offer()
+    service.go_online()
+
+    real = depot.size
+
+    def size(name: str) -> int | None:
+        if name.startswith("updates/"):
+            raise AssertionError("it was damaged before")
+        return real(name)
+
+    depot.size = size  # type: ignore[method-assign]
+    trainer = HeldTrainer()
+    service._trainer = service._effects._trainer = trainer
+    large.run()
+    trainer.release()
+    (payload,) = (tmp_path / "w1" / "outbox").iterdir()
+    payload.write_bytes(b"x" * payload.stat().st_size)
+    large.run(60.0)
+    assert large.coordinator.updates == []
+    assert service.report.open_updates == 0

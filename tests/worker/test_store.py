@@ -31,7 +31,7 @@ from worker.errors import (
     TaskGoneError,
     WrongStateError,
 )
-from worker.parcel import Trained
+from worker.parcel import Parcel, Trained
 from worker.store import Store
 
 TASK = a_task()
@@ -62,9 +62,8 @@ def test_a_new_store_holds_nothing(opened: Store) -> None:
 def test_a_task_its_start_and_its_attempts_are_there_after_a_restart(tmp_path: Path) -> None:
     first = Store(tmp_path)
     first.keep_task(TASK)
-    first.keep_start(a_start(TASK))
-    first.count_attempt(TASK.task_id)
-    first.count_attempt(TASK.task_id)
+    assert first.begin_attempt(a_start(TASK))
+    assert first.begin_attempt(a_start(TASK))
     first.forgive_attempt(TASK.task_id)
     first.close()
     held = Store(tmp_path).held()
@@ -74,7 +73,7 @@ def test_a_task_its_start_and_its_attempts_are_there_after_a_restart(tmp_path: P
 
 def test_a_task_kept_again_keeps_its_start_and_attempts(opened: Store) -> None:
     opened.keep_task(TASK)
-    opened.keep_start(a_start(TASK))
+    opened.begin_attempt(a_start(TASK))
     opened.keep_task(TASK)
     held = opened.held()
     assert held is not None
@@ -159,6 +158,64 @@ def test_a_new_stores_first_task_outlives_a_power_cut(seed: int) -> None:
     held = Store(folder, SimulatedDisk(platter, Mishaps())).held()
     assert held is not None, "the name of the database was gone, and all that it holds"
     assert held.task == TASK
+
+
+def test_a_small_payload_lies_in_its_row(opened: Store) -> None:
+    opened.keep_task(TASK)
+    opened.finish(UPDATE, 1024, SMALL, inline_bytes=len(SMALL))
+    assert payload_files(opened) == []
+    opened.sweep()
+    update, payload = opened.to_send(UPDATE.update_id)
+    assert (update.payload_bytes, payload) == (len(SMALL), SMALL)
+    assert opened.payload(UPDATE.update_id, 3, 5) == SMALL[3:5]
+    opened.release(UPDATE.update_id)
+    assert opened.parcels() == ()
+
+
+@pytest.mark.parametrize(("payload", "part_bytes"), [(LARGE, 1024), (SMALL, 32)])
+def test_a_payload_that_is_large_or_goes_in_parts_is_a_file(
+    opened: Store, payload: bytes, part_bytes: int
+) -> None:
+    opened.keep_task(TASK)
+    opened.finish(UPDATE, part_bytes, payload, inline_bytes=64)
+    assert len(payload_files(opened)) == 1
+    assert opened.payload(UPDATE.update_id, 0, len(payload)) == payload
+
+
+@pytest.mark.parametrize("payload", [b"other" + SMALL[5:], SMALL[1:], b""])
+def test_a_payload_in_a_row_that_is_not_what_was_written_is_lost(
+    opened: Store, payload: bytes
+) -> None:
+    opened.keep_task(TASK)
+    opened.finish(UPDATE, 1024, SMALL, inline_bytes=len(SMALL))
+    opened._db.execute("UPDATE outbox SET payload = ?", (payload,))
+    with pytest.raises(PayloadLostError):
+        opened.to_send(UPDATE.update_id)
+    opened.forget(UPDATE.update_id)
+    assert opened.known(TASK.task_id) == "new"
+
+
+def test_no_attempt_is_counted_of_a_task_that_is_not_there(opened: Store) -> None:
+    assert not opened.begin_attempt(a_start(TASK))
+    finished(opened)
+    assert not opened.begin_attempt(a_start(TASK))
+    assert opened.held() is None
+
+
+def test_what_is_known_of_a_task_comes_with_its_update(opened: Store) -> None:
+    assert opened.outcome(TASK.task_id) == ("new", None)
+    opened.keep_task(TASK)
+    assert opened.outcome(TASK.task_id) == ("held", None)
+    update_id = finished(opened)
+    assert opened.outcome(TASK.task_id) == ("open", opened.parcel(update_id))
+    opened.release(update_id)
+    assert opened.outcome(TASK.task_id) == ("done", None)
+
+
+def test_what_waits_for_the_disk_still_does_after_what_does_not(opened: Store) -> None:
+    opened.release(finished(opened))
+    opened.settle(finished(opened, number=1), "counted")
+    assert opened._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -267,16 +324,25 @@ def test_a_payload_that_the_disk_lost_is_said_so(
         opened.payload(update_id, 0, 64)
 
 
-def test_a_payload_with_other_bytes_than_were_written_is_lost(opened: Store) -> None:
-    update_id = finished(opened, LARGE * 3)
+@pytest.mark.parametrize("payload", [SMALL, LARGE * 3])
+def test_a_payload_with_other_bytes_than_were_written_is_lost(
+    opened: Store, payload: bytes
+) -> None:
+    update_id = finished(opened, payload)
     (file,) = payload_files(opened)
     opened.check_payload(update_id)
-    assert opened.whole_payload(update_id) == LARGE * 3
-    file.write_bytes(LARGE * 2 + b"L" + LARGE[1:])
+    assert opened.to_send(update_id)[1] == (SMALL if payload == SMALL else b"")
+    file.write_bytes(b"?" + payload[1:])
     with pytest.raises(PayloadLostError, match="not what was written"):
         opened.check_payload(update_id)
+
+
+def test_what_is_sent_in_one_message_is_what_was_written(opened: Store) -> None:
+    update_id = finished(opened, SMALL)
+    (file,) = payload_files(opened)
+    file.write_bytes(b"?" + SMALL[1:])
     with pytest.raises(PayloadLostError, match="not what was written"):
-        opened.whole_payload(update_id)
+        opened.to_send(update_id)
 
 
 def test_a_payload_is_checked_without_being_in_memory_as_a_whole(opened: Store) -> None:
@@ -370,7 +436,7 @@ def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_we
 
 
 def payload_files(store: Store) -> list[Path]:
-    return list((store.path / "outbox").iterdir())
+    return sorted((store.path / "outbox").iterdir())
 
 
 # A crash at each step: the line of store or disk at which it happens is counted.
@@ -434,24 +500,78 @@ def crashes(
             return
 
 
+Finish = Callable[[Store, bytes], Parcel]
+
+
+def finish_in_chunks(store: Store, payload: bytes) -> Parcel:
+    chunks = [payload[start : start + 10] for start in range(0, len(payload), 10)]
+    return store.finish_large(UPDATE, 64, lambda: iter(chunks))
+
+
 @left_open
-def test_a_crash_while_finishing_leaves_everything_or_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("finish", "in_file"),
+    [
+        (lambda s, payload: s.finish(UPDATE, 64, payload), True),
+        (lambda s, payload: s.finish(UPDATE, 64, payload, None, 64), False),
+        (finish_in_chunks, True),
+    ],
+)
+def test_a_crash_while_finishing_leaves_everything_or_nothing(
+    tmp_path: Path, finish: Finish, in_file: bool
+) -> None:
     outcomes = set()
-    for found in crashes(
-        lambda s: s.keep_task(TASK), lambda s: s.finish(UPDATE, 64, SMALL), tmp_path
-    ):
+    for found in crashes(lambda s: s.keep_task(TASK), lambda s: finish(s, SMALL), tmp_path):
         known = found.known(TASK.task_id)
         outcomes.add(known)
         assert known in ("held", "open")
         if known == "held":  # as if it had not been trained: it is, again, under the same id
             assert payload_files(found) == []
-            again = found.finish(UPDATE, 64, b"other bytes of another training")
+            again = finish(found, b"other bytes of another training")
             assert again.update_id == UPDATE.update_id
         else:
             assert found.held() is None
             assert found.payload(UPDATE.update_id, 0, 64) == SMALL
-        assert len(found.parcels()) == len(payload_files(found)) == 1
+        assert len(found.parcels()) == 1
+        assert len(payload_files(found)) == in_file
     assert outcomes == {"held", "open"}
+
+
+def test_what_is_made_as_it_is_written_is_as_if_it_had_been_whole(tmp_path: Path) -> None:
+    found = []
+    for name, finish in (("a", Store.finish), ("b", None)):
+        made = Store(tmp_path / name)
+        made.keep_task(TASK)
+        parcel = finish(made, UPDATE, 64, LARGE) if finish else finish_in_chunks(made, LARGE)
+        names = [path.name for path in payload_files(made)]
+        found.append((parcel, made.update(parcel.update_id), names))
+        assert made.payload(parcel.update_id, 0, len(LARGE)) == LARGE
+        made.check_payload(parcel.update_id)
+        made.close()
+    assert found[0] == found[1]
+
+
+def test_an_update_that_cannot_be_made_leaves_its_task_and_nothing_else(opened: Store) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"some of it"
+        raise ValueError("not finite")
+
+    opened.keep_task(TASK)
+    with pytest.raises(ValueError, match="not finite"):
+        opened.finish_large(UPDATE, 64, chunks)
+    assert opened.known(TASK.task_id) == "held"
+    assert payload_files(opened) == []
+
+
+def test_an_update_in_chunks_that_was_finished_before_stays_as_it_was(opened: Store) -> None:
+    opened.keep_task(TASK)
+    first = opened.finish(UPDATE, 64, SMALL)
+    opened.keep_task(TASK)
+    assert finish_in_chunks(opened, LARGE) == first
+    assert opened.held() is None
+    assert opened.payload(UPDATE.update_id, 0, 64) == SMALL
+    with pytest.raises(TaskGoneError):
+        opened.finish_large(an_update(a_task(3), 0), 64, lambda: [SMALL])
 
 
 @pytest.mark.parametrize(
@@ -480,17 +600,30 @@ def test_a_crash_while_a_task_is_kept_leaves_it_or_nothing(tmp_path: Path) -> No
 
 def test_a_crash_while_an_attempt_is_counted_counts_it_or_not(tmp_path: Path) -> None:
     for found in crashes(
-        lambda s: s.keep_task(TASK), lambda s: s.count_attempt(TASK.task_id), tmp_path
+        lambda s: s.keep_task(TASK), lambda s: s.begin_attempt(a_start(TASK)), tmp_path
     ):
         held = found.held()
         assert held is not None
         assert held.attempts in (0, 1)
 
 
+def test_a_store_is_joined_only_where_there_is_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no state folder"):
+        Store.join(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    first = Store(tmp_path)
+    first.keep_task(TASK)
+    joined = Store.join(tmp_path)
+    assert joined.finish(UPDATE, 64, SMALL) == first.parcel(UPDATE.update_id)
+    assert joined._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    joined.close()
+    first.close()
+
+
 def test_agent_and_training_process_use_the_store_at_the_same_time(tmp_path: Path) -> None:
     agent, training = Store(tmp_path), Store(tmp_path)
     agent.keep_task(TASK)
-    training.count_attempt(TASK.task_id)
+    training.begin_attempt(a_start(TASK))
     training.finish(UPDATE, 64, SMALL)
     assert agent.held() is None
     assert agent.parcel(UPDATE.update_id) is not None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from learning.learner import TrainResult, parameters_of
+from schemas.codecs.model import ModelOnWire, decode_model
 from schemas.codecs.payload import numbers_of, size_fault
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, TaskKind, encode
@@ -27,7 +28,7 @@ from worker.models import ModelCache
 from worker.parcel import NOTHING_TRAINED
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Report
-from worker.training import run_job
+from worker.training import Workshop, run_job
 
 LAYOUT = layout_of(parameters_of(Adder()))
 MODEL = bytes(flatten({"w": np.full(4, 2.0, np.float32)}, LAYOUT))
@@ -78,6 +79,12 @@ class Bench:
         return run_job(self.job(learner, **changes), lambda: False, lambda fraction: None)
 
 
+@pytest.fixture(params=[10**9, 0], ids=["whole", "as it is written"], autouse=True)
+def whole_bytes_max(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payloads are made at once, or as they are written."""
+    monkeypatch.setattr("worker.training.WHOLE_BYTES_MAX", request.param)
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path)
@@ -113,12 +120,44 @@ def test_the_update_is_encoded_as_the_task_asks(tmp_path: Path, codec: str) -> N
     report = bench.run(data="0.5")
     assert isinstance(report, Finished)
     update, _ = bench.store.update(report.update_id)
-    payload = bench.store.whole_payload(report.update_id)
+    payload = bench.store.to_send(report.update_id)[1]
     assert update.codec == codec
     assert update.payload_bytes == len(payload)
     assert size_fault(len(payload), codec, LAYOUT) == ""
     numbers = numbers_of(payload, codec, LAYOUT, report.update_id)
     assert numbers.read(0, 4) == pytest.approx([0.5] * 4, rel=1e-6)
+    bench.store.close()
+
+
+@pytest.mark.parametrize("codec", ["bf16", "fp16"])
+def test_a_model_that_travelled_in_16_bits_is_trained_on_as_it_arrived(
+    tmp_path: Path, codec: str
+) -> None:
+    version = bytes(flatten({"w": np.full(4, 1.001, np.float32)}, LAYOUT))
+    data = b"".join(ModelOnWire(version, LAYOUT, codec).chunks())
+    bench = Bench(
+        tmp_path,
+        model_codec=codec,
+        model_digest=digest_of(data),
+        model_bytes=len(data),
+        base_digest=digest_of(version),
+    )
+    bench.cache.path_of(digest_of(data)).write_bytes(data)
+    returning(TrainResult({"w": np.full(4, 1.5, np.float32)}, 1))
+    report = bench.run("Returning")
+    assert isinstance(report, Finished)
+    assert bench.store.update(report.update_id)[0].base_digest == digest_of(version)
+    received = np.frombuffer(decode_model(data, LAYOUT, codec), "<f4")
+    assert trained(bench) == (np.float32(1.5) - received).tolist()
+    bench.store.close()
+
+
+def test_a_model_of_another_size_than_its_codec_makes_is_unfit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, model_codec="bf16")
+    report = bench.run()
+    assert isinstance(report, Broken)
+    assert report.kind == "unfit"
+    assert "expected a model of 8 bytes of bf16, came 16" in report.reason
     bench.store.close()
 
 
@@ -136,7 +175,7 @@ def test_what_an_update_leaves_out_goes_into_the_next(tmp_path: Path) -> None:
         "Returning", task_id=next_task.task_id, task=encode(next_task), start=encode(again)
     )
     assert isinstance(second, Finished)
-    payload = bench.store.whole_payload(second.update_id)
+    payload = bench.store.to_send(second.update_id)[1]
     numbers = numbers_of(payload, "topk:0.5", LAYOUT, second.update_id)
     assert numbers.read(0, 4).tolist() == [0, 2, 3, 0]
     bench.store.close()
@@ -291,7 +330,7 @@ def test_a_full_disk_is_waited_for_with_signs_of_life(
         return False
 
     monkeypatch.setattr(os, "fsync", full)
-    report = run_job(bench.job(), lambda: False, told.append, wait)
+    report = run_job(bench.job(), lambda: False, told.append, wait, Workshop(inline_bytes=0))
     assert isinstance(report, Finished)
     assert max(waits) < 1.0
     assert sum(waits) > 5.0
@@ -304,7 +343,8 @@ def test_what_waits_for_room_may_be_cancelled(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    report = run_job(bench.job(), lambda: False, lambda fraction: None, lambda seconds: True)
+    files = Workshop(inline_bytes=0)
+    report = run_job(bench.job(), lambda: False, lambda fraction: None, lambda s: True, files)
     assert isinstance(report, Broken)
     assert report.kind == "cancelled"
 
@@ -390,7 +430,7 @@ def test_an_evaluation_is_an_update_of_sums_without_a_payload(asked: Bench) -> N
     assert update.metrics == {"w": 40.0, "version": 60.0, "accuracy": 15.0}
     assert (update.payload_bytes, update.parts, update.base_version) == (0, 0, 3)
     assert update.base_digest == digest_of(MODEL)
-    assert asked.store.whole_payload(report.update_id) == b""
+    assert asked.store.to_send(report.update_id)[1] == b""
     assert asked.store.held() is None
 
 

@@ -46,6 +46,7 @@ class World:
     given_back: set[str] = field(default_factory=set)
     update_confirmed: set[str] = field(default_factory=set)
     parts_confirmed: dict[str, set[int]] = field(default_factory=dict)
+    objects_put: set[str] = field(default_factory=set)
     verdicts_told: set[str] = field(default_factory=set)
     trainings: list[str] = field(default_factory=list)
     updates_sent: list[str] = field(default_factory=list)
@@ -102,10 +103,17 @@ class World:
             case events.SendPart(ref, update_id, index):
                 assert index < self.outbox[update_id].parts
                 self._fly(ref)
-            case events.SendUpdate(ref, update_id):
+            case events.PutObject(ref, update_id):
+                assert self.options.has_depot
+                assert self.outbox[update_id].parts > 0
+                self._fly(ref)
+            case events.SendUpdate(ref, update_id, stored):
                 parcel = self.outbox[update_id]
                 confirmed = self.parts_confirmed.get(update_id, set())
-                assert confirmed >= set(range(parcel.parts)), "closed before its parts were there"
+                if stored:
+                    assert update_id in self.objects_put, "closed before its object was there"
+                else:
+                    assert confirmed >= set(range(parcel.parts)), "closed before its parts"
                 self.updates_sent.append(update_id)
                 self._fly(ref)
                 self.questions.append(ref)
@@ -132,9 +140,6 @@ class World:
                 assert not self.inbox or task.task_id in self.inbox
                 self.inbox.setdefault(task.task_id, (task, None, 0))
                 return [events.TaskKept(task.task_id)]
-            case events.KeepStart(start):
-                task, _, attempts = self.inbox[start.task_id]
-                self.inbox[start.task_id] = (task, start, attempts)
             case events.DropTask(task_id):
                 assert task_id in self.declined_known | self.unwanted | self.given_back
                 self.inbox.pop(task_id, None)
@@ -157,9 +162,9 @@ class World:
                     return [self._done(task.task_id)]
                 if self.disk_is_full:
                     return [events.TrainingFailed(task.task_id, "disk", "no space left")]
-                kept, kept_start, attempts = self.inbox[task.task_id]
+                kept, _, attempts = self.inbox[task.task_id]
                 assert attempts < ATTEMPTS_MAX
-                self.inbox[task.task_id] = (kept, kept_start, attempts + 1)
+                self.inbox[task.task_id] = (kept, start, attempts + 1)
                 self.counts["trained a third time"] += attempts + 1 == ATTEMPTS_MAX
                 self.training = task.task_id
                 self.trainings.append(task.task_id)
@@ -240,6 +245,8 @@ class World:
                 self.declined_known.add(ref.subject)
             case "part":
                 self.parts_confirmed.setdefault(ref.subject, set()).add(ref.index)
+            case "object":
+                self.objects_put.add(ref.subject)
             case "update":
                 self.update_confirmed.add(ref.subject)
             case "presence":
@@ -250,11 +257,11 @@ class World:
         self.flying.remove(ref)
         self.happens(events.Unpublished(ref, "refused"))
 
-    def start(self, task: Task, wanted: bool = True, version: int = 0) -> None:
+    def start(self, task: Task, wanted: bool = True, version: int = 0, **changes: Any) -> None:
         self.taken_known.add(task.task_id)
         if not wanted:
             self.unwanted.add(task.task_id)
-        self.happens(events.StartCame(a_start(task, version, wanted=wanted)))
+        self.happens(events.StartCame(a_start(task, version, wanted=wanted, **changes)))
 
     def stand(self, standing: Standing, ref: Ref | None = None) -> None:
         """Answer the newest question, or an older one."""

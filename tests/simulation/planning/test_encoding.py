@@ -51,21 +51,31 @@ def test_what_one_update_leaves_out_is_in_the_next_of_its_worker() -> None:
     assert np.linalg.norm(total - trained) < 0.2 * np.linalg.norm(trained)
 
 
-def test_how_large_an_update_is() -> None:
+def test_what_a_task_moves() -> None:
     plain = LearnerTraining(Softmax(), 12, seed=1)
-    assert EncodedTraining(plain, "fp32").update_bytes() == plain.layout.update_bytes
-    assert EncodedTraining(plain, "int8").update_bytes() < plain.layout.update_bytes / 3
+    model, update = plain.layout.num_bytes, plain.layout.update_bytes
+    assert EncodedTraining(plain, "fp32").moved_bytes() == model + update
+    assert EncodedTraining(plain, "int8").moved_bytes() < model + update / 3
+    assert EncodedTraining(plain, "fp32", "bf16").moved_bytes() == model / 2 + update
     packed = EncodedTraining(plain, "topk:0.3+zstd")
     least, most = size_bounds("topk:0.3+zstd", plain.layout)
-    assert least <= packed.update_bytes() <= most
+    assert least <= packed.moved_bytes() - model <= most
     again = EncodedTraining(plain, "topk:0.3+zstd")
     assert packed.train(errand(), packed.initial()) == again.train(errand(), again.initial())
 
 
 def test_a_model_without_parameters_has_nothing_to_encode() -> None:
     training = EncodedTraining(Synthetic(), "int4")
-    assert training.update_bytes() == 0
+    assert training.moved_bytes() == 0
     assert training.train(errand(), b"").payload == b""
+
+
+def test_a_worker_trains_on_the_model_as_it_arrives() -> None:
+    plain = LearnerTraining(Softmax(), 12, seed=1)
+    model = np.full(plain.layout.num_floats, 1.001, np.float32)
+    rounded = np.full(plain.layout.num_floats, 1.0, np.float32)  # in 8 bits
+    came = EncodedTraining(plain, "fp32", "bf16").train(errand(), model.tobytes())
+    assert came == plain.train(errand(), rounded.tobytes())
 
 
 @pytest.mark.parametrize("codec", ["bf16", "int4+zstd", "int2", "topk:0.2"])

@@ -1,0 +1,432 @@
+"""Updates that lie in the depot: read part by part, with one verdict whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from coordinator import evaluation, fetching
+from coordinator.fetching import HELD_MAX, HOLD_S, RETRY_S, SWEEP_EACH_S
+from coordinator.startup import Surroundings
+from depot import update_name
+from depot.porter import PromptPorter
+from schemas.digest import digest_of
+from schemas.messages import Start, Task, Update, encode, part_count
+from simulation.depot import SimulatedDepot
+from tests.coordinator.feeder import Feeder
+from tests.coordinator.steps import Steps
+from tests.coordinator.world import World
+from tests.support.errands import HeldPorter
+
+MakeWorld = Callable[..., World]
+ROWS = 30_000  # 240 kB: four parts
+PARTS = 4
+PART_BYTES = 64 * 1024
+
+
+@dataclass
+class Stored:
+    """A worker with an update that goes by the depot."""
+
+    world: World
+    depot: SimulatedDepot
+    worker: Feeder
+    update: Update
+    payload: bytes
+
+    @property
+    def name(self) -> str:
+        return update_name(self.update.update_id, self.update.payload_digest)
+
+    def put(self) -> None:
+        self.depot.put(self.name, self.payload)
+
+    def close(self, step: bool = True) -> None:
+        parts = part_count(len(self.payload), PART_BYTES)
+        self.worker.send(replace(self.update, parts=parts, stored=True), b"")
+        if step:
+            self.world.step()
+
+    def ask(self) -> Any:
+        token = self.worker.say_present(self.update.update_id)
+        self.world.step()
+        return self.worker.standing_of(token)
+
+    @property
+    def unsettled(self) -> int:
+        """How many of its messages the coordinator has and has not acked."""
+        clients = self.world.broker._clients.values()
+        held = [lease.message.message_id for client in clients for lease in client.leases.values()]
+        return held.count(self.update.update_id)
+
+    @property
+    def verdict(self) -> str:
+        has = self.world.has_verdict(self.update.update_id)
+        return self.world.verdict(self.update.update_id) if has else ""
+
+
+@pytest.fixture
+def depot() -> SimulatedDepot:
+    return SimulatedDepot()
+
+
+class Porters:
+    """Makes porters that are prompt, or wait; of every life of a coordinator."""
+
+    def __init__(self) -> None:
+        self.held: list[HeldPorter] = []
+        self.are_prompt = True
+
+    def __call__(self, name: str) -> Any:
+        if self.are_prompt or not name.startswith("depot-updates"):
+            return PromptPorter()
+        self.held.append(HeldPorter())
+        return self.held[-1]
+
+    def go(self) -> bool:
+        """One errand of each that waits; whether there was one."""
+        return sum(porter.go() for porter in self.held) > 0
+
+
+@pytest.fixture
+def porters() -> Porters:
+    return Porters()
+
+
+@pytest.fixture
+def make(make_world: MakeWorld, depot: SimulatedDepot, porters: Porters) -> MakeWorld:
+    def make_one(**options: Any) -> World:
+        around = Surroundings(
+            initial_of=evaluation.initial_of,
+            depot_of=lambda settings: depot,
+            porter_of=porters,
+        )
+        world = make_world(size=ROWS, around=around, **options)
+        depot.clock = world.clock
+        return world
+
+    return make_one
+
+
+@pytest.fixture
+def world(make: MakeWorld) -> World:
+    return make()
+
+
+@pytest.fixture
+def slow(make: MakeWorld, porters: Porters) -> World:
+    """A world in which updates are read when a test says so."""
+    porters.are_prompt = False
+    return make()
+
+
+def stored(world: World, depot: SimulatedDepot, value: float = 1.0) -> Stored:
+    worker = world.somebody()
+    return stored_of(world, depot, worker, *world.begin_task(worker), value)
+
+
+def stored_of(
+    world: World, depot: SimulatedDepot, worker: Feeder, task: Task, start: Start, value: float
+) -> Stored:
+    update = worker.update(task, start, world.layout, value)
+    return Stored(world, depot, worker, update, worker.payload(world.layout, value))
+
+
+def test_an_update_of_the_depot_counts_like_any_other(world: World, depot: SimulatedDepot) -> None:
+    for value in (1.0, 3.0):
+        one = stored(world, depot, value)
+        one.put()
+        one.close()
+        assert one.verdict == "counted"
+        assert one.name not in depot.objects
+    assert world.weight() == 3.0
+
+
+def test_a_worker_is_told_that_updates_may_lie_there(
+    world: World, make_world: MakeWorld, depot: SimulatedDepot
+) -> None:
+    assert stored(world, depot).ask().takes_stored
+
+
+def test_its_spooled_bytes_are_those_of_one_that_came_in_parts(
+    world: World, depot: SimulatedDepot
+) -> None:
+    one = stored(world, depot)
+    one.put()
+    one.close()
+    row = world.ledger(one.update.update_id)
+    world.service._spool.close()
+    segment = world.folder / "state" / "spool" / f"{row.segment:08d}.seg"
+    kept = segment.read_bytes()[row.place : row.place + row.length]
+    assert kept == encode(one.update, one.payload)
+
+
+def test_one_that_is_not_there_is_unknown(world: World, depot: SimulatedDepot) -> None:
+    one = stored(world, depot)
+    one.close()
+    assert one.verdict == ""
+    assert one.ask().unknown == (one.update.update_id,)
+    one.put()
+    one.close()
+    assert one.verdict == "counted"
+
+
+def test_one_that_was_torn_is_deleted_and_unknown(world: World, depot: SimulatedDepot) -> None:
+    one = stored(world, depot)
+    depot.tears = 1
+    one.put()
+    one.close()
+    assert one.verdict == ""
+    assert one.name not in depot.objects
+    assert one.ask().unknown == (one.update.update_id,)
+
+
+def test_a_torn_one_is_not_read_at_all(world: World, depot: SimulatedDepot) -> None:
+    one = stored(world, depot)
+    depot.tears = 1
+    one.put()
+    one.close()
+    assert depot.read_bytes == 0
+
+
+def test_one_that_holds_other_bytes_takes_no_id_and_is_deleted(
+    world: World, depot: SimulatedDepot
+) -> None:
+    one = stored(world, depot)
+    depot.mixes_up = 1
+    one.put()
+    one.close()
+    assert one.verdict == ""
+    assert world.strays() == {"malformed": 1}
+    assert one.name not in depot.objects
+    one.put()
+    one.close()
+    assert one.verdict == "counted"
+
+
+def test_one_of_another_size_is_refused_before_anything_is_read(
+    world: World, depot: SimulatedDepot
+) -> None:
+    one = stored(world, depot)
+    one.put()
+    one.update = replace(one.update, payload_bytes=len(one.payload) + 4)
+    one.close()
+    assert one.verdict == "malformed"
+    assert depot.read_bytes == 0
+
+
+def test_a_depot_that_fails_for_a_moment_is_asked_again(
+    world: World, depot: SimulatedDepot
+) -> None:
+    one = stored(world, depot)
+    one.put()
+    depot.fails = 2
+    one.close()
+    assert one.verdict == ""
+    world.pass_time(RETRY_S[0])
+    assert one.verdict == ""
+    world.pass_time(RETRY_S[1])
+    assert one.verdict == "counted"
+
+
+def test_a_depot_that_stays_away_gives_the_closing_message_back(
+    world: World, depot: SimulatedDepot
+) -> None:
+    one = stored(world, depot)
+    one.put()
+    depot.away = True
+    one.close()
+    world.pass_time(HOLD_S / 2)
+    assert one.unsettled == 1
+    assert one.ask().unknown == ()
+    world.pass_time(HOLD_S / 2)
+    assert one.unsettled == 0
+    assert one.ask().unknown == (one.update.update_id,)
+    depot.away = False
+    one.close()
+    assert one.verdict == "counted"
+
+
+def test_while_it_is_read_nothing_is_wanted_of_the_worker(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    for _ in range(PARTS):
+        standing = one.ask()
+        assert (standing.unknown, standing.missing, standing.verdicts) == ((), {}, {})
+        assert porters.go()
+        slow.step()
+    assert one.ask().verdicts == {one.update.update_id: "counted"}
+
+
+def test_small_updates_are_counted_while_a_large_one_is_read(
+    slow: World, depot: SimulatedDepot
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    answered = slow.answer(slow.somebody())
+    assert slow.verdict(answered) == "counted"
+    assert one.verdict == ""
+
+
+def test_a_second_closing_message_is_acked_at_once(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close(step=False)
+    one.close(step=False)
+    one.close()
+    assert one.unsettled == 1
+    while porters.go():
+        slow.step()
+    row = slow.ledger(one.update.update_id)
+    assert (row.verdict, row.copies) == ("counted", 0)
+
+
+def test_more_than_are_held_are_given_back(
+    slow: World, depot: SimulatedDepot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "HELD_MAX", 1)
+    one, other = stored(slow, depot), stored(slow, depot)
+    one.close()
+    other.close()
+    assert (one.unsettled, other.unsettled) == (1, 0)
+    assert one.ask().unknown == ()
+    assert other.ask().unknown == (other.update.update_id,)
+
+
+def test_fewer_are_held_than_may_be_unsettled(world: World) -> None:
+    assert world.service._connection._prefetch > HELD_MAX
+
+
+def test_a_cut_connection_reads_nothing_twice(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    for _ in range(2):
+        porters.go()
+        slow.step()
+    slow.cut()
+    while porters.go():
+        slow.step()
+    assert one.verdict == "counted"
+    assert depot.read_bytes <= len(one.payload) + PART_BYTES  # what was on its way
+
+
+def test_a_restart_reads_only_what_is_missing(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    for _ in range(2):
+        porters.go()
+        slow.step()
+    slow.restart()
+    before = depot.read_bytes
+    while porters.go():
+        slow.step()
+    assert one.verdict == "counted"
+    assert depot.read_bytes - before == len(one.payload) - 2 * PART_BYTES
+
+
+def test_it_may_go_on_in_parts_over_the_broker(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    porters.go()
+    slow.step()
+    slow.pass_time(HOLD_S)
+    assert one.ask().missing == {one.update.update_id: (1, 2, 3)}
+    for index in (1, 2, 3):
+        one.worker.send_part(one.update, one.payload, PART_BYTES, index)
+    one.worker.close_upload(one.update, one.payload, PART_BYTES)
+    slow.step()
+    assert one.verdict == "counted"
+
+
+def test_two_payloads_of_one_update_give_one_verdict(world: World, depot: SimulatedDepot) -> None:
+    one = stored(world, depot)
+    other_payload = one.worker.payload(world.layout, 2.0)
+    digest = digest_of(other_payload)
+    other = replace(one, update=replace(one.update, payload_digest=digest), payload=other_payload)
+    for each in (one, other):
+        each.put()
+        each.close()
+    row = world.ledger(one.update.update_id)
+    assert (row.verdict, row.copies) == ("counted", 1)
+    assert not [name for name in depot.objects if name.startswith("updates/")]
+
+
+def test_one_of_an_unknown_task_is_not_read(world: World, depot: SimulatedDepot) -> None:
+    one = stored(world, depot)
+    one.put()
+    one.update = replace(one.update, run_id="0" * 32)
+    one.close()
+    assert depot.read_bytes == 0
+    assert one.name not in depot.objects
+
+
+def test_what_nobody_asks_for_expires(make: MakeWorld, depot: SimulatedDepot) -> None:
+    world = make(coordinator__uploads_age="60s")
+    one, other = stored(world, depot), stored(world, depot)
+    one.put()
+    world.pass_time(SWEEP_EACH_S - 30)
+    other.put()
+    world.pass_time(30)
+    assert one.name not in depot.objects
+    assert other.name in depot.objects
+
+
+def test_without_a_depot_its_parts_are_missing(
+    make_world: MakeWorld, depot: SimulatedDepot
+) -> None:
+    world = make_world(size=ROWS)
+    one = stored(world, depot)
+    one.put()
+    one.close()
+    standing = one.ask()
+    assert standing.unknown == (one.update.update_id,)
+    assert not standing.takes_stored
+    assert one.unsettled == 0
+
+
+def test_a_coordinator_that_ends_at_any_step_counts_it_once(
+    make: MakeWorld, steps: Steps, depot: SimulatedDepot
+) -> None:
+    """After each end it is started again; then all is as if nothing had happened."""
+    world = make(run__rounds=1000)
+    killed: set[str] = set()
+    for kill_at in range(1000):
+        before = world.version
+        one, other = stored(world, depot, 1.0), stored(world, depot, 3.0)
+        one.put()
+        other.put()
+        one.close()
+        steps.begin_again(kill_at)
+        other.close()
+        world.step()
+        if not steps.killed:
+            break
+        killed.add(steps.killed)
+        steps.begin_again()
+        world.step()
+        assert [each.verdict for each in (one, other)] == ["counted", "counted"]
+        assert world.version == before + 1
+        assert world.weight() == world.weight(before) + 2.0
+        assert not [name for name in depot.objects if name.startswith("updates/")], steps.killed
+    else:
+        raise AssertionError("it never came to the end of its steps")
+    assert {"before put", "after put", "before sync", "after sync", "before adopt"} <= killed
+    assert {"before commit", "after commit", "before ack", "after ack"} <= killed

@@ -1,0 +1,126 @@
+"""The rules of §4 and §5 for what lies in a depot."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_THERE = "§5 nobody is told of a model before it is in the depot, all of it"
+_NOT_THERE = "§5 what is not there, or does not hold, is no model; it is put again"
+_HELD = "§4 while an update is read from the depot its closing message is not acked"
+_BACK = "§4 an update that is not there gets no verdict, and is put again"
+
+_SERVICE = "tests/coordinator/test_service_stored.py::"
+_OBJECTS = "tests/coordinator/test_modelobjects.py::"
+_FETCHING = "tests/worker/test_fetching.py::"
+
+STORED_MODELS = (
+    Mutation(
+        _THERE,
+        "a version is told while it is put",
+        "coordinator/modelobjects.py",
+        "        self._ready, self._retry_at = False, None\n",
+        "        self._ready, self._retry_at = True, None\n",
+        f"{_OBJECTS}test_nobody_is_told_before_it_is_there",
+    ),
+    Mutation(
+        _THERE,
+        "a put that says nothing is believed",
+        "coordinator/modelobjects.py",
+        "    if found != num_bytes:\n",
+        "    if False:\n",
+        f"{_OBJECTS}test_a_put_that_was_torn_is_seen_by_its_size",
+    ),
+    Mutation(
+        _THERE,
+        "word of an earlier version stands for the current one",
+        "coordinator/modelobjects.py",
+        "        if event.attempt == self._attempt:\n",
+        "        if event.attempt:\n",
+        f"{_OBJECTS}test_word_of_an_earlier_version_does_not_make_the_current_one_ready",
+    ),
+    Mutation(
+        _NOT_THERE,
+        "what has its size is not put again",
+        "coordinator/modelobjects.py",
+        "    if not again and depot.size(name) == num_bytes:\n",
+        "    if depot.size(name) == num_bytes:\n",
+        f"{_OBJECTS}test_who_does_not_find_it_has_it_put_again_over_what_is_there",
+    ),
+    Mutation(
+        _NOT_THERE,
+        "a worker believes the name",
+        "worker/fetching.py",
+        "        if found != begun.digest or begun.num_bytes != start.model_bytes:\n",
+        "        if False:\n",
+        f"{_FETCHING}test_another_model_under_its_name_is_gone_and_dropped",
+    ),
+    Mutation(
+        _NOT_THERE,
+        "a worker reads whatever size it has",
+        "worker/fetching.py",
+        "    if found != num_bytes:\n",
+        "    if False:\n",
+        f"{_FETCHING}test_a_model_of_another_size_is_gone_before_anything_is_read",
+    ),
+)
+
+STORED_UPDATES = (
+    Mutation(
+        _HELD,
+        "it is acked before its parts are here",
+        "coordinator/batch/parts.py",
+        "                self.waiting.add(delivery.tag)\n",
+        "",
+        f"{_SERVICE}test_a_second_closing_message_is_acked_at_once",
+    ),
+    Mutation(
+        _HELD,
+        "its worker is told that all of it is missing",
+        "coordinator/batch/presences.py",
+        "            if self._desk.fetching.covers(update_id):\n",
+        "            if False:\n",
+        f"{_SERVICE}test_while_it_is_read_nothing_is_wanted_of_the_worker",
+    ),
+    Mutation(
+        _HELD,
+        "it is held for ever",
+        "coordinator/fetching.py",
+        "            if held.since + HOLD_S <= now:\n",
+        "            if False:\n",
+        f"{_SERVICE}test_a_depot_that_stays_away_gives_the_closing_message_back",
+    ),
+    Mutation(
+        _BACK,
+        "one that was torn stays, and is never put again",
+        "coordinator/fetching.py",
+        "        if event.gone:\n            self.delete(event.upload)\n",
+        "        if event.gone:\n",
+        f"{_SERVICE}test_one_that_was_torn_is_deleted_and_unknown",
+    ),
+    Mutation(
+        _BACK,
+        "its size is not looked at",
+        "coordinator/fetching.py",
+        "    found = depot.size(name) if look else part.payload_bytes\n",
+        "    found = part.payload_bytes\n",
+        f"{_SERVICE}test_a_torn_one_is_not_read_at_all",
+    ),
+    Mutation(
+        _BACK,
+        "an upload leaves the outbox though its object may be gone",
+        "worker/sending.py",
+        "        if parcel.parts == 0:\n            return None, (Release(parcel.update_id),)\n",
+        "        if parcel.parts == 0 or phase.stored:\n"
+        "            return None, (Release(parcel.update_id),)\n",
+        "tests/worker/test_service_depot.py"
+        "::test_a_large_update_is_put_into_the_depot_and_kept_until_its_verdict",
+    ),
+    Mutation(
+        _BACK,
+        "an update that lies there wrongly is never put again",
+        "coordinator/batch/parts.py",
+        "        if update.stored:\n            upload = update.update_id",
+        "        if False:\n            upload = update.update_id",
+        f"{_SERVICE}test_one_that_holds_other_bytes_takes_no_id_and_is_deleted",
+    ),
+)

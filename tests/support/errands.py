@@ -1,0 +1,37 @@
+"""A porter whose errands are done when a test says so."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from depot.porter import outcome_of
+
+
+class HeldPorter:
+    """A `depot.porter.Porter` that waits to be told.
+
+    Attributes:
+        waiting: Errands that are to be done.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Callable[[], Any], Callable[[Any], object]]] = deque()
+        self.closed = False
+
+    def do(self, errand: Callable[[], Any], tell: Callable[[Any], object]) -> None:
+        """See `Porter.do`."""
+        self.waiting.append((errand, tell))
+
+    def close(self) -> None:
+        """See `Porter.close`."""
+        self.closed = True
+
+    def go(self) -> bool:
+        """Do the next errand; whether there was one."""
+        if not self.waiting or self.closed:
+            return False
+        errand, tell = self.waiting.popleft()
+        tell(outcome_of(errand))
+        return True
