@@ -37,7 +37,7 @@ from coordinator.ownqueues import OwnQueues
 
 Source = Literal["control", "updates", "parked"]
 
-PREFETCH_BYTES = 64 * 1024 * 1024  # unsettled updates in memory
+PREFETCH_BYTES = 32 * 1024 * 1024  # unsettled updates in memory
 CONTROL_PREFETCH = 256
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long
@@ -128,6 +128,11 @@ class Connection:
     def trouble(self) -> str:
         """Why the current version is not in the depot, "" if nothing hinders it."""
         return self._models.trouble if isinstance(self._models, ModelObjects) else ""
+
+    @property
+    def prefetch(self) -> int:
+        """How many updates may be unsettled at a time, 8 or more."""
+        return self._prefetch
 
     def source_of(self, consumer: int) -> Source | None:
         """What a consumer consumes; None if it is lost, or of an earlier connection."""

@@ -13,8 +13,9 @@ Rules:
   where it belongs, and is here once the transaction is through.
 - What is not there, or has another size, is deleted: the worker, which keeps its update until it
   has a verdict, is told that it is unknown, and puts it again.
-- At most `AT_ONCE` updates are read at a time, a part each, and `HELD_MAX` are held; a further one
-  is acked without a verdict, and sent again.
+- At most `AT_ONCE` updates are read at a time, a part each, and half of the deliveries that may be
+  unsettled are held, so that others are delivered meanwhile; a further one is acked without a
+  verdict, and sent again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from schemas.messages import Update, UpdatePart, part_span
 _log = logging.getLogger(__name__)
 
 AT_ONCE = 2
-HELD_MAX = 32
 HOLD_S = 600.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
 SWEEP_EACH_S = 6 * 3600.0
@@ -106,6 +106,7 @@ class Fetches:
         ack: Settles a delivery.
         now: The coordinator's time.
         age_s: After how many seconds an update that nobody has asked for is deleted.
+        held_max: How many are held.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Fetches:
         ack: Callable[[int], object],
         now: Callable[[], float],
         age_s: float,
+        held_max: int,
     ) -> None:
         self._depot = depot
         self._idle = list(porters)
@@ -125,6 +127,7 @@ class Fetches:
         self._ack = ack
         self._now = now
         self._age_s = age_s
+        self._held_max = held_max
         self._held: dict[Upload, _Held] = {}
         self._taken_up: set[int] = set()  # tags of those that were complete
         self._readings = 0
@@ -135,7 +138,7 @@ class Fetches:
     def takes(self, delivery: Delivered, update: Update) -> bool:
         """See `Fetching.takes`; one that was read to its end, and is not complete, is not again."""
         upload = update.update_id, update.payload_digest
-        room = len(self._held) < HELD_MAX and upload not in self._held
+        room = len(self._held) < self._held_max and upload not in self._held
         return room and delivery.tag not in self._taken_up
 
     def covers(self, update_id: str) -> bool:
@@ -149,7 +152,7 @@ class Fetches:
     ) -> None:
         """Hold a closing message and read the parts that are missing."""
         upload = update.update_id, update.payload_digest
-        if upload in self._held or len(self._held) >= HELD_MAX:  # two came in one batch
+        if upload in self._held or len(self._held) >= self._held_max:  # two came in one batch
             self._ack(delivery.tag)
             return
         self._held[upload] = _Held(delivery, update, deque(missing), part_bytes, self._now())

@@ -85,6 +85,7 @@ class ModelFolder:
     def __init__(self, folder: Path, disk: Disk = OS_DISK) -> None:
         self._folder = folder
         self._disk = disk
+        self._made: set[Path] = set()  # folders that were made durable by this process
 
     def write(self, run_id: str, version: int, blocks: Iterable[Buffer], layout: Layout) -> Written:
         """Write a version, durable on return.
@@ -97,8 +98,7 @@ class ModelFolder:
         """
         name = _name(run_id, version)
         path = self._folder / name
-        make_folders(self._disk, self._folder)
-        make_folders(self._disk, path.parent)
+        self._make(path.parent)
         running = RunningDigest()
 
         def chunks() -> Iterator[Buffer]:
@@ -109,6 +109,13 @@ class ModelFolder:
 
         write_chunks_durably(self._disk, path, chunks())
         return Written(name, running.digits())
+
+    def _make(self, folder: Path) -> None:
+        """Make the folder of a run; its entries above are synced once, not with each version."""
+        if folder not in self._made or not self._disk.is_folder(folder):
+            make_folders(self._disk, self._folder)
+            make_folders(self._disk, folder)
+            self._made.add(folder)
 
     def view(self, file: str, layout: Layout) -> memoryview:
         """The flat buffer of a version that was just written or read, in place.

@@ -198,6 +198,7 @@ class CoordinatorService:
             self._transport.ack,
             self._now,
             self._settings.coordinator.uploads_age_s,
+            self._connection.prefetch // 2,
         )
         return fetches
 

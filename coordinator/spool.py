@@ -141,6 +141,11 @@ class Spool:
         finally:
             self._disk.remove(path)
 
+    @property
+    def has_older(self) -> bool:
+        """Whether there are segments that `forget` could delete."""
+        return any(number < self._number for number in self._segments())
+
     def forget(self, before_segment: int) -> None:
         """Delete the segments below a number; never the one in use."""
         for number in self._segments():

@@ -154,14 +154,16 @@ class Store:
         if writer is not None:
             writer.close()
 
-    def require_epoch(self) -> None:
-        """Look whether this process may still write, before it writes beside the store.
+    @contextlib.contextmanager
+    def leading(self) -> Iterator[Work]:
+        """Look at the store, and whether this process may still write, before it does beside it.
 
         Raises:
             Fenced: If another process has taken the store over.
         """
         with self._reading() as connection:
             self._require_epoch(connection)
+            yield Work(connection)
 
     def _require_epoch(self, connection: Connection) -> None:
         epoch = _EPOCH.run(connection, {})[0][0]

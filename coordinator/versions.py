@@ -262,7 +262,7 @@ class Versions:
         """
         if keep_versions < ALL:
             self._models.forget_before(self._run_id, first_kept(version, keep_versions), but)
-        if spool_keep_rounds < ALL:
+        if spool_keep_rounds < ALL and self._spool.has_older:
             self._spool.forget(self._first_kept_segment(version, spool_keep_rounds))
         # Once so many rounds were closed, the last ones are all of this run.
         if version >= max(spool_keep_rounds, 1) and not self._is_alone:

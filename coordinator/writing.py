@@ -251,10 +251,13 @@ class RunWriter:
             return None
         row = self._known.get(version) or self.versions.row(version)
         if row is not None:
-            if len(self._known) >= VERSIONS_KNOWN:
-                self._known.clear()
-            self._known[version] = row
+            self._know(row)
         return row
+
+    def _know(self, row: VersionRow) -> None:
+        if len(self._known) >= VERSIONS_KNOWN:
+            self._known.clear()
+        self._known[row.version] = row
 
     def as_streamed(self, row: VersionRow) -> ModelVersion:
         """A version as it goes over the stream."""
@@ -525,8 +528,9 @@ class RunWriter:
         new = row is None
         if row is None:
             base = self.current_row()
-            self._store.require_epoch()  # the file is written outside of the transaction
-            made = self._make(base)
+            with self._store.leading() as work:  # the file is written outside of the transaction
+                why = work.why_closed(self.run_id)
+            made = self._make(base, why)
             model, codec = self.versions.model(made), self._settings.wire.model_codec
             made = streamed(made, model, self.layout, codec)
             row = replace(made, participation=self.roster.participation.record())
@@ -540,13 +544,12 @@ class RunWriter:
         self._reopened = False
         self._committed(batch)
         self.versions.begin_round(row, self.state.run.policy.algorithm)
+        self._know(row)
         return MadeVersion(row, batch.effects, new)
 
-    def _make(self, base: VersionRow) -> VersionRow:
+    def _make(self, base: VersionRow, why: str) -> VersionRow:
         """The version after another: of the sum, or of what is to be gone back to."""
         policy, now = self.state.run.policy, self._now()
-        with self._store.reading() as work:
-            why = work.why_closed(self.run_id)
         follows = self._evaluated.row
         if follows.roll_back_to < 0:
             guard_norm = self._settings.evaluation.guard_norm

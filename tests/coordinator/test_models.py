@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,25 @@ def test_a_version_outlives_a_power_cut(seed: int) -> None:
     models = ModelFolder(Path("/state/models"), SimulatedDisk(platter, Mishaps()))
     file = models.write(RUN_ID, 3, [MODEL], LAYOUT).file
     platter.cut_power(random.Random(seed))
+    assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
+
+
+def test_the_folder_of_a_run_is_synced_with_its_first_version_only() -> None:
+    mishaps = Mishaps()
+    models = ModelFolder(Path("/state/models"), SimulatedDisk(Platter(), mishaps))
+    synced = []
+    for version in range(2):
+        mishaps.names = []
+        models.write(RUN_ID, version, [MODEL], LAYOUT)
+        synced.append([name for name in mishaps.names if name.startswith("sync folder")])
+    assert "sync folder models" in synced[0]
+    assert synced[1] == [f"sync folder {RUN_ID}"]
+
+
+def test_a_folder_that_somebody_took_away_is_made_again(models: ModelFolder) -> None:
+    file = models.write(RUN_ID, 0, [MODEL], LAYOUT).file
+    shutil.rmtree(models.path(file).parent)
+    file = models.write(RUN_ID, 1, [MODEL], LAYOUT).file
     assert models.read(file, LAYOUT, digest_of(MODEL)) == MODEL
 
 

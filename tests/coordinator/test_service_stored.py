@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordinator import evaluation, fetching
-from coordinator.fetching import HELD_MAX, HOLD_S, RETRY_S, SWEEP_EACH_S
+from coordinator import evaluation
+from coordinator.connection import Connection
+from coordinator.fetching import HOLD_S, RETRY_S, SWEEP_EACH_S
 from coordinator.startup import Surroundings
 from depot import update_name
 from depot.porter import PromptPorter
@@ -291,9 +292,11 @@ def test_a_second_closing_message_is_acked_at_once(
 
 
 def test_more_than_are_held_are_given_back(
-    slow: World, depot: SimulatedDepot, monkeypatch: pytest.MonkeyPatch
+    make: MakeWorld, porters: Porters, depot: SimulatedDepot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "HELD_MAX", 1)
+    monkeypatch.setattr(Connection, "prefetch", 2)
+    porters.are_prompt = False
+    slow = make()
     one, other = stored(slow, depot), stored(slow, depot)
     one.close()
     other.close()
@@ -302,8 +305,10 @@ def test_more_than_are_held_are_given_back(
     assert other.ask().unknown == (other.update.update_id,)
 
 
-def test_fewer_are_held_than_may_be_unsettled(world: World) -> None:
-    assert world.service._connection._prefetch > HELD_MAX
+def test_half_of_those_that_may_be_unsettled_are_held(world: World) -> None:
+    fetches = world.service._fetches
+    assert fetches is not None
+    assert fetches._held_max == world.service._connection._prefetch // 2 >= 4
 
 
 def test_a_cut_connection_reads_nothing_twice(

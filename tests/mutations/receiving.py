@@ -195,8 +195,8 @@ RECEIVING = (
         _EPOCH,
         "the file of a version is written unchecked",
         "coordinator/writing.py",
-        "self._store.require_epoch()  # the file is written outside of the transaction",
-        "pass",
+        "with self._store.leading() as work:  # the file is written outside of the transaction",
+        "with self._store.reading() as work:",
         "tests/coordinator/test_service_disk.py"
         "::test_a_fenced_coordinator_does_not_write_the_file_of_a_version",
     ),
