@@ -427,10 +427,6 @@ class Store:
         found = self._row("SELECT header, sent FROM outbox WHERE update_id = ?", update_id)
         return None if found is None else _parcel(_decoded(Update, found[0]), bool(found[1]))
 
-    def parcel_of(self, task_id: str) -> Parcel | None:
-        """The update of a task, if it is in the outbox."""
-        return self.outcome(task_id)[1]
-
     def update(self, update_id: str) -> tuple[Update, int]:
         """The header of an update in the outbox, and the size of its parts.
 
@@ -650,10 +646,10 @@ class Store:
             waits: For the disk; else a power cut may undo it.
         """
         with _failures():
-            if not waits:
-                self._db.execute(_DOES_NOT_WAIT)
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                if not waits:
+                    self._db.execute(_DOES_NOT_WAIT)
+                self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
             except BaseException:

@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import random
+import sqlite3
 import shutil
 import sys
 import tracemalloc
@@ -218,6 +219,19 @@ def test_what_waits_for_the_disk_still_does_after_what_does_not(opened: Store) -
     assert opened._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
+def test_what_waits_for_the_disk_still_does_after_what_could_not_begin(opened: Store) -> None:
+    update_id = finished(opened)
+    opened._db.execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(opened.path / "worker.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # as the training process does
+    with pytest.raises(StoreError, match="locked"):
+        opened.release(update_id)
+    other.close()
+    assert opened._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    opened.release(update_id)
+    assert opened.parcels() == ()
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_finished_update_outlives_a_power_cut(seed: int) -> None:
     folder, platter = Path("/state/w1"), Platter()
@@ -239,16 +253,6 @@ def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     assert len(agent.parcels()) == 1
     agent.close()
     training.close()
-
-
-def test_the_update_of_a_task_is_found(opened: Store) -> None:
-    update_id = finished(opened)
-    parcel = opened.parcel_of(TASK.task_id)
-    assert parcel is not None
-    assert parcel == opened.parcel(update_id)
-    assert opened.parcel_of(a_task(1).task_id) is None
-    opened.release(update_id)
-    assert opened.parcel_of(TASK.task_id) is None
 
 
 def test_a_released_update_leaves_its_mark(opened: Store) -> None:
