@@ -13,9 +13,10 @@ CHUNK_BYTES = 1024 * 1024
 def let_go(view: Buffer) -> None:
     """Give the memory of a mapped view back to the system; it is read again when it is looked at.
 
-    Nothing happens to what is not mapped.
+    Nothing happens to what is not mapped, nor to a private view: what was written to it is nowhere
+    else.
     """
-    if isinstance(view, memoryview) and isinstance(view.obj, mmap.mmap):
+    if isinstance(view, memoryview) and view.readonly and isinstance(view.obj, mmap.mmap):
         view.obj.madvise(mmap.MADV_DONTNEED)
 
 

@@ -127,6 +127,7 @@ class DiskContract:
     def test_what_is_written_to_a_private_view_stays_with_it(self, disk: Disk, file: Path) -> None:
         one, other = disk.map_private(file), disk.map_private(file)
         one[3:6] = b"xyz"
+        let_go(one)
         disk.remove(file)
         assert bytes(one) == b"012xyz6789"
         assert bytes(other) == b"0123456789"
