@@ -4,8 +4,8 @@ import errno
 import itertools
 import os
 import random
-import sqlite3
 import shutil
+import sqlite3
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
