@@ -329,10 +329,8 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase = shipment.phase
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        at, failures = (
-            moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S),
-            shipment.failures + 1,
-        )
+        at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
+        failures = shipment.failures + 1
         if ref.about == "object" and failures >= DEPOT_TRIES:
             return replace(shipment, phase=Due(at), failures=failures), ()
         left = phase.left if ref.about == "update" else phase.left.first(ref.index)

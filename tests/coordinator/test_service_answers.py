@@ -44,52 +44,6 @@ def test_who_trained_on_the_current_version_waits_and_is_told_of_the_next(
     assert len(worker.answers_of(token)) == told, "it asks again by itself"
 
 
-def test_an_update_is_answered_with_its_verdict_and_again_with_the_next_version(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world()
-    worker = world.somebody()
-    asked(world, worker)
-    task, start = world.begin_task(worker)
-    update = worker.update(task, start, world.layout, 1.0)
-    token = worker.send_asking(update, worker.payload(world.layout, 1.0))
-    world.step()
-    standing = worker.standing_of(token)
-    assert standing.verdicts == {update.update_id: "counted"}
-    assert (standing.version, standing.may_take) == (0, False)
-    world.round(1.0)
-    standing = worker.standing_of(token)
-    assert (standing.version, standing.may_take) == (1, True)
-
-
-def test_a_copy_of_an_update_is_answered_too(make_world: MakeWorld) -> None:
-    world = make_world()
-    worker = world.somebody()
-    asked(world, worker)
-    task, start = world.begin_task(worker)
-    update = worker.update(task, start, world.layout, 1.0)
-    tokens = [worker.send_asking(update, worker.payload(world.layout, 1.0)) for _ in range(2)]
-    world.step()
-    for token in tokens:
-        assert worker.standing_of(token).verdicts == {update.update_id: "counted"}
-    assert world.ledger(update.update_id).copies == 1
-
-
-def test_who_waited_since_its_update_is_asked_to_ask_again_by_the_next_process(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world()
-    worker = world.somebody()
-    asked(world, worker)
-    task, start = world.begin_task(worker)
-    update = worker.update(task, start, world.layout, 1.0)
-    token = worker.send_asking(update, worker.payload(world.layout, 1.0))
-    world.step()
-    world.kill()
-    world.begin()
-    assert worker.standing_of(token).come_back_s == 0.0
-
-
 def test_who_came_too_late_for_its_task_may_try_the_version_again(make_world: MakeWorld) -> None:
     world = make_world(rounds__late="refuse", rounds__lease="5s")
     worker = world.somebody()

@@ -35,6 +35,40 @@ def tells_to_ask(standing: Standing) -> bool:
     return (standing.may_take, standing.come_back_s, standing.verdicts) == (False, 0.0, {})
 
 
+def test_the_answer_is_the_verdict_and_another_one_the_next_version(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = introduced(world)
+    update = trained(world, worker)
+    token = sent(world, worker, update)
+    standing = worker.standing_of(token)
+    assert standing.verdicts == {update.update_id: "counted"}
+    assert (standing.version, standing.may_take) == (0, False)
+    world.round(1.0)
+    standing = worker.standing_of(token)
+    assert (standing.version, standing.may_take) == (1, True)
+
+
+def test_a_copy_is_answered_too(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = introduced(world)
+    update = trained(world, worker)
+    for _ in range(2):
+        token = sent(world, worker, update)
+        assert worker.standing_of(token).verdicts == {update.update_id: "counted"}
+    assert world.ledger(update.update_id).copies == 1
+
+
+def test_who_waits_since_its_update_is_asked_to_ask_again_by_the_next_process(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world()
+    worker = introduced(world)
+    token = sent(world, worker, trained(world, worker))
+    world.kill()
+    world.begin()
+    assert tells_to_ask(worker.standing_of(token))
+
+
 def test_who_closes_the_round_is_told_of_the_next_version(make_world: MakeWorld) -> None:
     world = make_world()
     worker = introduced(world)
