@@ -152,6 +152,7 @@ class Store:
         """The connection that writes is another next time."""
         writer, self._writer = self._writer, None
         if writer is not None:
+            writer.invalidate()  # closed, and not kept for another use
             writer.close()
 
     @contextlib.contextmanager
