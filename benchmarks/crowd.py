@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Mapping
 
 from benchmarks.federation import settings_file
-from benchmarks.node import broker
+from benchmarks.node import Broker, broker
 from benchmarks.processes import Measured
 from benchmarks.record import Record, parser_of
 
@@ -40,7 +41,12 @@ def main() -> None:
                 Measured("benchmarks.roles.coordinator", *words, environ=environ) as coordinator,
                 Measured("benchmarks.roles.crowd", *words, *size) as crowd,
             ):
-                seconds, cpu_s = _rounds(coordinator, crowd, given.rounds)
+                processes: dict[str, Measured | Broker] = {
+                    "coordinator": coordinator,
+                    "crowd": crowd,
+                    "broker": where,
+                }
+                seconds, cpu_s = _rounds(processes, given.rounds)
     rates = [given.workers / each for each in seconds]
     what = f"{given.workers} workers of {given.params:,} parameters"
     record.figure(
@@ -48,26 +54,33 @@ def main() -> None:
         updates_a_second=statistics.median(rates),
         slowest=min(rates),
         fastest=max(rates),
-        coordinator_cpu_ms_an_update=1e3 * cpu_s / (given.workers * len(seconds)),
+        cpu_ms_an_update={
+            who: 1e3 * spent / (given.workers * len(seconds)) for who, spent in cpu_s.items()
+        },
     )
     record.at_least(f"{what}: into the sum", statistics.median(rates), BOUND, " updates/s")
     record.end(keep=given.keep)
 
 
-def _rounds(coordinator: Measured, crowd: Measured, rounds: int) -> tuple[list[float], float]:
-    """Seconds of each round, and of the coordinator's CPU in all; the first does not count."""
+def _rounds(
+    processes: Mapping[str, Measured | Broker], rounds: int
+) -> tuple[list[float], Mapping[str, float]]:
+    """Seconds of each round, and of each process's CPU in all; the first does not count."""
+    coordinator, crowd = processes["coordinator"], processes["crowd"]
+    assert isinstance(coordinator, Measured)
+    assert isinstance(crowd, Measured)
     seconds: list[float] = []
-    cpu_s = 0.0
-    while (words := coordinator.line("version"))[1] != "0":
-        pass
+    spent = dict.fromkeys(processes, 0.0)
+    coordinator.line("version")
     for number in range(rounds + 1):
         _, fired = crowd.line("fired")
-        began_cpu = coordinator.cpu_s()
-        words = coordinator.line("version")
+        before = {who: each.cpu_s() for who, each in processes.items()}
+        _, _, made, _ = coordinator.line("version")
         if number:
-            seconds.append(float(words[2]) - float(fired))
-            cpu_s += coordinator.cpu_s() - began_cpu
-    return seconds, cpu_s
+            seconds.append(float(made) - float(fired))
+            for who, each in processes.items():
+                spent[who] += each.cpu_s() - before[who]
+    return seconds, spent
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections import Counter
 from collections.abc import Mapping
 
 from benchmarks.federation import LARGE, Rounds, federation, floor
@@ -93,12 +92,12 @@ def _median_ms(turns: list[Rounds]) -> float:
 
 def _cpu_ms(turns: list[Rounds], workers: int) -> Mapping[str, float]:
     """Milliseconds of CPU for one update, by process."""
-    spent: Counter[str] = Counter()
+    spent = dict.fromkeys(turns[0].cpu_s, 0.0)
     updates = 0
     for rounds in turns:
         updates += workers * len(rounds.seconds)
         for who, seconds in rounds.cpu_s.items():
-            spent[who] += 1e3 * seconds  # type: ignore[assignment]  # Counter adds floats too
+            spent[who] += 1e3 * seconds
     each = {who: total / updates for who, total in spent.items()}
     return {"all": sum(each.values()), **each}
 

@@ -37,7 +37,7 @@ from coordinator.ownqueues import OwnQueues
 
 Source = Literal["control", "updates", "parked"]
 
-PREFETCH_BYTES = 64 * 1024 * 1024  # unsettled updates in memory
+PREFETCH_BYTES = 32 * 1024 * 1024  # unsettled updates in memory
 CONTROL_PREFETCH = 256
 RETRY_S = 1.0  # before a lost consumer or a returned task is tried again
 NOTE_S = 1.0  # what the broker confirmed is written with what comes, or after so long

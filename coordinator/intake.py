@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from coordinator.aggregation.checks import inspect
 from coordinator.events import Refused, Verdict
+from coordinator.uploads import PARTS_MAX
 from schemas.buffer import Buffer
 from schemas.codecs.names import EXPECTED, spec_of
 from schemas.codecs.payload import size_fault
@@ -293,6 +294,8 @@ def _part_fault(part: UpdatePart, payload_bytes: int, expected: Expected) -> str
     whole, size = part.payload_bytes, expected.part_bytes
     if part.part_bytes != size:
         return f"expected parts of {size} bytes, came one of {part.part_bytes}"
+    if part.parts > PARTS_MAX:
+        return f"{part.parts} parts: at most {PARTS_MAX} are possible, set rounds.part_bytes higher"
     if part.parts != part_count(whole, size) or part.index >= part.parts:
         return f"part {part.index} of {part.parts}: the update has {part_count(whole, size)} parts"
     start, end = part_span(part.index, whole, size)

@@ -21,6 +21,7 @@ from disk import (
     OS_DISK,
     Disk,
     chunks_of,
+    let_go,
     make_folders,
     write_chunks_durably,
     write_durably,
@@ -278,6 +279,7 @@ def require_finite(model: Buffer, layout: Layout) -> None:
                 floats = as_float32(block) if entry.dtype == "bfloat16" else block
                 if not np.isfinite(floats).all():
                     raise RunError(f"the initial model's {entry.name!r} holds NaN or infinity")
+                let_go(model)
 
 
 def load_initial(path: Path, layout: Layout) -> Buffer:

@@ -41,7 +41,7 @@ from schemas.messages import ModelPart, decode, encode, part_count, part_span
 
 _log = logging.getLogger(__name__)
 
-WINDOW = 8  # parts unconfirmed at a time: 32 MiB in flight at most
+WINDOW = 4  # parts unconfirmed at a time: 16 MiB in flight at most
 PREFETCH = 2
 SILENCE_S = 10.0  # a reader that hears nothing for so long gives up
 

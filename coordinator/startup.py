@@ -21,6 +21,7 @@ from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow
 from coordinator.spool import Spool
 from coordinator.store import Store
+from coordinator.uploads import PARTS_MAX
 from coordinator.versions import streamed
 from coordinator.work import Work
 from depot import Depot, depot_of
@@ -28,6 +29,7 @@ from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk, chunks_of, make_folders
 from schemas.buffer import Buffer
 from schemas.layout import Layout
+from schemas.messages import part_count
 from settings import Settings
 from settings.frozen import changed, frozen_fields
 
@@ -148,9 +150,20 @@ def open_state(
     if row is None:
         row = begin_run(store, models, settings, now, around)
     layout = Layout.from_rows(row.layout)
+    _require_few_parts(layout, settings.rounds.part_bytes)
     handover = Handover(row.run_id, layout, models, folder.cached, disk)
     opened.callback(handover.close)
     return OpenedState(store, spool, models, handover, row, finished_before, around.draw_id())
+
+
+def _require_few_parts(layout: Layout, part_bytes: int) -> None:
+    """Check that the file of an upload has room to say which of its parts are here."""
+    parts = part_count(layout.update_bytes, part_bytes)
+    if parts > PARTS_MAX:
+        raise RunError(
+            f"an update of {layout.update_bytes} bytes would go in {parts} parts of "
+            f"rounds.part_bytes, at most {PARTS_MAX} are possible: set it higher"
+        )
 
 
 def _warn_of_few_workers(settings: Settings, enrolment: Enrolment) -> None:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordinator.uploads import Upload
+from coordinator.uploads import PARTS_MAX, Upload
 from disk import Disk, Pages, make_folders, remove_tree
 from schemas.buffer import Buffer
 from schemas.messages import part_count, part_span
@@ -39,8 +39,7 @@ BODY = 80 * 1024
 _RECORD = struct.Struct("<4sIQ")
 _MAGIC = b"fmqu"
 _BITS = _RECORD.size
-_BITS_END = 12 * 1024
-PARTS_MAX = 8 * (_BITS_END - _BITS)
+_BITS_END = _BITS + PARTS_MAX // 8
 _ONE_NAME_ONLY = (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 SILENT_S = 600.0
 DIGESTS_MAX = 2
+PARTS_MAX = 98_176  # of one upload: what its file has bits for, 12 KiB with what is before them
 
 Upload = tuple[str, str]
 """Update id, and digest of the payload."""

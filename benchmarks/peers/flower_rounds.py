@@ -104,7 +104,7 @@ def simulated(folder: Path, nodes: int, config: Mapping[str, object]) -> None:
     from bench.app import client, server
     from flwr.simulation import run_simulation
 
-    run_simulation(server, client, nodes, backend_config={"client_resources": {"num_cpus": 1}})
+    run_simulation(server, client, nodes)
 
 
 def free_ports(count: int) -> list[int]:

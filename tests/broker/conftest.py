@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.broker.rabbit_bench import RabbitBench
-
-_shared_urls: list[str] = []
+from tests.support.rabbitmq_node import RabbitmqNode
 
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Iterator[RabbitBench]:
     """Clients of one vhost for all tests here: a fresh one for each takes twice as long."""
-    if not _shared_urls:
-        _shared_urls.append(request.getfixturevalue("amqp_url"))
-    bench = RabbitBench(_shared_urls[0])
+    url = os.environ.get("FEDMQ_TEST_AMQP_URL")
+    if not url:
+        node: RabbitmqNode = request.getfixturevalue("rabbitmq_node")
+        url = node.url(node.shared_vhost())
+    bench = RabbitBench(url)
     bench.forget()
     yield bench
     bench.close()

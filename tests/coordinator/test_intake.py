@@ -107,6 +107,14 @@ def test_parts_and_their_end_are_told_apart() -> None:
     assert isinstance(receive(encode(part(2), PAYLOAD[300:]), EXPECTED), Part)
 
 
+def test_a_part_of_more_than_can_be_kept_is_a_stray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that are read again may cut smaller than at the start."""
+    monkeypatch.setattr("coordinator.intake.PARTS_MAX", 2)
+    received = receive(encode(part(0), PAYLOAD[:150]), EXPECTED)
+    assert isinstance(received, Stray)
+    assert "at most 2" in received.reason
+
+
 @pytest.mark.parametrize("size", [0, 99, 100, 101])
 def test_a_part_must_have_its_size(size: int) -> None:
     received = receive(encode(part(2), bytes(size)), EXPECTED)

@@ -243,3 +243,11 @@ def test_a_spool_that_is_damaged_is_one_error(make_world: MakeWorld) -> None:
     world.begin()
     world.round(3.0)
     assert world.weight() == 3.0
+
+
+def test_an_update_of_more_parts_than_can_be_kept_is_refused_at_the_start(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.startup.PARTS_MAX", 3)
+    with pytest.raises(RunError, match=r"4 parts of rounds\.part_bytes, at most 3"):
+        make_world(size=30_000)

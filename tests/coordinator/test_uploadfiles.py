@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from coordinator.errors import StoreError
 from coordinator.records import Place
 from coordinator.spool import Spool
-from coordinator.uploadfiles import BODY, PARTS_MAX, Shape
+from coordinator.uploadfiles import BODY, Shape
+from coordinator.uploads import PARTS_MAX
 from disk import OsDisk
 from schemas.messages import decode, encode, head_of
 from simulation.disk import SimulatedDisk

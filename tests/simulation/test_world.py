@@ -17,7 +17,7 @@ from simulation.laws import Broken
 from simulation.reference import SETTINGS, Name
 from simulation.world import World
 
-SEEDS = 48
+SEEDS = 56
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,7 @@ class RabbitmqNode:
         self._fresh_vhosts: list[str] = []
         self._used_vhosts: list[str] = []
         self._vhosts_made = 0
+        self._shared_vhost = ""
         (self._folder / "rabbitmq.conf").write_text(_CONF)
         (self._folder / "advanced.config").write_text(advanced_config or "[].\n")
         (self._folder / "enabled_plugins").write_text("[].\n")
@@ -199,6 +200,13 @@ class RabbitmqNode:
         vhost = self._fresh_vhosts.pop(0)
         self._used_vhosts.append(vhost)
         return vhost
+
+    def shared_vhost(self) -> str:
+        """A vhost for tests that clean up after themselves; it stays as long as the node."""
+        if not self._shared_vhost:
+            self._shared_vhost = self.fresh_vhost()
+            self._used_vhosts.remove(self._shared_vhost)
+        return self._shared_vhost
 
     def _renew_vhosts(self) -> list[str]:
         first = self._vhosts_made + 1

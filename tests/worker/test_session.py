@@ -721,6 +721,20 @@ def test_a_damaged_model_is_fetched_again() -> None:
     assert world.fetching is not None
 
 
+@pytest.mark.parametrize("answered_late", [False, True])
+def test_no_task_is_taken_on_a_word_from_before_the_last_was_done(answered_late: bool) -> None:
+    """While it trains for the first time a worker may be told that it may take a task."""
+    world = training()
+    world.tick(60.0)
+    question = world.questions[-1]
+    if not answered_late:
+        world.stand(a_standing(may_take=True), question)
+    world.finish_training(64 * 6)
+    if answered_late:
+        world.stand(a_standing(may_take=True), question)
+    assert not world.consuming
+
+
 def test_an_upload_in_parts_stays_until_its_verdict() -> None:
     world = training()
     parcel = world.finish_training(64 * 6)
