@@ -341,7 +341,7 @@ class Effects:
         if start.stored:
             return self._fetch_from_depot(start)
         if self._fetcher is not None:
-            self._fetcher.close()
+            self._fetcher.close()  # it may be the same model
         reader = self._reader
         if reader is not None and reader.start.model_digest == start.model_digest:
             reader.go_on(start)
@@ -356,6 +356,9 @@ class Effects:
     def _fetch_from_depot(self, start: Start) -> Events:
         if self._fetcher is None:  # it was set when the task was taken
             return (events.ModelGone(start.model_digest or "", "no depot is set here any more"),)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop()  # it may be the same model
         self._fetcher.fetch(start)
         return ()
 
@@ -523,7 +526,7 @@ class Effects:
         digest = fetcher.start.model_digest or ""
         if isinstance(event, RangeMissed):
             if event.gone:
-                fetcher.close()
+                fetcher.drop()
                 return (events.ModelGone(digest, event.reason),)
             fetcher.stop()
             return (events.ModelNotKept(digest, event.reason),)

@@ -5,12 +5,14 @@ Rules:
 - Its size is looked at before anything is read, its digest before the file has its name. What does
   not hold is not the model: it is gone, as on a stream.
 - One range is on its way at a time, so a model of any size takes no memory. What was read stays on
-  disk when the reading ends early, and the next one of the same model goes on behind it.
+  disk when the reading ends early, also by a restart, and the next one of the same model goes on
+  behind it.
 - Whoever waits for the depot is the porter; here only what came is taken.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ from typing import Literal
 
 from depot import RANGE_BYTES, Depot, DepotError, NotInDepot, model_name
 from depot.porter import Porter
-from disk import File
+from disk import File, chunks_of
 from disk.durable import PARTIAL
 from schemas.buffer import Buffer
 from schemas.digest import RunningDigest
@@ -64,13 +66,18 @@ class ModelGoneError(Exception):
 
 @dataclass
 class _Begun:
-    """What is on disk of a model, and its digest so far."""
+    """What is on disk of a model, and its digest so far.
+
+    Attributes:
+        found: Some of it was there before: a power cut may have changed that.
+    """
 
     digest: str
     path: Path
     file: File
     num_bytes: int
     running: RunningDigest
+    found: bool
 
 
 class ModelFetcher:
@@ -96,6 +103,7 @@ class ModelFetcher:
         self._tell = tell
         self._start: Start | None = None
         self._reading = 0
+        self._looked = False  # at its size, in this reading
         self._begun: _Begun | None = None
 
     @property
@@ -106,9 +114,12 @@ class ModelFetcher:
     def fetch(self, start: Start) -> None:
         """Begin to read a model, or go on where its last reading ended."""
         self.stop()
-        self._start = start
         if self._begun is not None and self._begun.digest != start.model_digest:
-            self._drop()
+            self.drop()
+        if self._begun is None:
+            with suppress(OSError):  # then all of it is read
+                self._begun = self._find(start)
+        self._start, self._looked = start, False
         self._ask(start)
 
     def stop(self) -> None:
@@ -117,9 +128,19 @@ class ModelFetcher:
         self._reading += 1
 
     def close(self) -> None:
-        """End the reading, and drop what was read. Safe to call twice."""
+        """End the reading, and let go of the file. Safe to call twice."""
         self.stop()
-        self._drop()
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.file.close()
+
+    def drop(self) -> None:
+        """End the reading, and remove what was read. Safe to call twice."""
+        begun = self._begun
+        self.close()
+        if begun is not None:
+            with suppress(OSError):  # the next one finds that it is not the model
+                self._cache.disk.remove(begun.path)
 
     def is_due(self, event: FromDepot) -> bool:
         """Whether what came was asked for by the reading under way."""
@@ -130,14 +151,14 @@ class ModelFetcher:
 
         Raises:
             ModelGoneError: What was read is not the model; it is dropped.
-            OSError: The disk does not take it; it is dropped.
+            OSError: The disk does not take it, or has changed what it took; it is dropped.
         """
         start = self._start
         assert start is not None, "only what is due is taken"
         try:
             whole = self._write(start, memoryview(data))
         except (ModelGoneError, OSError):
-            self.close()
+            self.drop()
             raise
         if whole:
             self.stop()
@@ -149,10 +170,10 @@ class ModelFetcher:
         depot, name = self._depot, model_name(_digest_of(start))
         reading, num_bytes = self._reading, start.model_bytes
         begin = 0 if self._begun is None else self._begun.num_bytes
-        length = min(RANGE_BYTES, num_bytes - begin)
+        length, look, self._looked = min(RANGE_BYTES, num_bytes - begin), not self._looked, True
 
         def read() -> Buffer:
-            if begin == 0:
+            if look:
                 _require_size(depot, name, num_bytes)
             return depot.read(name, begin, length)
 
@@ -176,6 +197,8 @@ class ModelFetcher:
             return False
         found = begun.running.digits()
         if found != begun.digest or begun.num_bytes != start.model_bytes:
+            if begun.found:  # all of it is read again
+                raise OSError(errno.EIO, "what was kept of the model is damaged")
             raise ModelGoneError(f"expected digest {begun.digest:.12}…, came {found:.12}…")
         begun.file.sync()
         begun.file.close()
@@ -187,18 +210,27 @@ class ModelFetcher:
         return True
 
     def _begin(self, start: Start) -> _Begun:
-        digest = _digest_of(start)
-        path = self._cache.folder / f"{PARTIAL}{digest}"
+        digest, path = self._unfinished(start)
         file = self._cache.disk.create(path)
-        self._begun = _Begun(digest, path, file, 0, RunningDigest())
+        self._begun = _Begun(digest, path, file, 0, RunningDigest(), found=False)
         return self._begun
 
-    def _drop(self) -> None:
-        begun, self._begun = self._begun, None
-        if begun is not None:
-            begun.file.close()
-            with suppress(OSError):  # swept at the next start
-                self._cache.disk.remove(begun.path)
+    def _find(self, start: Start) -> _Begun | None:
+        """What was there of a model before, whoever read it."""
+        disk, (digest, path) = self._cache.disk, self._unfinished(start)
+        size = disk.size(path) or 0
+        if not 0 < size < start.model_bytes:
+            disk.remove(path)
+            return None
+        running = RunningDigest()
+        for chunk in chunks_of(disk.map(path, 0, size)):
+            running.update(chunk)
+        return _Begun(digest, path, disk.append(path), size, running, found=True)
+
+    def _unfinished(self, start: Start) -> tuple[str, Path]:
+        """A model's digest, and where its bytes are until they are all there."""
+        digest = _digest_of(start)
+        return digest, self._cache.folder / f"{PARTIAL}{digest}"
 
 
 def _digest_of(start: Start) -> str:

@@ -181,10 +181,54 @@ def test_what_the_disk_does_not_take_is_dropped(reading: Reading) -> None:
     assert reading.rest() == "whole"
 
 
-def test_an_end_leaves_nothing_unfinished(reading: Reading) -> None:
+def again(reading: Reading) -> None:
+    """The worker is started again."""
+    reading.fetcher.close()
+    reading.mail.clear()
+    reading.cache.prepare()
+    reading.depot.read_bytes = 0
+    reading.fetcher = ModelFetcher(
+        reading.depot, PromptPorter(), reading.cache, reading.mail.append
+    )
+
+
+def test_after_a_restart_it_goes_on_with_what_is_missing(reading: Reading) -> None:
     reading.fetcher.fetch(START)
     reading.fetcher.take(reading.next_range())
+    again(reading)
     assert [path.name for path in reading.cache.folder.iterdir()] == [f"{PARTIAL}{DIGEST}"]
-    reading.fetcher.close()
-    assert list(reading.cache.folder.iterdir()) == []
-    assert reading.fetcher.start is None
+    reading.fetcher.fetch(START)
+    assert reading.rest() == "whole"
+    assert reading.depot.read_bytes == 24
+    assert reading.cache.path_of(DIGEST).read_bytes() == BODY
+
+
+def test_what_a_power_cut_changed_is_read_again_and_the_model_is_not_gone(
+    reading: Reading,
+) -> None:
+    reading.fetcher.fetch(START)
+    reading.fetcher.take(reading.next_range())
+    again(reading)
+    (reading.cache.folder / f"{PARTIAL}{DIGEST}").write_bytes(bytes(16))
+    reading.fetcher.fetch(START)
+    with pytest.raises(OSError, match="kept of the model is damaged"):
+        reading.rest()
+    reading.fetcher.fetch(START)
+    assert reading.rest() == "whole"
+
+
+@pytest.mark.parametrize("size", [0, 40, 41])
+def test_what_cannot_be_the_beginning_of_it_is_not_gone_on_with(
+    reading: Reading, size: int
+) -> None:
+    (reading.cache.folder / f"{PARTIAL}{DIGEST}").write_bytes(bytes(size))
+    reading.fetcher.fetch(START)
+    assert reading.rest() == "whole"
+    assert reading.depot.read_bytes == 40
+
+
+def test_it_goes_on_behind_what_came_from_the_stream(reading: Reading) -> None:
+    (reading.cache.folder / f"{PARTIAL}{DIGEST}").write_bytes(BODY[:7])
+    reading.fetcher.fetch(START)
+    assert reading.rest() == "whole"
+    assert reading.depot.read_bytes == 33
