@@ -2,6 +2,7 @@
 
     inbox    the task in hand, with what the coordinator said to start from
     outbox   updates that are finished and not yet in safe hands; large payloads are files beside it
+             (`worker.payloads`)
     marks    the tasks that were done and what became of them, longer than the outbox needs
     residuals   what updates left out, if their codec does that (`worker.residuals`)
 
@@ -11,10 +12,7 @@ Rules of the file:
   none. The agent and its training process use the same store at the same time.
 - Only `release` and `settle` do not wait for the disk, where no file is to be removed: a power cut
   may undo them. Then an update is sent once more, or a verdict asked for, as anything in doubt is.
-- A task leaves the inbox for the outbox in one transaction, after its payload is durable. Files
-  that no row names are leftovers, removed by `sweep` under the write lock that a row needs too.
-- A payload's file is named by update *and* content, so a process that outlives its agent for a
-  moment cannot change what another one's row stands for.
+- A task leaves the inbox for the outbox in one transaction, after its payload is durable.
 """
 
 from __future__ import annotations
@@ -26,23 +24,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from disk import OS_DISK, Disk, chunks_of, write_chunks_durably, write_durably
+from disk import OS_DISK, Disk, chunks_of
 from schemas.buffer import Buffer
-from schemas.digest import RunningDigest, digest_of, digest_of_stream
+from schemas.digest import digest_of, digest_of_stream
 from schemas.errors import DecodeError
-from schemas.messages import Start, Task, Update, decode, encode, part_count
+from schemas.messages import Start, Task, Update, decode, encode
 from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
 from worker.parcel import Parcel, Trained
+from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
 
 FORMAT = 6
 MARKS_KEPT = 10_000
-DAMAGED_KEPT = 8
 INLINE_BYTES_MAX = 512 * 1024
 """A payload of up to so many bytes lies in its row: one sync instead of three."""
-VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
 _DATABASE = "worker.sqlite"
 _WAITS = "PRAGMA synchronous = FULL"
 _DOES_NOT_WAIT = "PRAGMA synchronous = NORMAL"
@@ -150,8 +147,7 @@ class Store:
     def _begin(self, folder: Path, disk: Disk) -> None:
         self.path = folder
         self._disk = disk
-        self._payloads = folder / "outbox"
-        self._unremoved: set[str] = set()  # updates of which a file may be left
+        self._payloads = Payloads(folder, disk)
 
     def _connect(self) -> None:
         self._db = self._disk.database(self.path / _DATABASE, _BUSY_S)
@@ -291,20 +287,20 @@ class Store:
         Raises:
             TaskGoneError: The task was given up meanwhile.
         """
-        update = _described(update, part_bytes, payload)
+        update = described(update, part_bytes, payload)
         inline = update.payload_bytes <= inline_bytes and not update.parts
         if inline and feedback is None:
             return self._move(update, part_bytes, "", payload)
-        name = "" if inline else _file_of(update)
         files = None
         if self._finished_before(update) is None:
             if self.known(update.task_id) != "held":
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             with _failures():
                 if not inline:
-                    write_durably(self._disk, self._payloads / name, payload)
+                    self._payloads.write(update, payload)
                 files = None if feedback is None else self.residuals.write(update, feedback)
         leaves = None if feedback is None or files is None else (feedback, files)
+        name = "" if inline else file_of(update)
         return self._move(update, part_bytes, name, payload if inline else None, leaves)
 
     def finish_large(
@@ -329,34 +325,9 @@ class Store:
             raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
         # A process that outlives its agent for a moment, and the next one's, are of two attempts.
         with _failures():
-            described = self._write(f"{update.update_id}.{held[0]}", update, part_bytes, chunks())
-        name = _file_of(described)
-        return self._move(described, part_bytes, name, None)
-
-    def _write(
-        self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
-    ) -> Update:
-        """Write a payload; its header, which says what it is. The file is named by that, too."""
-        running, size = RunningDigest(), 0
-
-        def passed() -> Iterator[Buffer]:
-            nonlocal size
-            for chunk in chunks:
-                running.update(chunk)
-                size += memoryview(chunk).nbytes
-                yield chunk
-
-        def described() -> Update:
-            parts = 0 if size <= part_bytes else part_count(size, part_bytes)
-            return replace(update, payload_digest=running.digits(), payload_bytes=size, parts=parts)
-
-        write_chunks_durably(
-            self._disk,
-            self._payloads / name,
-            passed(),
-            lambda: self._payloads / _file_of(described()),
-        )
-        return described()
+            name = f"{update.update_id}.{held[0]}"
+            update = self._payloads.write_chunks(name, update, part_bytes, chunks())
+        return self._move(update, part_bytes, file_of(update), None)
 
     def _move(
         self,
@@ -373,7 +344,7 @@ class Store:
             before = self._finished_before(update)
             if before is not None:
                 return before
-            swept = bool(file) and self._disk.size(self._payloads / file) is None
+            swept = bool(file) and not self._payloads.has(file)
             if gone.rowcount != 1 or swept:
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             self._db.execute(
@@ -485,13 +456,8 @@ class Store:
         if found is not None:
             found = found[start:end]
         else:
-            file = self._payloads / row.file
             with _failures():
-                try:
-                    read = self._disk.map if end - start > VIEWED_BYTES else self._disk.read
-                    found = read(file, start, end - start)
-                except FileNotFoundError as error:
-                    raise PayloadLostError(f"{file} is missing") from error
+                found = self._payloads.read(row.file, start, end)
         if len(found) != end - start:
             raise PayloadLostError(
                 f"payload of update {row.update.update_id}: expected {end - start} bytes at "
@@ -529,8 +495,8 @@ class Store:
     def _has_file(self, update_id: str) -> bool:
         row = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
         if row is not None and row[0]:
-            self._unremoved.add(update_id)
-        return update_id in self._unremoved
+            self._payloads.expect_removal(update_id)
+        return self._payloads.may_have(update_id)
 
     def forget(self, update_id: str) -> None:
         """Give up an update whose payload is lost, mark and all: its task may be trained again.
@@ -541,17 +507,10 @@ class Store:
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
             left_over = self.residuals.forget(update_id)
-        self._unremoved.add(update_id)
+        self._payloads.expect_removal(update_id)  # if it cannot be put aside now
         self._remove_residuals(left_over)
-        aside = make_folder(self._disk, self.path / "damaged")
         with _failures():
-            for file in self._payloads_of(update_id):
-                self._disk.move(file, aside / file.name)
-                self._disk.touch(aside / file.name)
-            put = [aside / name for name in self._disk.names(aside)]
-            for file in sorted(put, key=self._disk.touched_ns, reverse=True)[DAMAGED_KEPT:]:
-                self._disk.remove(file)
-        self._unremoved.discard(update_id)
+            self._payloads.put_aside(update_id)
 
     # The marks.
 
@@ -596,10 +555,7 @@ class Store:
         """
         self.trim_marks()
         with self._transaction():
-            named = {file for (file,) in self._rows("SELECT file FROM outbox")}
-            for name in self._disk.names(self._payloads):
-                if name not in named:
-                    self._disk.remove(self._payloads / name)
+            self._payloads.sweep({file for (file,) in self._rows("SELECT file FROM outbox")})
             self.residuals.sweep()
 
     def _remove_residuals(self, names: list[str]) -> None:
@@ -607,17 +563,8 @@ class Store:
             self.residuals.remove(names)
 
     def _remove_payload(self, update_id: str) -> None:
-        """Remove an update's files, those that another training of it left included."""
-        if update_id not in self._unremoved:
-            return
         with _failures():
-            for file in self._payloads_of(update_id):
-                self._disk.remove(file)
-        self._unremoved.discard(update_id)
-
-    def _payloads_of(self, update_id: str) -> list[Path]:
-        names = self._disk.names(self._payloads)
-        return [self._payloads / name for name in names if name.startswith(f"{update_id}-")]
+            self._payloads.remove(update_id)
 
     def _open_row(self, update_id: str) -> _OpenRow:
         found = self._row(
@@ -667,21 +614,6 @@ def _failures() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"the state folder does not take it: {error}") from error
-
-
-def _described(update: Update, part_bytes: int, payload: Buffer) -> Update:
-    payload_bytes = memoryview(payload).nbytes
-    return replace(
-        update,
-        payload_digest=digest_of(payload),
-        payload_bytes=payload_bytes,
-        parts=0 if payload_bytes <= part_bytes else part_count(payload_bytes, part_bytes),
-    )
-
-
-def _file_of(update: Update) -> str:
-    """The name of the file of an update's payload."""
-    return f"{update.update_id}-{update.payload_digest[:16]}"
 
 
 def _require_digest(update: Update, digest: str) -> None:

@@ -27,11 +27,11 @@ WORKING = (
     Mutation(
         _ONE_STEP,
         "the payload is not durable when its row is written",
-        "worker/store.py",
-        "                    write_durably(self._disk, self._payloads / name, payload)",
-        "                    unsynced = self._disk.create(self._payloads / name)\n"
-        "                    unsynced.write(payload)\n"
-        "                    unsynced.close()",
+        "worker/payloads.py",
+        "        write_durably(self._disk, self._folder / name, payload)",
+        "        unsynced = self._disk.create(self._folder / name)\n"
+        "        unsynced.write(payload)\n"
+        "        unsynced.close()",
         "tests/worker/test_store.py::test_a_finished_update_outlives_a_power_cut",
     ),
     Mutation(

@@ -23,7 +23,7 @@ from simulation.mishaps import Mishaps
 from simulation.platter import Platter
 from tests.worker.examples import a_start, a_task, an_update
 from worker import disk as worker_disk
-from worker import store
+from worker import payloads, store
 from worker.disk import FolderLock
 from worker.errors import (
     PayloadLostError,
@@ -377,7 +377,7 @@ def test_a_payload_that_cannot_be_read_now_is_not_lost(
 def test_what_is_left_of_a_lost_payload_is_put_aside(
     opened: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "DAMAGED_KEPT", 2)
+    monkeypatch.setattr(payloads, "DAMAGED_KEPT", 2)
     for number in range(4):
         update_id = finished(opened, number=number)
         payload_files(opened)[0].write_bytes(b"short")
@@ -458,7 +458,13 @@ class CrashError(BaseException):
 def crash_at(step: int) -> Iterator[None]:
     """Raise at the step-th line that is executed in the store's files."""
     steps = itertools.count(1)
-    files = (store.__file__, worker_disk.__file__, durable.__file__, os_disk.__file__)
+    files = (
+        store.__file__,
+        payloads.__file__,
+        worker_disk.__file__,
+        durable.__file__,
+        os_disk.__file__,
+    )
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         if frame.f_code.co_filename not in files:
