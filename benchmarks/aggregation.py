@@ -3,8 +3,10 @@
     python -m benchmarks.aggregation [--sizes 100x1000000,10x10000000] [--times 5] [--keep]
 
 Ours: each frame decoded, its payload checked (size, finite, norm) and added, as the coordinator
-does; its digest apart, which is measured beside it. The least: each payload copied into a buffer
-that is used again, and added to a sum of float32. Both add the same distinct payloads, in turns.
+does; its digest apart, which is measured beside it. No two weigh the same; what they cost if all do
+is shown beside. The sum lies where that of the round before was, as in a coordinator. The least:
+each payload copied into a buffer that is used again, and added to a sum of float32 that is there
+already. Both add the same distinct payloads, in turns.
 
 Where peers are installed (`make peers`), their aggregation of as many updates from their own wire
 bytes runs in the same minutes, in their environments.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,6 +32,7 @@ from coordinator.algorithm import Algorithm
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Update, decode, encode
+from schemas.tensors import Floats
 
 BOUND = 2.0
 PEERS = {  # at least so many times faster, by updates and parameters
@@ -52,11 +56,22 @@ def main() -> None:
 
 def _compare(record: Record, updates: int, params: int, times: int) -> None:
     made = layout(params)
-    bodies = [encode(update(made, len(each)), each) for each in payloads(params, updates)]
+    sent = payloads(params, updates)
+    equal = [encode(update(made, len(each)), each) for each in sent]
+    bodies = [
+        encode(replace(update(made, len(each)), num_examples=600 + place), each)
+        for place, each in enumerate(sent)
+    ]
     views = [decode(body)[1] for body in bodies]
-    ours_s, least_s = medians_s(times, lambda: aggregate(made, bodies), _least(params, views))
+    rounds = Rounds(made)
+    ours_s, least_s, equal_s = medians_s(
+        times,
+        lambda: rounds.aggregate(bodies),
+        _least(params, views),
+        lambda: rounds.aggregate(equal),
+    )
     digest_s, result_s = medians_s(
-        times, lambda: [digest_of(view) for view in views], _result(made, bodies)
+        times, lambda: [digest_of(view) for view in views], _result(rounds, bodies)
     )
     what = f"K={updates}, {params:,} parameters"
     record.figure(
@@ -64,6 +79,7 @@ def _compare(record: Record, updates: int, params: int, times: int) -> None:
         updates=updates,
         params=params,
         fedmq_ms=1e3 * ours_s,
+        equal_weights_ms=1e3 * equal_s,
         least_ms=1e3 * least_s,
         digest_ms=1e3 * digest_s,
         with_the_next_model_ms=1e3 * result_s,
@@ -73,17 +89,26 @@ def _compare(record: Record, updates: int, params: int, times: int) -> None:
         _beside(record, peer, updates, params, ours_s, bound)
 
 
-def aggregate(layout: Layout, bodies: list[bytes]) -> Aggregation:
-    """The sum of updates from their frames, as the coordinator makes it."""
-    made = begin(Algorithm(), layout)
-    for body in bodies:
-        message, payload = decode(body)
-        assert isinstance(message, Update)
-        fault = inspect(payload, layout, 0.0, message.codec, message.update_id)
-        assert fault is None, fault
-        weight = float(message.num_examples)
-        made.add(Counted(payload, message.worker_id, message.base_version, weight, weight))
-    return made
+class Rounds:
+    """Rounds of a coordinator: the sum of each lies where that of the last one was."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._room: Floats | None = None
+
+    def aggregate(self, bodies: list[bytes]) -> Aggregation:
+        """The sum of updates from their frames, as the coordinator makes it."""
+        layout = self.layout
+        made = begin(Algorithm(), layout, room=self._room)
+        for body in bodies:
+            message, payload = decode(body)
+            assert isinstance(message, Update)
+            fault = inspect(payload, layout, 0.0, message.codec, message.update_id)
+            assert fault is None, fault
+            weight = float(message.num_examples)
+            made.add(Counted(payload, message.worker_id, message.base_version, weight, weight))
+        self._room = made.room
+        return made
 
 
 def _least(params: int, views: list[memoryview]) -> Callable[[], object]:
@@ -97,9 +122,10 @@ def _least(params: int, views: list[memoryview]) -> Callable[[], object]:
     return least
 
 
-def _result(layout: Layout, bodies: list[bytes]) -> Callable[[], object]:
-    base = bytes(layout.num_bytes)
-    return lambda: aggregate(layout, bodies).result(base, UpdatesInMemory([], layout))
+def _result(rounds: Rounds, bodies: list[bytes]) -> Callable[[], object]:
+    base = bytes(rounds.layout.num_bytes)
+    none = UpdatesInMemory([], rounds.layout)
+    return lambda: rounds.aggregate(bodies).result(base, none)
 
 
 def _beside(

@@ -16,7 +16,15 @@ from coordinator.aggregation.optimizers import Optimizer
 from schemas.buffer import Buffer
 from schemas.codecs.numbers import BLOCK, Numbers, spans
 from schemas.layout import FLOATS, Layout
-from schemas.tensors import Array, add_to, arrays_of, as_bytes, segment_view, update_maxed
+from schemas.tensors import (
+    Array,
+    Floats,
+    add_to,
+    arrays_of,
+    as_bytes,
+    segment_view,
+    update_maxed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Aggregation:
         self.count = 0
 
     @property
-    def room(self) -> Doubles | None:
+    def room(self) -> Floats | None:
         """Memory that the next round's sum may have, after the last of the `blocks`."""
         return self._aggregator.room
 

@@ -22,7 +22,7 @@ from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import CachedUpdate
 from coordinator.aggregation.counted import Counted, Updates
 from schemas.codecs.numbers import Numbers
-from schemas.tensors import Array
+from schemas.tensors import Array, Floats
 
 ServerState = Mapping[str, Array]
 """Named arrays that a version is made with and that its successor needs, each `(num_floats,)`."""
@@ -40,7 +40,7 @@ class Aggregator(Protocol):
     newer: Sequence[CachedUpdate]
 
     @property
-    def room(self) -> Doubles | None:
+    def room(self) -> Floats | None:
         """Memory that the sum of the next round may have, after the last `step`."""
         ...
 
@@ -77,7 +77,7 @@ class Stateless:
     newer: Sequence[CachedUpdate] = ()
 
     @property
-    def room(self) -> Doubles | None:
+    def room(self) -> Floats | None:
         """See `Aggregator.room`."""
         return None
 

@@ -6,7 +6,6 @@ from typing import assert_never
 
 from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.aggregator import Aggregator, ServerState
-from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import Cache
 from coordinator.aggregation.calibrated import Calibrated, Memorised
 from coordinator.aggregation.mean import NormalisedMean, WeightedMean
@@ -14,6 +13,7 @@ from coordinator.aggregation.optimizers import Optimizer
 from coordinator.aggregation.robust import Median, TrimmedMean
 from coordinator.algorithm import Algorithm
 from schemas.layout import Layout
+from schemas.tensors import Floats
 
 
 def begin(
@@ -21,7 +21,7 @@ def begin(
     layout: Layout,
     state: ServerState | None = None,
     cache: Cache | None = None,
-    room: Doubles | None = None,
+    room: Floats | None = None,
 ) -> Aggregation:
     """Begin a round.
 
@@ -51,7 +51,7 @@ def _aggregator(
     size: int,
     state: ServerState,
     cache: Cache | None,
-    room: Doubles | None,
+    room: Floats | None,
 ) -> Aggregator:
     match algorithm.rule:
         case "mean":

@@ -1,7 +1,7 @@
-"""A weighted sum of updates, block by block.
+"""A weighted sum in double precision, block by block: one that lives longer than a round.
 
-Sums are in double precision. Then the order in which updates arrive changes no sum by more than a
-few parts in 10^15 of what was added, and no float32 of a model but where it lay on the edge of two.
+What is added to such a sum is taken off again, rounds later. So that nothing of it stays, it is in
+double precision; the sum of one round is in `coordinator.aggregation.groups`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,11 @@ class RunningSum:
     Args:
         size: Numbers of an update.
         numbers: What to begin with, `(size,)` float64, which becomes the sum; zeros if None.
-        room: Where a sum that begins with zeros is to be, if it has that size; what is there is
-            written over. Memory that is new to a process costs more than an addition.
     """
 
-    def __init__(
-        self, size: int, numbers: Doubles | None = None, room: Doubles | None = None
-    ) -> None:
+    def __init__(self, size: int, numbers: Doubles | None = None) -> None:
         self._begun = numbers is not None
-        if numbers is None:
-            numbers = room if room is not None and room.size == size else np.empty(size)
-        self._numbers = numbers
+        self._numbers = np.empty(size) if numbers is None else numbers
         self._scratch = np.empty(min(BLOCK, size))
 
     @property
@@ -40,11 +34,6 @@ class RunningSum:
         if not self._begun:
             self._numbers.fill(0.0)
             self._begun = True
-        return self._numbers
-
-    @property
-    def room(self) -> Doubles:
-        """The memory of the sum, for the next when this one is done."""
         return self._numbers
 
     def add(self, numbers: Numbers, factor: float) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from coordinator.aggregation.aggregator import Stateless, Weights
-from coordinator.aggregation.blocks import Doubles, RunningSum
+from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.counted import Counted
+from coordinator.aggregation.groups import GroupedSum
 from schemas.codecs.numbers import Numbers
+from schemas.tensors import Floats
 
 
 class WeightedMean(Stateless):
@@ -20,12 +22,12 @@ class WeightedMean(Stateless):
 
     reads_again = False
 
-    def __init__(self, size: int, by_count: bool = False, room: Doubles | None = None) -> None:
-        self._sum = RunningSum(size, room=room)
+    def __init__(self, size: int, by_count: bool = False, room: Floats | None = None) -> None:
+        self._sum = GroupedSum(size, room)
         self._weights = Weights(by_count)
 
     @property
-    def room(self) -> Doubles:
+    def room(self) -> Floats:
         """See `Aggregator.room`."""
         return self._sum.room
 
@@ -36,7 +38,7 @@ class WeightedMean(Stateless):
 
     def step(self, start: int, out: Doubles) -> None:
         """See `Aggregator.step`."""
-        out[...] = self._sum.numbers[start : start + out.size]
+        self._sum.write(start, out)
         out /= self._weights.divisor
 
 
@@ -53,7 +55,7 @@ class NormalisedMean(Stateless):
         by_count: See `Weights`.
         max_steps: The most local steps that one update counts with, 0 for no cap. They are what a
             worker says of itself, and they make everybody's step longer.
-        room: See `RunningSum`.
+        room: See `GroupedSum`.
     """
 
     reads_again = False
@@ -63,16 +65,16 @@ class NormalisedMean(Stateless):
         size: int,
         by_count: bool = False,
         max_steps: int = 0,
-        room: Doubles | None = None,
+        room: Floats | None = None,
     ) -> None:
-        self._sum = RunningSum(size, room=room)
+        self._sum = GroupedSum(size, room)
         self._weights = Weights(by_count)
         self._max_steps = max_steps
         self._steps = 0.0
         self._weight = 0.0
 
     @property
-    def room(self) -> Doubles:
+    def room(self) -> Floats:
         """See `Aggregator.room`."""
         return self._sum.room
 
@@ -92,5 +94,5 @@ class NormalisedMean(Stateless):
 
     def step(self, start: int, out: Doubles) -> None:
         """See `Aggregator.step`."""
-        out[...] = self._sum.numbers[start : start + out.size]
+        self._sum.write(start, out)
         out *= self._steps / self._weight / self._weights.divisor

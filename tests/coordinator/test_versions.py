@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from coordinator.aggregation.groups import GROUP
 from coordinator.errors import StoreError
+from coordinator.replay import Replay
 from coordinator.spool import Spool
 from disk import OS_DISK
 from tests.coordinator.world import MakeWorld, World
@@ -104,3 +107,25 @@ def test_the_sum_is_made_again_to_the_same_bytes(make_world: MakeWorld) -> None:
         world.restart()
     undisturbed.round(*values)
     assert world.model(1) == undisturbed.model(1)
+
+
+def test_a_sum_of_many_groups_is_made_again_to_the_same_bytes_wherever_it_is_broken_off(
+    make_world: MakeWorld,
+) -> None:
+    count = 2 * GROUP + 9
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(count).tolist()
+    settings: dict[str, object] = {"rounds__goal": count, "rounds__concurrency": count}
+    world, undisturbed = (make_world(**settings) for _ in range(2))
+    for number, value in enumerate(values, start=1):
+        world.round(value)
+        if number in (1, 2, GROUP, GROUP + 1, GROUP + 2, 2 * GROUP + 1):
+            world.restart()
+    undisturbed.round(*values)
+    assert world.model(1) == undisturbed.model(1)
+    for either in (world, undisturbed):
+        replay = Replay(either.folder / "state")
+        try:
+            assert [each.outcome for each in replay.replay(replay.select(1, 1))] == ["the same"]
+        finally:
+            replay.close()

@@ -1,0 +1,111 @@
+"""A weighted sum of updates in float32 that loses no more by ten thousand of them than by thirty.
+
+    total   what the groups before came to     the first update begins it
+    group   the open group of 32 updates       what `total` cannot hold stays here, and goes on
+
+A float32 has 24 bits: what is added one by one to a sum that grows is cut shorter and shorter. So
+updates are added to a group, and after every 32nd the group goes into the total. What the total
+rounds off then (Knuth, TAOCP 2, 4.2.2, theorem B: it is a float32 itself) is what the next group
+begins with. Together the two have 48 bits, so only what 32 numbers round off in a group is lost.
+
+Weights are divided by the first one, so that updates that weigh the same are added as they are, and
+sums stay as small as numbers are: no weights make one infinite.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from coordinator.aggregation.blocks import Doubles
+from schemas.codecs.numbers import BLOCK, Numbers
+from schemas.tensors import Floats
+
+GROUP = 32
+"""Updates that are added before what they come to goes into the total."""
+
+HEADROOM = 2.0**60
+"""How many times the unit all weights may be: a number that was checked is below 2^64, and the
+largest float32 is near 2^128."""
+
+
+class GroupedSum:
+    """A weighted sum of updates of one size. Nothing is allocated per update.
+
+    Law: the same updates and factors in the same order give the same bits.
+
+    Args:
+        size: Numbers of an update.
+        room: Where total and group are to be, if it is `(2, size)` float32; what is there is
+            written over. Memory that is new to a process costs more than an addition.
+
+    Attributes:
+        room: Where they are: for the next sum when this one is done.
+    """
+
+    def __init__(self, size: int, room: Floats | None = None) -> None:
+        if room is None or room.shape != (2, size):
+            room = np.empty((2, size), np.float32)
+        self.room = room
+        self._total, self._group = room
+        self._scratch = np.empty((2, min(BLOCK, size)), np.float32)
+        self._count = 0
+        self._unit = 1.0
+        self._mass = 0.0
+
+    def add(self, numbers: Numbers, factor: float) -> None:
+        """Add `factor`, above 0, times the numbers of an update, each of them below 2^64."""
+        share = self._share_of(factor)
+        into = self._group if self._count else self._total
+        is_first, folds = self._count < 2, self._count > 1 and self._count % GROUP == 0
+        for start, block in numbers.blocks():
+            here = into[start : start + block.size]
+            if is_first:
+                np.multiply(block, share, out=here)
+            else:
+                self._add_block(here, block, share)
+            if folds:
+                self._fold(self._total[start : start + block.size], here)
+        self._count += 1
+
+    def write(self, start: int, out: Doubles) -> None:
+        """Write the sum's numbers from `start` on into `out`."""
+        if not self._count:
+            out.fill(0.0)
+            return
+        out[...] = self._total[start : start + out.size]
+        if self._count > 1:
+            out += self._group[start : start + out.size]
+        out *= self._unit
+
+    def _share_of(self, factor: float) -> np.float32:
+        """A factor in the unit of the sum, which is chosen first, or grows, if it has to."""
+        mass = self._mass + factor
+        if not self._count:
+            self._unit = factor
+        elif mass > HEADROOM * self._unit:
+            _, exponent = math.frexp(mass / self._unit)
+            self.room[: min(self._count, 2)] *= np.float32(math.ldexp(1.0, -exponent))
+            self._unit = math.ldexp(self._unit, exponent)
+        self._mass = mass
+        return np.float32(factor / self._unit)
+
+    def _add_block(self, here: Floats, block: Floats, share: np.float32) -> None:
+        if share == 1:
+            here += block
+            return
+        scaled = self._scratch[0, : block.size]
+        np.multiply(block, share, out=scaled)
+        here += scaled
+
+    def _fold(self, total: Floats, group: Floats) -> None:
+        """Bring a block of the group into the total; what is rounded off stays in the group."""
+        both, part = self._scratch[:, : total.size]
+        np.add(total, group, out=both)
+        np.subtract(both, total, out=part)  # what of the group is in it
+        group -= part
+        np.subtract(both, part, out=part)  # and of the total
+        np.subtract(total, part, out=part)
+        group += part
+        total[...] = both
