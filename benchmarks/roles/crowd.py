@@ -3,8 +3,10 @@
     python -m benchmarks.roles.crowd --config federation.toml --workers 200 --params 100000
 
 Each takes a task, says so, and is told what to train on. When all of them are, they send their
-updates, `--window` at a time, in parts if they are large; each task is acked when its update is
-confirmed. Prints `fired <seconds, monotonic>` when the first update of a round is sent.
+updates, `--window` at a time, in parts if they are large. Nobody takes another task in that round,
+as no worker would whose update was counted: the last update asks what became of it, and when that
+is answered all tasks are acked. Prints `fired <seconds, monotonic>` when the first update of a
+round is sent.
 """
 
 from __future__ import annotations
@@ -73,6 +75,8 @@ class Crowd:
         self._told: dict[str, tuple[Worker, Start]] = {}
         self._unsent: deque[tuple[Worker, Start]] = deque()
         self._closing: dict[int, Worker] = {}
+        self._done: list[Worker] = []
+        self._last = -1
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._transport = open_transport(settings.broker.url, self.events.put, "crowd")
 
@@ -86,6 +90,8 @@ class Crowd:
                     self._transport.consume(self._names.task_queue, self._workers)
                 case Delivered():
                     self._take(event)
+                case Answered() if event.token == self._last:
+                    self._end_round()
                 case Answered() if event.token in self._asked:
                     self._hear(self._asked[event.token], event.body)
                 case Confirmed() if event.token in self._closing:
@@ -119,12 +125,23 @@ class Crowd:
     def _pump(self) -> None:
         while self._unsent and len(self._closing) < self._window:
             worker, start = self._unsent.popleft()
-            self._closing[self._send(worker, start)] = worker
+            token = self._send(worker, start)
+            self._closing[token] = worker
+            if not self._unsent:
+                self._last = token
 
     def _finish(self, worker: Worker) -> None:
-        del self._told[worker.worker_id]
-        self._let_go(worker)
+        self._done.append(worker)
         self._pump()
+
+    def _end_round(self) -> None:
+        """All updates are counted: those before the last one lay in front of it."""
+        self._done.extend(self._closing.values())  # an answer may come before its confirm
+        self._closing.clear()
+        self._told.clear()
+        for worker in self._done:
+            self._let_go(worker)
+        self._done.clear()
 
     def _let_go(self, worker: Worker) -> None:
         self._transport.ack(worker.tag)
@@ -157,8 +174,9 @@ class Crowd:
 
     def _publish(self, update: Update, body: bytes) -> int:
         key = self._names.update_key(update.run_id, 0, update.worker_id)
-        exchange = self._names.update_exchange
-        return self._transport.publish(Outgoing(exchange, key, body, update.update_id))
+        exchange, asks = self._names.update_exchange, not self._unsent
+        message = Outgoing(exchange, key, body, update.update_id, answerable=asks)
+        return self._transport.publish(message)
 
     def _update(self, worker: Worker, start: Start) -> Update:
         task = worker.task

@@ -1,4 +1,8 @@
-"""Consumers: each has a channel to itself, so that one that ends takes nothing else with it."""
+"""Consumers: each has a channel to itself, so that one that ends takes nothing else with it.
+
+Deliveries that are settled together are acked together, as far as they came one after another: for
+the broker, one ack of many is little more work than an ack of one.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,7 @@ class Consumer:
         self.held: dict[int, int] = {}
         self.is_ending = False
         self.is_consuming = False
+        self._settled: list[int] = []  # the broker's numbers of what is to be acked
         self._is_resting = False
         self._is_overrun = False  # something came while it rested
         self._place = -1  # in a stream: the offset behind the last delivery
@@ -86,6 +91,7 @@ class Consumer:
 
     def go_on(self, order: Order) -> None:
         """Go on after a rest, for another order."""
+        self.flush()
         self.order, self._is_resting = order, False
         self._outlet.tell(Consuming(order.id))
         channel = self._lane.channel
@@ -94,12 +100,23 @@ class Consumer:
         self.held.clear()
 
     def ack(self, tag: int) -> None:
-        """Settle a delivery."""
-        number = self.held.pop(tag)
-        channel = self._lane.channel
-        if channel is not None and channel.is_open:
-            channel.basic_ack(number)
+        """Settle a delivery; the broker hears it with the next `flush`."""
+        self._settled.append(self.held.pop(tag))
         self._end_if_done()
+
+    def flush(self) -> None:
+        """Tell the broker what was settled."""
+        settled, self._settled = self._settled, []
+        channel = self._lane.channel
+        if not settled or channel is None or not channel.is_open:
+            return
+        least_held = next(iter(self.held.values()), None)  # they came in the order of their numbers
+        alone = [] if least_held is None else [each for each in settled if each > least_held]
+        if len(alone) < len(settled):  # all that came before the first that is held
+            last = max(set(settled).difference(alone))
+            channel.basic_ack(last, multiple=len(settled) - len(alone) > 1)
+        for number in alone:
+            channel.basic_ack(number)
 
     def reject(self, tag: int, requeue: bool) -> None:
         """Give a delivery back or dead-letter it; a stream knows neither."""
@@ -121,6 +138,7 @@ class Consumer:
 
     def close(self) -> None:
         """End at once: what is held goes back to the queue."""
+        self.flush()
         self.is_ending, self.is_consuming = True, False
         channel = self._lane.channel
         if channel is not None and channel.is_open:
@@ -133,6 +151,7 @@ class Consumer:
     def _end_if_done(self) -> None:
         """Leave the channel to another, once nothing comes on it and nothing is held."""
         if self._is_cancelled and not self.held and self._lane.is_open:
+            self.flush()
             self._is_cancelled = False
             self._lanes.give_back(self._lane)
             self._on_end(self)

@@ -159,8 +159,13 @@ class Engine:
         self._with_link(lambda link: link.cancel(consumer))
 
     def ack(self, tag: int) -> None:
-        """See `Transport.ack`."""
-        self._with_link(lambda link: link.settle(tag))
+        """See `Transport.ack`; it is on its way with the next `flush`."""
+        if self._link is not None and self._link.is_up:
+            self._link.settle(tag)
+
+    def flush(self) -> None:
+        """All commands that there are were carried out: send what can be sent together."""
+        self._with_link(lambda link: link.flush())
 
     def reject(self, tag: int, requeue: bool) -> None:
         """See `Transport.reject`."""

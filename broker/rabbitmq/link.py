@@ -67,6 +67,7 @@ class Link:
 
     def close(self) -> list[int]:
         """Hang up, and return the tokens of the publishes without an outcome."""
+        self.flush()
         self._is_down = True
         self.is_up = False
         for reader in list(self._consumers.values()):
@@ -145,10 +146,15 @@ class Link:
             self._consumers[consumer].cancel()
 
     def settle(self, tag: int) -> None:
-        """Ack a delivery, if it is still held."""
+        """Ack a delivery, if it is still held; the broker hears it with the next `flush`."""
         holder = self._holder(tag)
         if holder is not None:
             holder.ack(tag)
+
+    def flush(self) -> None:
+        """Tell the broker what was acked."""
+        for consumer in self._consumers.values():
+            consumer.flush()
 
     def reject(self, tag: int, requeue: bool) -> None:
         """Give a delivery back or dead-letter it, if it is still held."""

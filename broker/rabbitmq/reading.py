@@ -69,6 +69,11 @@ class StreamReader:
         if self._consumer is not None:
             self._consumer.ack(tag)
 
+    def flush(self) -> None:
+        """See `Consumer`."""
+        if self._consumer is not None:
+            self._consumer.flush()
+
     def reject(self, tag: int, requeue: bool) -> None:
         """See `Consumer`."""
         self.ack(tag)

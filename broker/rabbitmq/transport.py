@@ -183,6 +183,8 @@ class RabbitTransport:
         self._is_woken = False  # first, so that what is added from here on wakes the loop again
         for _ in range(len(self._commands)):
             self._commands.popleft()()
+        if self._engine is not None:
+            self._engine.flush()
 
 
 def _runs_to_its_end(loop: IOLoop, engine: Engine) -> bool:
