@@ -121,15 +121,13 @@ def execute(
     Raises:
         DBAPIError: If the database does not take it, as of SQLAlchemy.
     """
-    cursor = connection.connection.cursor()
+    driver: Any = connection.connection.driver_connection  # a cursor of the pool's costs as much
     try:
-        cursor.execute(sql, parameters)
-        return list(cursor.fetchall()) if cursor.description else []
+        rows: list[Sequence[Any]] = driver.execute(sql, parameters).fetchall()
     except connection.dialect.loaded_dbapi.Error as error:
         base = connection.dialect.loaded_dbapi.Error
         raise DBAPIError.instance(sql, list(parameters), error, base) from error
-    finally:
-        cursor.close()
+    return rows
 
 
 class PreparedRows(Generic[_RowT]):

@@ -6,7 +6,10 @@ queries (docs/decisions/0002).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -496,6 +499,13 @@ class Work:
         return None if row is None else kind(**row)
 
 
-def _values(row: Any) -> dict[str, Any]:
-    fields: Sequence[str] = row.__dataclass_fields__
-    return {name: getattr(row, name) for name in fields}
+def _values(row: object) -> dict[str, Any]:
+    names, values_of = _fields_of(type(row))
+    return dict(zip(names, values_of(row), strict=True))
+
+
+@cache
+def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    """The names of a row's fields, and what reads all of them."""
+    names = tuple(field.name for field in fields(kind))  # type: ignore[arg-type] # of rows
+    return names, attrgetter(*names)

@@ -48,11 +48,9 @@ def identify(*parts: str | int) -> str:
     Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ. It is of SHA-256,
     which is as fast for so few bytes.
     """
-    sha = hashlib.sha256()
-    for part in parts:
-        text = str(part).encode()
-        sha.update(len(text).to_bytes(4, "little") + text)
-    return sha.hexdigest()[:ID_DIGITS]
+    texts = [str(part).encode() for part in parts]
+    named = b"".join([len(text).to_bytes(4, "little") + text for text in texts])
+    return hashlib.sha256(named).hexdigest()[:ID_DIGITS]
 
 
 def update_id_of(incarnation: int, task_id: str, worker_id: str) -> str:

@@ -77,7 +77,7 @@ _MessageT = TypeVar("_MessageT")
 
 def to_fields(message: Any) -> dict[str, Any]:
     """A message's fields as msgpack takes them."""
-    return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    return {name: getattr(message, name) for name in checks_of(type(message))}
 
 
 def from_fields(kind: type[_MessageT], values: Mapping[str, Any]) -> _MessageT:

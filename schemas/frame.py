@@ -33,6 +33,7 @@ _MAGIC = b"fmq\0"
 _PREFIX = struct.Struct("<4sIQ")
 _VERSION = struct.Struct("<H")
 _DEPTH_MAX = 8
+_SHORT_BYTES, _SHORT_MAX = 2048, 64  # what msgpack may take at once: it can claim little room
 _MAP_MAX = 1024
 _ARRAY_MAX = 4096
 _TEXT_MAX = 4096
@@ -102,6 +103,41 @@ def decode_frame(body: Buffer) -> tuple[dict[str, Any], memoryview]:
 
 
 def _unpack_header(packed: memoryview) -> dict[str, Any]:
+    if packed.nbytes <= _SHORT_BYTES:
+        try:
+            header = msgpack.unpackb(
+                packed,
+                raw=False,
+                object_pairs_hook=_map_of,
+                ext_hook=_refuse_extension,
+                max_array_len=_SHORT_MAX,
+                max_map_len=_SHORT_MAX,
+                max_ext_len=0,
+            )
+            if type(header) is dict and _is_nested_within(header, _DEPTH_MAX):
+                return header
+        except Exception:  # what is wrong with it, if anything, is found out below
+            pass
+    return _unpack_by_item(packed)
+
+
+def _map_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The map of its entries; msgpack has looked that keys are text or bytes."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs) or not all(type(key) is str for key in entries):
+        raise DecodeError("a key stands twice, or is not text")
+    return entries
+
+
+def _is_nested_within(value: Any, depth: int) -> bool:
+    """Whether a list or map has at most so many levels."""
+    if depth == 0:
+        return False
+    inner = value.values() if type(value) is dict else value
+    return all(_is_nested_within(each, depth - 1) for each in inner if type(each) in (dict, list))
+
+
+def _unpack_by_item(packed: memoryview) -> dict[str, Any]:
     # msgpack makes room for a list when it reads how long it is said to be, and in nested ones 64
     # KiB can say 32 MB. So lists and maps are read here, item by item, and their depth is known.
     unpacker = msgpack.Unpacker(

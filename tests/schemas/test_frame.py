@@ -17,6 +17,7 @@ from schemas.frame import (
     ALIGNMENT,
     HEADER_BYTES_MAX,
     PROTOCOL_VERSION,
+    _unpack_by_item,
     decode_frame,
     encode_frame,
 )
@@ -104,6 +105,20 @@ def test_any_bytes_are_a_frame_or_a_decode_error(body: bytes) -> None:
 @given(st.binary(max_size=200), st.binary(max_size=20))
 def test_any_header_bytes_are_a_map_or_a_decode_error(packed: bytes, payload: bytes) -> None:
     assert isinstance(decoded(frame_around(packed, payload)), dict | DecodeError)
+
+
+@given(st.binary(max_size=60) | HEADERS.map(msgpack.packb), st.data())
+def test_a_short_header_is_what_it_is_item_by_item(packed: bytes, data: st.DataObject) -> None:
+    changed = bytearray(packed)
+    if changed and data.draw(st.booleans()):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    at_once = decoded(frame_around(bytes(changed)))
+    try:
+        by_item = _unpack_by_item(memoryview(changed))
+    except DecodeError:
+        assert isinstance(at_once, DecodeError)
+    else:
+        assert repr(at_once) == repr(by_item)  # which tells numbers apart, and knows one NaN
 
 
 @given(HEADERS, st.binary(max_size=80), st.data())
