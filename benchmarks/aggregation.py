@@ -28,11 +28,11 @@ from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
+from coordinator.aggregation.groups import Room
 from coordinator.algorithm import Algorithm
 from schemas.digest import digest_of
 from schemas.layout import Layout
 from schemas.messages import Update, decode, encode
-from schemas.tensors import Floats
 
 BOUND = 2.0
 PEERS = {  # at least so many times faster, by updates and parameters
@@ -94,7 +94,7 @@ class Rounds:
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._room: Floats | None = None
+        self._room: Room | None = None
 
     def aggregate(self, bodies: list[bytes]) -> Aggregation:
         """The sum of updates from their frames, as the coordinator makes it."""

@@ -1,17 +1,24 @@
 """How much memory a coordinator needs for a round, by the number of its updates.
 
-    python -m benchmarks.memory [--params 10000000] [--updates 10,100] [--rounds 2] [--keep]
+    python -m benchmarks.memory [--params 10000000] [--updates 10,100] [--rounds 2] [--limit 900]
+        [--keep]
 
 Scripted workers send their updates over RabbitMQ; the coordinator's process is looked at a hundred
 times a second. Above baseline: what it has at most, less the same with a model of ten parameters;
 in models, of 4 bytes for each parameter. Pages of files that it has mapped count like all else;
 what no file backs is shown beside.
+
+Every round moves all its updates through the broker and onto two disks' worth of files: 100 updates
+of 10^7 parameters are 4 GB. So it says how far it is, and a run that takes longer than the limit
+ends the benchmark.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,6 +30,7 @@ from benchmarks.record import Record, parser_of
 BOUND_MODELS, BOUND_GROWTH = 2.5, 1.05
 TINY = 10
 WINDOW = 4  # updates on their way at a time
+SAID_EACH_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ def main() -> None:
     parser.add_argument("--params", type=int, default=10_000_000)
     parser.add_argument("--updates", default="10,100")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds of one run")
     parser.add_argument("--url", default="")
     given = parser.parse_args()
     names = ("params", "updates", "rounds")
@@ -47,8 +56,8 @@ def main() -> None:
     above: list[float] = []
     with broker(given.url) as where:
         for updates in map(int, given.updates.split(",")):
-            base = _peak(where, updates, TINY, given.rounds)
-            peak = _peak(where, updates, given.params, given.rounds)
+            base = _peak(where, updates, TINY, given.rounds, given.limit)
+            peak = _peak(where, updates, given.params, given.rounds, given.limit)
             above.append(peak.all_mb - base.all_mb)
             what = f"K={updates}, {given.params:,} parameters"
             record.figure(
@@ -67,7 +76,7 @@ def main() -> None:
     record.end(keep=given.keep)
 
 
-def _peak(where: Broker, updates: int, params: int, rounds: int) -> Peak:
+def _peak(where: Broker, updates: int, params: int, rounds: int, limit_s: float) -> Peak:
     name = f"memory{os.getpid()}-{updates}-{params}"
     with settings_file(where, name, updates, rounds) as config:
         words = ("--config", str(config))
@@ -80,19 +89,40 @@ def _peak(where: Broker, updates: int, params: int, rounds: int) -> Peak:
             coordinator.line("version")
             ended = threading.Event()
             seen: list[Mapping[str, float]] = []
-            watch = threading.Thread(target=_watch, args=(coordinator, seen, ended))
+            what = f"K={updates}, {params:,} parameters"
+            watch = threading.Thread(
+                target=_watch, args=(coordinator, seen, ended, what, limit_s), daemon=True
+            )
             watch.start()
-            coordinator.line("ended")
-            ended.set()
-            watch.join()
+            try:
+                coordinator.line("ended")
+            finally:
+                ended.set()
+                watch.join()
     return Peak(max(each["VmHWM"] for each in seen), max(each["RssAnon"] for each in seen))
 
 
-def _watch(process: Measured, seen: list[Mapping[str, float]], ended: threading.Event) -> None:
+def _watch(
+    process: Measured,
+    seen: list[Mapping[str, float]],
+    ended: threading.Event,
+    what: str,
+    limit_s: float,
+) -> None:
+    """Look at a process until it has ended; end it if that takes too long."""
+    began = said = time.monotonic()
     while not ended.wait(0.01):
         found = process.memory_mb()
         if found:  # none of a process that is just ending
             seen.append(found)
+        now = time.monotonic()
+        if found and now - said > SAID_EACH_S:
+            said, size = now, found["VmRSS"]
+            print(f"  … {what}: {now - began:.0f} s, {size:.0f} MB", file=sys.stderr, flush=True)
+        if now - began > limit_s:
+            print(f"  {what}: not done in {limit_s:.0f} s", file=sys.stderr, flush=True)
+            process.kill()
+            return
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from coordinator.aggregation.aggregation import Aggregation, Handed
 from coordinator.aggregation.aggregator import ServerState
 from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, CachedUpdate
+from coordinator.aggregation.groups import Room
 from coordinator.aggregation.optimizers import as_of
 from coordinator.algorithm import Algorithm
 from coordinator.models import ModelFolder
@@ -29,7 +30,6 @@ from coordinator.shelf import ShelfOnDisk
 from coordinator.work import Work
 from disk import Disk
 from schemas.layout import Layout
-from schemas.tensors import Floats
 
 
 class Handover:
@@ -75,7 +75,7 @@ class Handover:
             needed = work.cached_slots(self._run_id)
             self._cache = Cache(self._shelf, in_force, needed)
 
-    def begin(self, algorithm: Algorithm, room: Floats | None = None) -> Aggregation:
+    def begin(self, algorithm: Algorithm, room: Room | None = None) -> Aggregation:
         """Begin the round of the version whose handover this is. Its state is used up by that.
 
         Args:

@@ -345,6 +345,7 @@ class CoordinatorService:
             self._fetches.tick()
         due = any(time is not None and time <= self._now() for time in self._written_at())
         arrivals = self._arrivals(deliveries)
+        events.clear()  # so that a message is let go of as soon as it is dealt with
         if arrivals or due or self._fetched or self._run.closed:
             self._process(arrivals, due)
 
@@ -359,9 +360,14 @@ class CoordinatorService:
             del self._kept[0]
 
     def _arrivals(self, deliveries: list[Delivered]) -> deque[Arrival]:
-        """What is still ours: a consumer may have been lost after it delivered."""
+        """What is still ours: a consumer may have been lost after it delivered.
+
+        What it is taken from is empty then.
+        """
         sources = ((self._connection.source_of(d.consumer), d) for d in deliveries)
-        return deque((source, d) for source, d in sources if source is not None)
+        arrivals = deque((source, d) for source, d in sources if source is not None)
+        deliveries.clear()
+        return arrivals
 
     def _take(self, event: MailboxEvent) -> None:
         match event:
@@ -470,7 +476,9 @@ class CoordinatorService:
         One of them may end this process, and it alone is to be blamed for that.
         """
         parked = [arrival for arrival in arrivals if arrival[0] == "parked"]
-        self._work_off(deque(arrival for arrival in arrivals if arrival[0] != "parked"), due)
+        for arrival in parked:
+            arrivals.remove(arrival)
+        self._work_off(arrivals, due)
         for source, delivery in parked:
             self._run.note_attempt(delivery)
             self._work_off(deque([(source, delivery)]), due=False)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.checks import StepNorm
 from coordinator.aggregation.counted import Counted
+from coordinator.aggregation.groups import Room
 from coordinator.algorithm import Algorithm
 from coordinator.goingback import Trail
 from coordinator.guard import norm_jump
@@ -26,7 +27,6 @@ from schemas.codecs.model import ModelOnWire
 from schemas.codecs.names import FP32
 from schemas.digest import digest_of_stream
 from schemas.layout import Layout
-from schemas.tensors import Floats
 from settings.kept import ALL
 
 
@@ -74,7 +74,7 @@ class Versions:
         self._handover = handover
         self._algorithm: Algorithm
         self._sum: Aggregation
-        self._room: Floats | None = None
+        self._room: Room | None = None
         self._payloads: list[Payload] = []
         self._is_alone = False
         with store.reading() as work:

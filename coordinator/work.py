@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
-from functools import cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -499,13 +498,17 @@ class Work:
         return None if row is None else kind(**row)
 
 
-def _values(row: object) -> dict[str, Any]:
-    names, values_of = _fields_of(type(row))
+_Reader = tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]
+_readers: dict[type, _Reader] = {}
+
+
+def _values(row: Any) -> dict[str, Any]:
+    names, values_of = _readers.get(type(row)) or _reader_of(type(row))
     return dict(zip(names, values_of(row), strict=True))
 
 
-@cache
-def _fields_of(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+def _reader_of(kind: type) -> _Reader:
     """The names of a row's fields, and what reads all of them."""
-    names = tuple(field.name for field in fields(kind))  # type: ignore[arg-type] # of rows
-    return names, attrgetter(*names)
+    names = tuple(field.name for field in fields(kind))
+    _readers[kind] = names, attrgetter(*names)
+    return _readers[kind]

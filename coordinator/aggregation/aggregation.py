@@ -12,19 +12,12 @@ from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import CachedUpdate
 from coordinator.aggregation.checks import StepNorm, l2_norm
 from coordinator.aggregation.counted import Counted, Updates
+from coordinator.aggregation.groups import Room
 from coordinator.aggregation.optimizers import Optimizer
 from schemas.buffer import Buffer
 from schemas.codecs.numbers import BLOCK, Numbers, spans
 from schemas.layout import FLOATS, Layout
-from schemas.tensors import (
-    Array,
-    Floats,
-    add_to,
-    arrays_of,
-    as_bytes,
-    segment_view,
-    update_maxed,
-)
+from schemas.tensors import Array, add_to, arrays_of, as_bytes, segment_view, update_maxed
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ class Aggregation:
         self.count = 0
 
     @property
-    def room(self) -> Floats | None:
+    def room(self) -> Room | None:
         """Memory that the next round's sum may have, after the last of the `blocks`."""
         return self._aggregator.room
 

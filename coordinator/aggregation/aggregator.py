@@ -21,8 +21,9 @@ from typing import Protocol
 from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.cache import CachedUpdate
 from coordinator.aggregation.counted import Counted, Updates
+from coordinator.aggregation.groups import Room
 from schemas.codecs.numbers import Numbers
-from schemas.tensors import Array, Floats
+from schemas.tensors import Array
 
 ServerState = Mapping[str, Array]
 """Named arrays that a version is made with and that its successor needs, each `(num_floats,)`."""
@@ -40,7 +41,7 @@ class Aggregator(Protocol):
     newer: Sequence[CachedUpdate]
 
     @property
-    def room(self) -> Floats | None:
+    def room(self) -> Room | None:
         """Memory that the sum of the next round may have, after the last `step`."""
         ...
 
@@ -77,7 +78,7 @@ class Stateless:
     newer: Sequence[CachedUpdate] = ()
 
     @property
-    def room(self) -> Floats | None:
+    def room(self) -> Room | None:
         """See `Aggregator.room`."""
         return None
 

@@ -8,12 +8,12 @@ from coordinator.aggregation.aggregation import Aggregation
 from coordinator.aggregation.aggregator import Aggregator, ServerState
 from coordinator.aggregation.cache import Cache
 from coordinator.aggregation.calibrated import Calibrated, Memorised
+from coordinator.aggregation.groups import Room
 from coordinator.aggregation.mean import NormalisedMean, WeightedMean
 from coordinator.aggregation.optimizers import Optimizer
 from coordinator.aggregation.robust import Median, TrimmedMean
 from coordinator.algorithm import Algorithm
 from schemas.layout import Layout
-from schemas.tensors import Floats
 
 
 def begin(
@@ -21,7 +21,7 @@ def begin(
     layout: Layout,
     state: ServerState | None = None,
     cache: Cache | None = None,
-    room: Floats | None = None,
+    room: Room | None = None,
 ) -> Aggregation:
     """Begin a round.
 
@@ -51,7 +51,7 @@ def _aggregator(
     size: int,
     state: ServerState,
     cache: Cache | None,
-    room: Floats | None,
+    room: Room | None,
 ) -> Aggregator:
     match algorithm.rule:
         case "mean":

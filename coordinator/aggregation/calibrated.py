@@ -29,8 +29,8 @@ from coordinator.aggregation.aggregator import ServerState, Weights
 from coordinator.aggregation.blocks import Doubles, RunningSum
 from coordinator.aggregation.cache import Cache, CachedUpdate, as_halves, scale_of
 from coordinator.aggregation.counted import Counted, Updates
+from coordinator.aggregation.groups import Room
 from schemas.codecs.numbers import BLOCK, Numbers, spans
-from schemas.tensors import Floats
 
 TOTAL = "cached_total"
 """The name in the state of the sum of the cached updates, each times what its examples weigh."""
@@ -65,7 +65,7 @@ class _Cached:
         self._halves = np.empty(min(BLOCK, size), np.float16)
 
     @property
-    def room(self) -> Floats | None:
+    def room(self) -> Room | None:
         """See `Aggregator.room`: what is summed is handed on as the state."""
         return None
 

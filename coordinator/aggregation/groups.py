@@ -1,12 +1,13 @@
-"""A weighted sum of updates in float32 that loses no more by ten thousand of them than by thirty.
+"""A weighted sum of updates in float32: ten thousand of them lose no more than a hundred do.
 
-    total   what the groups before came to     the first update begins it
-    group   the open group of 32 updates       what `total` cannot hold stays here, and goes on
+    group   the open group of 128 updates      the first group is all that there is
+    total   what the groups before came to     what it cannot hold stays in the group, and goes on
 
 A float32 has 24 bits: what is added one by one to a sum that grows is cut shorter and shorter. So
-updates are added to a group, and after every 32nd the group goes into the total. What the total
-rounds off then (Knuth, TAOCP 2, 4.2.2, theorem B: it is a float32 itself) is what the next group
-begins with. Together the two have 48 bits, so only what 32 numbers round off in a group is lost.
+updates are added to a group. The first group, once it is full, is the total; each after it goes
+into the total. What the total rounds off then (Knuth, TAOCP 2, 4.2.2, theorem B: it is a float32
+itself) is what the next group begins with. Together the two have 48 bits, so only what 128 numbers
+round off in a group is lost. A round of no more updates needs one array.
 
 Weights are divided by the first one, so that updates that weigh the same are added as they are, and
 sums stay as small as numbers are: no weights make one infinite.
@@ -22,12 +23,15 @@ from coordinator.aggregation.blocks import Doubles
 from schemas.codecs.numbers import BLOCK, Numbers
 from schemas.tensors import Floats
 
-GROUP = 32
+GROUP = 128
 """Updates that are added before what they come to goes into the total."""
 
 HEADROOM = 2.0**60
 """How many times the unit all weights may be: a number that was checked is below 2^64, and the
 largest float32 is near 2^128."""
+
+Room = list[Floats]
+"""The memory of a sum: an array, and another if it has more than one group."""
 
 
 class GroupedSum:
@@ -37,18 +41,18 @@ class GroupedSum:
 
     Args:
         size: Numbers of an update.
-        room: Where total and group are to be, if it is `(2, size)` float32; what is there is
-            written over. Memory that is new to a process costs more than an addition.
+        room: The memory of a sum that is done, if it is of that size; what is there is written
+            over. Memory that is new to a process costs more than an addition.
 
     Attributes:
-        room: Where they are: for the next sum when this one is done.
+        room: Where the sum is: for the next when this one is done.
     """
 
-    def __init__(self, size: int, room: Floats | None = None) -> None:
-        if room is None or room.shape != (2, size):
-            room = np.empty((2, size), np.float32)
-        self.room = room
-        self._total, self._group = room
+    def __init__(self, size: int, room: Room | None = None) -> None:
+        self._size = size
+        self.room = room if room and room[0].size == size else [np.empty(size, np.float32)]
+        self._group = self.room[0]
+        self._total: Floats | None = None
         self._scratch = np.empty((2, min(BLOCK, size)), np.float32)
         self._count = 0
         self._unit = 1.0
@@ -57,27 +61,35 @@ class GroupedSum:
     def add(self, numbers: Numbers, factor: float) -> None:
         """Add `factor`, above 0, times the numbers of an update, each of them below 2^64."""
         share = self._share_of(factor)
-        into = self._group if self._count else self._total
-        is_first, folds = self._count < 2, self._count > 1 and self._count % GROUP == 0
+        if self._count == GROUP:
+            self._begin_total()
+        group, total, is_first = self._group, self._total, self._count in (0, GROUP)
+        self._count += 1
+        is_full = self._count % GROUP == 0
         for start, block in numbers.blocks():
-            here = into[start : start + block.size]
+            here = group[start : start + block.size]
             if is_first:
                 np.multiply(block, share, out=here)
             else:
                 self._add_block(here, block, share)
-            if folds:
-                self._fold(self._total[start : start + block.size], here)
-        self._count += 1
+            if total is not None and is_full:
+                self._fold(total[start : start + block.size], here)
 
     def write(self, start: int, out: Doubles) -> None:
         """Write the sum's numbers from `start` on into `out`."""
         if not self._count:
             out.fill(0.0)
             return
-        out[...] = self._total[start : start + out.size]
-        if self._count > 1:
-            out += self._group[start : start + out.size]
+        out[...] = self._group[start : start + out.size]
+        if self._total is not None:
+            out += self._total[start : start + out.size]
         out *= self._unit
+
+    def _begin_total(self) -> None:
+        """The first group is full, and more comes."""
+        if len(self.room) < 2:
+            self.room.append(np.empty(self._size, np.float32))
+        self._total, self._group = self.room
 
     def _share_of(self, factor: float) -> np.float32:
         """A factor in the unit of the sum, which is chosen first, or grows, if it has to."""
@@ -86,7 +98,9 @@ class GroupedSum:
             self._unit = factor
         elif mass > HEADROOM * self._unit:
             _, exponent = math.frexp(mass / self._unit)
-            self.room[: min(self._count, 2)] *= np.float32(math.ldexp(1.0, -exponent))
+            for array in (self._group, self._total):
+                if array is not None:
+                    array *= np.float32(math.ldexp(1.0, -exponent))
             self._unit = math.ldexp(self._unit, exponent)
         self._mass = mass
         return np.float32(factor / self._unit)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from coordinator.aggregation.aggregator import Stateless, Weights
 from coordinator.aggregation.blocks import Doubles
 from coordinator.aggregation.counted import Counted
-from coordinator.aggregation.groups import GroupedSum
+from coordinator.aggregation.groups import GroupedSum, Room
 from schemas.codecs.numbers import Numbers
-from schemas.tensors import Floats
 
 
 class WeightedMean(Stateless):
@@ -22,12 +21,12 @@ class WeightedMean(Stateless):
 
     reads_again = False
 
-    def __init__(self, size: int, by_count: bool = False, room: Floats | None = None) -> None:
+    def __init__(self, size: int, by_count: bool = False, room: Room | None = None) -> None:
         self._sum = GroupedSum(size, room)
         self._weights = Weights(by_count)
 
     @property
-    def room(self) -> Floats:
+    def room(self) -> Room:
         """See `Aggregator.room`."""
         return self._sum.room
 
@@ -65,7 +64,7 @@ class NormalisedMean(Stateless):
         size: int,
         by_count: bool = False,
         max_steps: int = 0,
-        room: Floats | None = None,
+        room: Room | None = None,
     ) -> None:
         self._sum = GroupedSum(size, room)
         self._weights = Weights(by_count)
@@ -74,7 +73,7 @@ class NormalisedMean(Stateless):
         self._weight = 0.0
 
     @property
-    def room(self) -> Floats:
+    def room(self) -> Room:
         """See `Aggregator.room`."""
         return self._sum.room
 

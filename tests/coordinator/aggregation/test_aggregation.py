@@ -15,10 +15,11 @@ from coordinator.aggregation.beginning import begin
 from coordinator.aggregation.cache import Cache, ShelfInMemory
 from coordinator.aggregation.checks import inspect
 from coordinator.aggregation.counted import Counted, UpdatesInMemory
+from coordinator.aggregation.groups import Room
 from coordinator.algorithm import Algorithm, Rule
 from schemas.codecs.numbers import BLOCK
 from schemas.layout import Layout
-from schemas.tensors import Array, Floats, flatten, layout_of, unflatten, update_between
+from schemas.tensors import Array, flatten, layout_of, unflatten, update_between
 from tests.coordinator.aggregation.rounds import LAYOUT, Sent, make, numbers_of, rounds, step
 
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -158,7 +159,7 @@ def test_a_sum_in_the_memory_of_another_is_the_same() -> None:
     payload = np.linspace(-1, 1, BLOCK + 3, dtype="<f4").tobytes()
     updates = [Counted(payload, str(number), 0, 1.0 + number, 1.0) for number in range(3)]
 
-    def made(room: Floats | None, count: int) -> bytes:
+    def made(room: Room | None, count: int) -> bytes:
         aggregation = begin(Algorithm(), layout, room=room)
         for update in updates[:count]:
             aggregation.add(update)
@@ -166,12 +167,12 @@ def test_a_sum_in_the_memory_of_another_is_the_same() -> None:
         return bytes(aggregation.result(bytes(layout.num_bytes), UpdatesInMemory([], layout)).model)
 
     for count in range(4):
-        assert made(np.full((2, BLOCK + 3), np.nan, np.float32), count) == made(None, count)
+        assert made([np.full(BLOCK + 3, np.nan, np.float32)], count) == made(None, count)
 
 
 def test_memory_of_another_size_is_of_no_use() -> None:
     layout = layout_of({"w": np.zeros(4, np.float32)})
-    room = np.full((2, 5), np.nan, np.float32)
+    room = [np.full(5, np.nan, np.float32)]
     aggregation = begin(Algorithm(), layout, room=room)
     aggregation.add(Counted(np.ones(4, "<f4").tobytes(), "w", 0, 1.0, 1.0))
     assert aggregation.room is not room

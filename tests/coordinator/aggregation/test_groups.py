@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from coordinator.aggregation.groups import GROUP, HEADROOM, GroupedSum
+from coordinator.aggregation.groups import GROUP, HEADROOM, GroupedSum, Room
 from schemas.codecs.numbers import BLOCK, PlainNumbers
 from schemas.tensors import Floats
 
@@ -18,7 +18,7 @@ Doubles = NDArray[np.float64]
 
 SIZE = 5
 LARGEST = np.nextafter(np.float32(2.0**64), np.float32(0))  # what the checks let pass
-COUNTS = (1, 2, 3, GROUP, GROUP + 1, GROUP + 2, 3 * GROUP + 5)
+COUNTS = (1, 2, GROUP, GROUP + 1, GROUP + 2, 2 * GROUP, 2 * GROUP + 1, 3 * GROUP + 5)
 
 
 def updates(count: int, size: int = SIZE, shift: float = 0.0) -> list[tuple[Floats, float]]:
@@ -28,7 +28,7 @@ def updates(count: int, size: int = SIZE, shift: float = 0.0) -> list[tuple[Floa
     return list(zip(numbers, rng.integers(1, 1000, count).astype(float).tolist(), strict=True))
 
 
-def summed(sent: list[tuple[Floats, float]], room: Floats | None = None) -> Doubles:
+def summed(sent: list[tuple[Floats, float]], room: Room | None = None) -> Doubles:
     size = sent[0][0].size
     made = GroupedSum(size, room)
     for numbers, factor in sent:
@@ -69,13 +69,13 @@ def test_of_nothing_the_sum_is_zero() -> None:
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_no_number_of_updates_makes_it_less_exact(count: int, shift: float) -> None:
     sent = updates(count, 300, shift)
-    assert error(summed(sent), in_doubles(sent)) < 3e-7
+    assert error(summed(sent), in_doubles(sent)) < 6e-7
 
 
-def test_added_one_by_one_ten_thousand_updates_lose_ten_times_as_much() -> None:
+def test_added_one_by_one_ten_thousand_updates_lose_five_times_as_much() -> None:
     sent = updates(10_000, 300, 1.0)
     true = in_doubles(sent)
-    assert error(one_by_one(sent), true) > 10 * error(summed(sent), true)
+    assert error(one_by_one(sent), true) > 5 * error(summed(sent), true)
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -92,13 +92,14 @@ def test_whole_numbers_are_summed_exactly(count: int) -> None:
             st.floats(1e-3, 1e6),
         ),
         min_size=1,
-        max_size=2 * GROUP + 3,
+        max_size=30,
     )
 )
 def test_it_is_the_sum_up_to_what_a_group_rounds_off(
     drawn: list[tuple[list[float], float]],
 ) -> None:
-    sent = [(np.array(numbers, np.float32), factor) for numbers, factor in drawn]
+    many = drawn * (3 * GROUP // len(drawn))
+    sent = [(np.array(numbers, np.float32), factor) for numbers, factor in many]
     magnitude = in_doubles([(np.abs(numbers), factor) for numbers, factor in sent])
     lost = np.abs(summed(sent) - in_doubles(sent))
     assert np.all(lost <= (GROUP + 3) * 2.0**-24 * magnitude + 1e-30)
@@ -107,7 +108,7 @@ def test_it_is_the_sum_up_to_what_a_group_rounds_off(
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_same_updates_give_the_same_bits_wherever_the_sum_lies(count: int) -> None:
     sent = updates(count, BLOCK + 3)
-    garbage = np.full((2, BLOCK + 3), np.nan, np.float32)
+    garbage = [np.full(BLOCK + 3, np.nan, np.float32) for _ in range(2)]
     assert summed(sent).tobytes() == summed(sent, garbage).tobytes()
 
 
@@ -121,12 +122,13 @@ def test_blocks_are_summed_as_numbers_are(count: int) -> None:
 @pytest.mark.parametrize(
     "factors",
     [
-        [1.0] * 40,
+        [1.0] * (2 * GROUP + 3),
         [1.0, 2.0**63],
         [1e-100, 600.0, 1.0],
         [2.0**64, 1e-100, 3.0],
         [1.0, 1.0, HEADROOM, HEADROOM**2, 5.0, HEADROOM**4],
         [10.0**power for power in range(-60, 60)],
+        [*[1.0] * GROUP, HEADROOM, 3.0, *[1.0] * GROUP],
     ],
 )
 def test_no_weights_make_the_sum_of_checked_numbers_infinite(factors: list[float]) -> None:
