@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from broker.connect import open_transport
+from coordinator.allocation import keep_memory_of_messages
 from coordinator.display import display_for
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
@@ -68,6 +69,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until the run has ended or someone stops us."""
     configure_logging(arguments.log_level)
+    keep_memory_of_messages()
     settings = settings_of(arguments)
     require(settings, "learner.path")
     began = time.monotonic()

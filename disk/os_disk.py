@@ -18,7 +18,21 @@ from schemas.buffer import Buffer
 # Some file systems of networks and of user space: what they do with entries is out of our hands.
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
+EARLY_BYTES = 64 * 1024
+"""What is written in pieces so large is on its way to the disk at once: a sync waits for less."""
+
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
+
+
+def _begin_to_write(descriptor: int, start: int, length: int) -> None:
+    """Have the system begin to write, and wait for nothing; what becomes of it a sync says.
+
+    To be told that pages are not needed, Linux begins to write those that are dirty, and keeps them
+    until that is done. Elsewhere it is a hint like any other, or there is none.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 class OsFile:
@@ -29,7 +43,13 @@ class OsFile:
 
     def write(self, data: Buffer) -> None:
         """See `File.write`."""
+        size = memoryview(data).nbytes
+        if size < EARLY_BYTES:
+            self._file.write(data)
+            return
+        start = self._file.tell()
         self._file.write(data)
+        _begin_to_write(self._file.fileno(), start, size)
 
     def sync(self) -> None:
         """See `File.sync`."""
@@ -70,10 +90,13 @@ class OsPages:
     def write(self, start: int, data: Buffer) -> None:
         """See `Pages.write`."""
         self._require_open()
-        rest = memoryview(data).cast("B")
+        rest, place = memoryview(data).cast("B"), start
+        size = rest.nbytes
         while rest:
-            written = os.pwrite(self._descriptor, rest, start)
-            start, rest = start + written, rest[written:]
+            written = os.pwrite(self._descriptor, rest, place)
+            place, rest = place + written, rest[written:]
+        if size >= EARLY_BYTES:
+            _begin_to_write(self._descriptor, start, size)
 
     def sync(self) -> None:
         """See `Pages.sync`."""

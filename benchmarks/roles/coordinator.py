@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from broker.connect import open_transport
+from coordinator.allocation import keep_memory_of_messages
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import load
@@ -34,6 +35,7 @@ class Announcer:
 
 def main() -> None:
     """Serve the run to its end."""
+    keep_memory_of_messages()
     configure_logging(os.environ.get("FEDMQ_LOG_LEVEL", "warning"))
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)

@@ -34,6 +34,7 @@ from broker.transport import (
     Event,
     Outgoing,
 )
+from coordinator.allocation import keep_memory_of_messages
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
@@ -209,6 +210,7 @@ def main() -> None:
     parser.add_argument("--params", type=int, required=True)
     parser.add_argument("--window", type=int, default=64, help="updates unconfirmed at a time")
     given = parser.parse_args()
+    keep_memory_of_messages()
     settings = load(given.config, {}, {})
     crowd = Crowd(settings, given.workers, layout(given.params), given.window)
 
