@@ -489,6 +489,38 @@ class TransportContract:
         peer.settled()
         assert not peer.mailbox.left(Delivered)
 
+    @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 0], [5, 1, 3], [0, 1, 4, 5], [2, 0, 1]])
+    def test_of_many_acked_at_once_just_those_are_forgotten(
+        self, peer: Peer, order: list[int]
+    ) -> None:
+        bodies = [str(number).encode() for number in range(6)]
+        peer.publish(TASKS, *bodies)
+        peer.consume(TASKS, prefetch=6)
+        tags = [peer.delivered(body).tag for body in bodies]
+        for place in order:
+            peer.transport.ack(tags[place])
+        peer.transport.disconnect()
+        peer.connect().consume(TASKS, prefetch=6)
+        kept = [body for place, body in enumerate(bodies) if place not in order]
+        assert sorted(peer.delivered().body for _ in kept) == kept
+        peer.settled()
+        assert not peer.mailbox.left(Delivered)
+
+    def test_what_is_acked_beside_what_is_given_back_is_forgotten(self, peer: Peer) -> None:
+        bodies = [str(number).encode() for number in range(4)]
+        peer.publish(TASKS, *bodies)
+        peer.consume(TASKS, prefetch=4)
+        tags = [peer.delivered(body).tag for body in bodies]
+        peer.transport.ack(tags[0])
+        peer.transport.reject(tags[1], requeue=True)
+        peer.transport.ack(tags[2])
+        assert peer.delivered().body == bodies[1]
+        peer.transport.disconnect()
+        peer.connect().consume(TASKS, prefetch=4)
+        assert sorted(peer.delivered().body for _ in range(2)) == [bodies[1], bodies[3]]
+        peer.settled()
+        assert not peer.mailbox.left(Delivered)
+
     def test_what_was_acked_just_before_going_offline_is_forgotten(self, peer: Peer) -> None:
         peer.publish(TASKS, b"1")
         peer.consume(TASKS)
