@@ -16,7 +16,6 @@ may be drawn is not known here; that a worker has one direct task at a time is k
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from coordinator.deadline import TIMED, remembered
 from coordinator.events import (
@@ -33,6 +32,7 @@ from coordinator.events import (
 )
 from coordinator.states import Collecting, Run
 from coordinator.tasks import OpenTask
+from schemas.frozen import replace
 
 DRAW_SOON_S = 0.2  # workers that are seen at about one time are drawn among, not the first of them
 DRAW_AGAIN_S = 10.0  # where too few could be drawn: somebody's rest may have ended

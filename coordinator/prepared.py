@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Dialect, Select, Table, bindparam, select, update
@@ -28,14 +29,14 @@ class _Form:
 
     Attributes:
         sql: With a mark for each parameter.
-        order: The names of the parameters, in their order.
+        in_order: Gives the parameters in their order.
         given: Parameters that are always the same.
         bind: How a parameter is given to the database, by its place, where that is not as it is.
         read: How a column is read, likewise.
     """
 
     sql: str
-    order: tuple[str, ...]
+    in_order: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     given: Mapping[str, Any]
     bind: _Converters
     read: _Converters
@@ -68,7 +69,9 @@ class Prepared:
         form = self._forms.get(dialect.name) or self._prepare(dialect, values)
         if form.given:
             values = {**form.given, **values}
-        parameters = _converted([values[name] for name in form.order], form.bind)
+        parameters: Sequence[Any] = form.in_order(values)
+        if form.bind:
+            parameters = _converted(list(parameters), form.bind)
         rows = execute(connection, form.sql, parameters)
         return [_converted(list(row), form.read) for row in rows] if form.read else rows
 
@@ -87,7 +90,7 @@ class Prepared:
         found = getattr(self._statement, "selected_columns", ())
         form = _Form(
             sql=expanded.statement,
-            order=tuple(expanded.positiontup),
+            in_order=_in_order(expanded.positiontup),
             given=given,
             bind=_places(
                 None if kind is None else kind.dialect_impl(dialect).bind_processor(dialect)
@@ -100,6 +103,13 @@ class Prepared:
         )
         self._forms[dialect.name] = form
         return form
+
+
+def _in_order(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What gives the values of these names; for one name alone `itemgetter` gives no tuple."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: tuple(values[name] for name in names)
 
 
 def _places(converters: Iterable[_Convert | None]) -> _Converters:

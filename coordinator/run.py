@@ -15,7 +15,6 @@ What becomes of single tasks is in `coordinator.dispatch`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import assert_never
 
 from coordinator.changing import amended, renewed, told
@@ -59,6 +58,7 @@ from coordinator.events import (
 )
 from coordinator.round import judge, judge_after_end
 from coordinator.states import Closed, Collecting, Draining, Ended, Paused, Run, State, Step
+from schemas.frozen import replace
 
 DEADLINES_PAUSED = 10
 """After how many deadlines a paused run lets workers try again whose update was refused."""

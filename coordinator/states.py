@@ -22,7 +22,7 @@ from coordinator.tries import Bar, Phase, barred
 from schemas.digest import identify
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """What every state of a run knows.
 
@@ -59,7 +59,7 @@ class Run:
         return identify("task", self.run_id, self.incarnation, self.salt, number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Collecting:
     """A round is open.
 
@@ -76,7 +76,7 @@ class Collecting:
     draw_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Paused:
     """Too many deadlines passed without quorum; waits for workers.
 

@@ -8,12 +8,14 @@ Every operation costs O(log n) in the open tasks, and none in the tasks that eve
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from immutables import Map
 
+from schemas.frozen import replace
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class OpenTask:
     """A task in flight.
 

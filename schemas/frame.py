@@ -124,7 +124,7 @@ def _unpack_header(packed: memoryview) -> dict[str, Any]:
 def _map_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The map of its entries; msgpack has looked that keys are text or bytes."""
     entries = dict(pairs)
-    if len(entries) < len(pairs) or not all(type(key) is str for key in entries):
+    if len(entries) < len(pairs) or not set(map(type, entries)) <= {str}:
         raise DecodeError("a key stands twice, or is not text")
     return entries
 
@@ -133,8 +133,9 @@ def _is_nested_within(value: Any, depth: int) -> bool:
     """Whether a list or map has at most so many levels."""
     if depth == 0:
         return False
-    inner = value.values() if type(value) is dict else value
-    return all(_is_nested_within(each, depth - 1) for each in inner if type(each) in (dict, list))
+    inside = value.values() if type(value) is dict else value
+    nested = [each for each in inside if type(each) is dict or type(each) is list]
+    return not nested or all(_is_nested_within(each, depth - 1) for each in nested)
 
 
 def _unpack_by_item(packed: memoryview) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 `dataclasses.replace` calls the constructor, which sets each field of a frozen class through
 `object.__setattr__`: 8 µs for a state of 18 fields, and a worker's session changes sixty times a
-round. Here it is 0.7 µs.
+round, a coordinator's state five times an update. Here it is 0.7 µs.
 """
 
 from __future__ import annotations

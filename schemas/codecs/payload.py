@@ -36,11 +36,16 @@ def size_bounds(codec: str, layout: Layout) -> tuple[int, int]:
     Raises:
         DecodeError: If the codec is not known.
     """
-    spec = _spec(codec)
-    least = most = _full_size(spec, layout.num_floats)
-    if spec.packed:
-        least, most = packed.size_bounds(most, len(_counts(layout.num_floats)))
+    least, most = _float_bounds(codec, layout.num_floats)
     return least + layout.maxed_bytes, most + layout.maxed_bytes
+
+
+@lru_cache(maxsize=64)
+def _float_bounds(codec: str, num_floats: int) -> tuple[int, int]:
+    """The fewest and the most bytes of the floats."""
+    spec = _spec(codec)
+    most = _full_size(spec, num_floats)
+    return packed.size_bounds(most, len(_counts(num_floats))) if spec.packed else (most, most)
 
 
 def size_fault(payload_bytes: int, codec: str, layout: Layout) -> str:
