@@ -41,6 +41,11 @@ class _Form:
     bind: _Converters
     read: _Converters
 
+    def parameters(self, values: Mapping[str, Any]) -> Sequence[Any]:
+        """Its parameters, by their place."""
+        in_order = self.in_order({**self.given, **values} if self.given else values)
+        return _converted(list(in_order), self.bind) if self.bind else in_order
+
 
 class Prepared:
     """A statement that is made into SQL once.
@@ -65,15 +70,26 @@ class Prepared:
         Raises:
             DBAPIError: If the database does not take it, as of SQLAlchemy.
         """
-        dialect = connection.dialect
-        form = self._forms.get(dialect.name) or self._prepare(dialect, values)
-        if form.given:
-            values = {**form.given, **values}
-        parameters: Sequence[Any] = form.in_order(values)
-        if form.bind:
-            parameters = _converted(list(parameters), form.bind)
-        rows = execute(connection, form.sql, parameters)
+        form = self._form_for(connection.dialect, values)
+        rows = execute(connection, form.sql, form.parameters(values))
         return [_converted(list(row), form.read) for row in rows] if form.read else rows
+
+    def run_each(self, connection: Connection, each: Sequence[Mapping[str, Any]]) -> None:
+        """Run it for each of many, which finds nothing.
+
+        Args:
+            connection: Whose transaction has begun.
+            each: Parameters, by name.
+
+        Raises:
+            DBAPIError: As of `run`.
+        """
+        if each:
+            form = self._form_for(connection.dialect, each[0])
+            execute_each(connection, form.sql, [form.parameters(values) for values in each])
+
+    def _form_for(self, dialect: Dialect, values: Mapping[str, Any]) -> _Form:
+        return self._forms.get(dialect.name) or self._prepare(dialect, values)
 
     def _prepare(self, dialect: Dialect, values: Mapping[str, Any]) -> _Form:
         """Its form, by the values that it is first run with: any others fit into it too."""
@@ -131,13 +147,35 @@ def execute(
     Raises:
         DBAPIError: If the database does not take it, as of SQLAlchemy.
     """
-    driver: Any = connection.connection.driver_connection  # a cursor of the pool's costs as much
+    driver = _driver(connection)
     try:
         rows: list[Sequence[Any]] = driver.execute(sql, parameters).fetchall()
     except connection.dialect.loaded_dbapi.Error as error:
-        base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(sql, list(parameters), error, base) from error
+        raise _as_of_sqlalchemy(connection, sql, list(parameters), error) from error
     return rows
+
+
+def execute_each(connection: Connection, sql: str, each: list[Sequence[Any]]) -> None:
+    """Give SQL to the driver itself, once for each of many parameters.
+
+    Raises:
+        DBAPIError: As of `execute`.
+    """
+    try:
+        _driver(connection).executemany(sql, each)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _as_of_sqlalchemy(connection, sql, each, error) from error
+
+
+def _driver(connection: Connection) -> Any:
+    """The driver's connection: a cursor of the pool's costs as much as a statement."""
+    return connection.connection.driver_connection
+
+
+def _as_of_sqlalchemy(
+    connection: Connection, sql: str, parameters: list[Any], error: Exception
+) -> Exception:
+    return DBAPIError.instance(sql, parameters, error, connection.dialect.loaded_dbapi.Error)
 
 
 class PreparedRows(Generic[_RowT]):

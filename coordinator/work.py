@@ -6,7 +6,7 @@ queries (docs/decisions/0002).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -207,6 +207,12 @@ class Work:
         """Change fields of a task."""
         change(schema.tasks, ("task_id",), tuple(values)).run(
             self._connection, {"_task_id": task_id, **values}
+        )
+
+    def note_published(self, task_ids: Sequence[str]) -> None:
+        """The broker has these tasks."""
+        change(schema.tasks, ("task_id",), ("published",)).run_each(
+            self._connection, [{"_task_id": task_id, "published": True} for task_id in task_ids]
         )
 
     def end_open_tasks(self, reason: str, now: float) -> None:

@@ -374,8 +374,7 @@ class RunWriter:
                 batch.take_fetched(part.part, part.payload)
             while arrivals and not batch.steps.closed:
                 self._take(batch, *arrivals.popleft())
-            for task_id in notes.tasks:
-                work.update_task(task_id, published=True)
+            work.note_published(notes.tasks)
             if notes.offset is not None:
                 version, offset = notes.offset
                 work.update_version(self.run_id, version, stream_offset=offset)

@@ -135,3 +135,30 @@ def test_what_the_database_refuses_is_an_error_of_sqlalchemy(engine: Engine) -> 
         _METADATA.drop_all(connection)
         with pytest.raises(OperationalError, match="no such table"):
             _BY_NAME.one(connection, name="Anna")
+
+
+def test_many_are_changed_by_one_statement(engine: Engine) -> None:
+    sails = change(_BOATS, ("name",), ("sails", "cargo"))
+    with engine.begin() as connection:
+        for name in ("Anna", "Berta", "Clara"):
+            _add(connection, Boat(name, None, False, {}))
+        sails.run_each(connection, [])
+        sails.run_each(
+            connection,
+            [
+                {"_name": name, "sails": True, "cargo": {name: 1}}
+                for name in ("Anna", "Clara", "no")
+            ],
+        )
+    with engine.begin() as connection:
+        found = [_BY_NAME.one(connection, name=name) for name in ("Anna", "Berta", "Clara")]
+    assert found == [
+        Boat("Anna", None, True, {"Anna": 1}),
+        Boat("Berta", None, False, {}),
+        Boat("Clara", None, True, {"Clara": 1}),
+    ]
+
+
+def test_what_is_refused_of_many_is_an_error_of_sqlalchemy(engine: Engine) -> None:
+    with engine.begin() as connection, pytest.raises(IntegrityError):
+        insertion(_BOATS, tuple(vars(_ANNA))).run_each(connection, [vars(_ANNA), vars(_ANNA)])
