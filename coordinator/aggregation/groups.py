@@ -30,6 +30,9 @@ HEADROOM = 2.0**60
 """How many times the unit all weights may be: a number that was checked is below 2^64, and the
 largest float32 is near 2^128."""
 
+LEAST_UNIT = 2.0**-500
+"""The least unit, so that every weight is a finite number of it, also where one rounds to 0."""
+
 Room = list[Floats]
 """The memory of a sum: an array, and another if it has more than one group."""
 
@@ -59,7 +62,7 @@ class GroupedSum:
         self._mass = 0.0
 
     def add(self, numbers: Numbers, factor: float) -> None:
-        """Add `factor`, above 0, times the numbers of an update, each of them below 2^64."""
+        """Add `factor`, 0 or above, times the numbers of an update, each of them below 2^64."""
         share = self._share_of(factor)
         if self._count == GROUP:
             self._begin_total()
@@ -95,7 +98,7 @@ class GroupedSum:
         """A factor in the unit of the sum, which is chosen first, or grows, if it has to."""
         mass = self._mass + factor
         if not self._count:
-            self._unit = factor
+            self._unit = max(factor, LEAST_UNIT)
         elif mass > HEADROOM * self._unit:
             _, exponent = math.frexp(mass / self._unit)
             for array in (self._group, self._total):

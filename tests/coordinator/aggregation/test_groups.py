@@ -125,6 +125,8 @@ def test_blocks_are_summed_as_numbers_are(count: int) -> None:
         [1.0] * (2 * GROUP + 3),
         [1.0, 2.0**63],
         [1e-100, 600.0, 1.0],
+        [0.0, 3.0, 0.0],
+        [5e-324, 1e-310, 2.0],
         [2.0**64, 1e-100, 3.0],
         [1.0, 1.0, HEADROOM, HEADROOM**2, 5.0, HEADROOM**4],
         [10.0**power for power in range(-60, 60)],
