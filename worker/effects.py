@@ -529,7 +529,7 @@ class Effects:
                 fetcher.drop()
                 return (events.ModelGone(digest, event.reason),)
             fetcher.stop()
-            return (events.ModelNotKept(digest, event.reason),)
+            return (events.ModelNotKept(digest, event.reason, from_depot=True),)
         try:
             taken = fetcher.take(event.data)
         except ModelGoneError as error:

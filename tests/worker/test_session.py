@@ -1051,6 +1051,51 @@ def test_a_model_that_the_disk_does_not_take_is_given_up_in_the_end_with_the_tru
     assert declines(world) == ["model not kept: no space left"]
 
 
+def warnings(world: World) -> list[str]:
+    remarks = [each for each in world.actions if isinstance(each, events.Remark)]
+    return [remark.text for remark in remarks if remark.level == "warning"]
+
+
+def test_a_depot_that_refuses_is_told_of_once_with_what_to_look_at() -> None:
+    world = taking(has_depot=True)
+    world.start(a_task(), stored=True)
+    assert world.fetching is not None
+    digest = str(world.fetching.model_digest)
+    refused = events.ModelNotKept(digest, "403 Forbidden", from_depot=True)
+    world.happens(refused)
+    for _ in range(5):
+        world.tick(60.0)
+        world.happens(refused)
+    (warning,) = warnings(world)
+    assert warning.startswith("a model is not read from the depot (403 Forbidden); ")
+    assert (
+        "trying again in 1 s, later each time, until its lease ends; look at depot.url" in warning
+    )
+
+
+def test_a_depot_that_gave_something_in_between_is_told_of_again() -> None:
+    world = taking(has_depot=True)
+    world.start(a_task(), stored=True)
+    assert world.fetching is not None
+    refused = events.ModelNotKept(str(world.fetching.model_digest), "no route", from_depot=True)
+    for _ in range(2):
+        world.happens(refused)
+        world.tick(60.0)
+        world.happens(events.ModelMoved())
+    assert len(warnings(world)) == 2
+
+
+def test_a_disk_that_does_not_take_a_model_is_told_of_once() -> None:
+    world = taking()
+    world.disk_is_full = True
+    world.start(a_task())
+    for _ in range(5):
+        world.tick(60.0)
+    (warning,) = warnings(world)
+    assert warning.startswith("a model is not kept here (no space left); trying again in 1 s, ")
+    assert warning.endswith("; look at the room on the disk of the state folder")
+
+
 @pytest.mark.parametrize("other", [{"run_id": "0" * 32}, {"incarnation": 2}])
 def test_a_start_for_another_run_is_not_followed(other: dict[str, Any]) -> None:
     world = taking()
