@@ -77,24 +77,6 @@ class ThreadPorter:
                 errand()
 
 
-class PromptPorter:
-    """Does an errand at once, on the caller's thread: for tests, and in virtual time."""
-
-    def __init__(self) -> None:
-        self._closed = False
-
-    def do(
-        self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
-    ) -> None:
-        """See `Porter.do`."""
-        if not self._closed:
-            tell(outcome_of(errand))
-
-    def close(self) -> None:
-        """See `Porter.close`."""
-        self._closed = True
-
-
 def outcome_of(errand: Callable[[], _ResultT]) -> _ResultT | DepotError:
     """What an errand returns, or its error; a bug in it counts as one that may pass."""
     try:

@@ -14,11 +14,11 @@ from coordinator.mailbox import ModelPut
 from coordinator.modelobjects import DOUBT_S, KEPT, LEFTOVER_S, RETRY_S, ModelObjects
 from coordinator.modelstream import ModelVersion
 from depot import model_name
-from depot.porter import PromptPorter
 from schemas.codecs.model import ModelOnWire
 from schemas.digest import digest_of
 from schemas.tensors import layout_of
 from simulation.depot import SimulatedDepot
+from tests.support.errands import PromptPorter
 
 QUEUE = Names("demo").model_queue("a" * 32, 8)
 

@@ -12,9 +12,9 @@ from coordinator.errors import RunError
 from coordinator.modelobjects import DOUBT_S, KEPT, RETRY_S
 from coordinator.startup import Surroundings
 from depot import model_name
-from depot.porter import PromptPorter
 from simulation.depot import SimulatedDepot
 from tests.coordinator.world import World
+from tests.support.errands import PromptPorter
 
 MakeWorld = Callable[..., World]
 

@@ -13,14 +13,13 @@ from coordinator.connection import Connection
 from coordinator.fetching import HOLD_S, RETRY_S, SWEEP_EACH_S
 from coordinator.startup import Surroundings
 from depot import update_name
-from depot.porter import PromptPorter
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, Update, encode, part_count
 from simulation.depot import SimulatedDepot
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import World
-from tests.support.errands import HeldPorter
+from tests.support.errands import HeldPorter, PromptPorter
 
 MakeWorld = Callable[..., World]
 ROWS = 30_000  # 240 kB: four parts

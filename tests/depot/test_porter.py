@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from depot.errors import DepotUnreachable, NotInDepot
-from depot.porter import Porter, PromptPorter, ThreadPorter
+from depot.porter import Porter, ThreadPorter
+from tests.support.errands import PromptPorter
 
 DEADLINE_S = 10.0
 

@@ -1,4 +1,4 @@
-"""A porter whose errands are done when a test says so."""
+"""Porters without threads: one does an errand at once, one when a test says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 from depot.porter import outcome_of
+
+
+class PromptPorter:
+    """A `depot.porter.Porter` that does an errand at once, on the caller's thread."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def do(self, errand: Callable[[], Any], tell: Callable[[Any], object]) -> None:
+        """See `Porter.do`."""
+        if not self._closed:
+            tell(outcome_of(errand))
+
+    def close(self) -> None:
+        """See `Porter.close`."""
+        self._closed = True
 
 
 class HeldPorter:

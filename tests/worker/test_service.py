@@ -19,9 +19,9 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
 from broker.transport import Delivered, Outgoing, Post, Transport
 from depot import Depot
-from depot.porter import PromptPorter
 from disk import OsDisk
 from schemas.digest import update_id_of
+from tests.support.errands import PromptPorter
 from tests.worker.examples import a_start, an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
