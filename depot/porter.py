@@ -58,7 +58,7 @@ class ThreadPorter:
             self._thread.start()
 
         def run() -> None:
-            result = outcome_of(errand)
+            result = _whatever_comes_of(errand)
             if not self._closed:
                 tell(result)
 
@@ -73,8 +73,23 @@ class ThreadPorter:
 
     def _work(self) -> None:
         while (errand := self._errands.get()) is not None:
-            if not self._closed:
-                errand()
+            try:
+                if not self._closed:
+                    errand()
+            except BaseException:  # the next errand is done all the same
+                _log.exception("a bug: what came of an errand at the depot was told to nobody")
+
+
+def _whatever_comes_of(errand: Callable[[], _ResultT]) -> _ResultT | DepotError:
+    """The same of all that can be raised: on its own thread nobody else would hear of it.
+
+    A library in Rust that panics raises what is no `Exception`.
+    """
+    try:
+        return outcome_of(errand)
+    except BaseException as error:
+        _log.exception("a bug in an errand at the depot")
+        return DepotUnreachable(f"a bug, see the log: {type(error).__name__}")
 
 
 def outcome_of(errand: Callable[[], _ResultT]) -> _ResultT | DepotError:

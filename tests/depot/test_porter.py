@@ -81,3 +81,32 @@ def test_closing_does_not_wait_for_a_store_that_hangs() -> None:
     hangs.set()
     thread.join(DEADLINE_S)
     assert heard == []
+
+
+class PanicError(BaseException):
+    """As what a library in Rust raises when it panics, which is no `Exception`."""
+
+
+def test_a_panic_of_a_library_does_not_end_the_porter() -> None:
+    porter = ThreadPorter("porter")
+
+    def panic() -> None:
+        raise PanicError("index out of bounds")
+
+    error, next_one = told(porter, panic, lambda: 7)
+    porter.close()
+    assert isinstance(error, DepotUnreachable)
+    assert "PanicError" in str(error)
+    assert next_one == 7
+
+
+def test_who_is_told_and_fails_does_not_end_the_porter(caplog: pytest.LogCaptureFixture) -> None:
+    porter = ThreadPorter("porter")
+
+    def fail(_: object) -> None:
+        raise PanicError("nobody takes it")
+
+    porter.do(lambda: 6, fail)
+    assert told(porter, lambda: 7) == [7]
+    porter.close()
+    assert "nobody takes it" in caplog.text
