@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.depot import require_name
+from depot.depot import is_name, require_name
 from depot.errors import DepotUnreachable, DepotUnusable, NotInDepot
 from disk import chunks_of
 from schemas.buffer import Buffer
@@ -125,8 +125,9 @@ class BucketDepot:
             for chunk in self._obstore.list(self._store, prefix):
                 for found in chunk:
                     is_old = found["last_modified"].timestamp() < before_s
-                    if is_old and not spare(found["path"]):
-                        self.delete(found["path"])
+                    name = found["path"]
+                    if is_old and is_name(name) and not spare(name):
+                        self.delete(name)
                         gone += 1
         return gone
 

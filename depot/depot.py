@@ -58,6 +58,8 @@ class Depot(Protocol):
     def expire(self, prefix: str, before_s: float, spare: Callable[[str], bool]) -> int:
         """Delete what was put before a time, and what a crash left unfinished before it.
 
+        What has no name of ours was put by somebody else, and stays.
+
         Args:
             prefix: Of the names that are looked at: "updates".
             before_s: In UTC seconds of the depot's clock.
@@ -79,11 +81,16 @@ def update_name(update_id: str, payload_digest: str) -> str:
     return f"updates/{update_id}/{payload_digest}"
 
 
+def is_name(name: str) -> bool:
+    """Whether it is a name: words of a-z and 0-9 with "/" between them."""
+    return _NAME.fullmatch(name) is not None
+
+
 def require_name(name: str) -> None:
-    """Check that a name is one: words of a-z and 0-9 with "/" between them.
+    """Check that a name is one.
 
     Raises:
         ValueError: It is not, and so it may lead anywhere.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"expected words of a-z and 0-9 with / between them, came {name!r:.80}")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-from depot.depot import require_name
+from depot.depot import is_name, require_name
 from depot.errors import DepotUnreachable, NotInDepot
 from disk import OS_DISK, Disk, chunks_of
 from disk.durable import PARTIAL
@@ -101,7 +101,7 @@ class FolderDepot:
                         continue
                     if file.startswith(PARTIAL):
                         self._disk.remove(path)
-                    elif not spare(self._name(file)):
+                    elif is_name(name := self._name(file)) and not spare(name):
                         self._disk.remove(path)
                         gone += 1
         return gone

@@ -48,3 +48,12 @@ def test_what_a_crash_left_unfinished_expires_like_objects(tmp_path: Path) -> No
     depot.expire("updates", FAR_S, lambda _: True)
     assert not unfinished.exists()
     assert of_another.exists()
+
+
+def test_a_name_that_none_of_ours_has_is_left_alone(tmp_path: Path) -> None:
+    depot = FolderDepot(tmp_path, "demo")
+    depot.put("models/a", b"1")
+    foreign = tmp_path / "demo.models.Read-me.txt"
+    foreign.write_bytes(b"of the administrator")
+    assert depot.expire("models", FAR_S, lambda _: False) == 1
+    assert [path for path in tmp_path.iterdir() if "models" in path.name] == [foreign]
