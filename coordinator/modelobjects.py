@@ -20,7 +20,7 @@ from broker.topology import Queue
 from broker.transport import Event
 from coordinator.mailbox import ModelPut
 from coordinator.modelstream import ModelVersion
-from depot import Depot, DepotError, DepotUnreachable, model_name
+from depot import Depot, DepotError, model_name, put_whole
 from depot.porter import Porter
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,9 @@ class ModelObjects:
         def tell(came: DepotError | None) -> None:
             self._post(ModelPut(attempt, "" if came is None else str(came)))
 
-        self._porter.do(lambda: put_whole(self._depot, version, again=again), tell)
+        name, num_bytes = model_name(version.digest), version.num_bytes
+        read = partial(version.model.read, 0, num_bytes)
+        self._porter.do(lambda: put_whole(self._depot, name, num_bytes, read, again=again), tell)
 
     def _failed(self, error: str) -> None:
         wait_s = RETRY_S[min(self._failures, len(RETRY_S) - 1)]
@@ -168,26 +170,6 @@ class ModelObjects:
             self._porter.do(
                 lambda: self._depot.expire("models", before_s, names.__contains__), _complain
             )
-
-
-def put_whole(depot: Depot, version: ModelVersion, *, again: bool) -> None:
-    """Put a version as it travels, unless it lies there; then look whether it lies there.
-
-    Args:
-        depot: Where to.
-        version: What.
-        again: Put it also over one of its size, which may not be it.
-
-    Raises:
-        DepotError: It is not known to lie there.
-    """
-    name, num_bytes = model_name(version.digest), version.num_bytes
-    if not again and depot.size(name) == num_bytes:
-        return
-    depot.put(name, version.model.read(0, num_bytes))
-    found = depot.size(name)
-    if found != num_bytes:
-        raise DepotUnreachable(f"expected {num_bytes} bytes of {name} after a put, found {found}")
 
 
 def _complain(came: object) -> None:

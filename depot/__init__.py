@@ -4,6 +4,7 @@ from depot.depot import RANGE_BYTES, Depot, model_name, update_name
 from depot.errors import DepotError, DepotUnreachable, DepotUnusable, NotInDepot
 from depot.folder import FolderDepot
 from depot.opening import depot_of, open_depot
+from depot.putting import put_whole
 
 __all__ = [
     "RANGE_BYTES",
@@ -16,5 +17,6 @@ __all__ = [
     "depot_of",
     "model_name",
     "open_depot",
+    "put_whole",
     "update_name",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from depot import Depot, DepotError, DepotUnreachable
+from depot import Depot, DepotError, put_whole
 from depot.porter import Porter
 from schemas.buffer import Buffer
 from worker.events import Ref
@@ -45,24 +45,10 @@ class ByDepot:
         def told(came: DepotError | None) -> None:
             tell(ObjectPut(ref, "" if came is None else str(came)))
 
-        self.updates.do(lambda: put_once(self.depot, name, payload), told)
+        num_bytes = memoryview(payload).nbytes
+        self.updates.do(lambda: put_whole(self.depot, name, num_bytes, lambda: payload), told)
 
     def close(self) -> None:
         """Do nothing more there. Safe to call twice."""
         self.models.close()
         self.updates.close()
-
-
-def put_once(depot: Depot, name: str, payload: Buffer) -> None:
-    """Put an object unless one of that size lies there; then look whether it does.
-
-    Raises:
-        DepotError: It is not known to lie there.
-    """
-    num_bytes = memoryview(payload).nbytes
-    if depot.size(name) == num_bytes:
-        return
-    depot.put(name, payload)
-    found = depot.size(name)
-    if found != num_bytes:
-        raise DepotUnreachable(f"expected {num_bytes} bytes of {name} after a put, found {found}")

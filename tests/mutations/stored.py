@@ -25,7 +25,7 @@ STORED_MODELS = (
     Mutation(
         _THERE,
         "a put that says nothing is believed",
-        "coordinator/modelobjects.py",
+        "depot/putting.py",
         "    if found != num_bytes:\n",
         "    if False:\n",
         f"{_OBJECTS}test_a_put_that_was_torn_is_seen_by_its_size",
@@ -41,7 +41,7 @@ STORED_MODELS = (
     Mutation(
         _NOT_THERE,
         "what has its size is not put again",
-        "coordinator/modelobjects.py",
+        "depot/putting.py",
         "    if not again and depot.size(name) == num_bytes:\n",
         "    if depot.size(name) == num_bytes:\n",
         f"{_OBJECTS}test_who_does_not_find_it_has_it_put_again_over_what_is_there",
