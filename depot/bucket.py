@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.depot import is_name, require_name
+from depot.depot import is_name, nothing, require_name
 from depot.errors import DepotUnreachable, DepotUnusable, NotInDepot
 from disk import chunks_of
 from schemas.buffer import Buffer
@@ -76,7 +76,7 @@ class BucketDepot:
         self._where = f"s3://{place.bucket}"
         self._store = _open(place, federation)
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """See `Depot.put`."""
         require_name(name)
         is_small = memoryview(data).nbytes <= _CHUNK_BYTES  # one request
@@ -85,7 +85,7 @@ class BucketDepot:
                 self._obstore.put(
                     self._store,
                     name,
-                    bytes(data) if is_small else chunks_of(data),
+                    bytes(data) if is_small else _watched(chunks_of(data), moved),
                     chunk_size=_CHUNK_BYTES,
                     max_concurrency=_AT_ONCE,
                 )
@@ -138,6 +138,13 @@ class BucketDepot:
         except (self._obstore.exceptions.BaseError, OSError) as error:
             came = str(error).partition("\n")[0][:_TEXT_MOST]
             raise DepotUnreachable(f"{self._where}: cannot {what} {name}: {came}") from None
+
+
+def _watched(chunks: Iterator[memoryview], moved: Callable[[], object]) -> Iterator[memoryview]:
+    """The same, and a word each time that a further one is wanted."""
+    for chunk in chunks:
+        yield chunk
+        moved()
 
 
 def _open(place: BucketPlace, federation: str) -> S3Store:

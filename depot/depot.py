@@ -28,11 +28,20 @@ RANGE_BYTES = 4 * 2**20
 _NAME = re.compile(r"[0-9a-z]+(/[0-9a-z]+)*")
 
 
+def nothing() -> None:
+    """Who puts an object need not hear how it goes on."""
+
+
 class Depot(Protocol):
     """Objects by name. Its methods raise `NotInDepot` or `DepotUnreachable`, and may be slow."""
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """Put an object, also over one of that name. It is there whole on return.
+
+        Args:
+            name: Of the object.
+            data: Its bytes.
+            moved: Called each time that the depot has taken some of them.
 
         Raises:
             DepotUnreachable: It may be there or not.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-from depot.depot import is_name, require_name
+from depot.depot import is_name, nothing, require_name
 from depot.errors import DepotUnreachable, NotInDepot
 from disk import OS_DISK, Disk, chunks_of
 from disk.durable import PARTIAL
@@ -44,7 +44,7 @@ class FolderDepot:
         self._writer = writer or secrets.token_hex(8)
         self._puts = count()
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """See `Depot.put`."""
         path = self._path(name)
         # The same object may be put by two at a time: each writes a file of its own.
@@ -55,6 +55,7 @@ class FolderDepot:
                 try:
                     for chunk in chunks_of(data):
                         file.write(chunk)
+                        moved()
                     file.sync()
                 finally:
                     file.close()
