@@ -18,13 +18,15 @@ class ByDepot:
     """A depot, and who goes there.
 
     Attributes:
-        models: Carries models there, and deletes what is of no more use.
+        models: Puts models there.
+        cleaner: Deletes there what is of no more use; nothing waits for that.
         readers: Read updates, one each at a time.
         min_bytes: What is smaller goes through the broker.
     """
 
     depot: Depot
     models: Porter
+    cleaner: Porter
     readers: tuple[Porter, ...]
     min_bytes: int
 
@@ -52,8 +54,12 @@ def by_depot(
         raise RunError(str(error)) from error
     if depot is None:
         return None
-    names = ("depot-models", *[f"depot-updates-{number}" for number in range(AT_ONCE)])
+    names = (
+        "depot-models",
+        "depot-cleaning",
+        *[f"depot-updates-{number}" for number in range(AT_ONCE)],
+    )
     porters = [porter_of(name) for name in names]
     for porter in porters:
         opened.callback(porter.close)
-    return ByDepot(depot, porters[0], tuple(porters[1:]), settings.depot.min_bytes)
+    return ByDepot(depot, porters[0], porters[1], tuple(porters[2:]), settings.depot.min_bytes)

@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _THERE = "§5 nobody is told of a model before it is in the depot, all of it"
 _NOT_THERE = "§5 what is not there, or does not hold, is no model; it is put again"
+_ONE = "§5 that one worker does not find a model hinders no other"
 _HELD = "§4 while an update is read from the depot its closing message is not acked"
 _BACK = "§4 an update that is not there gets no verdict, and is put again"
 
@@ -45,6 +46,14 @@ STORED_MODELS = (
         "    if not again and depot.size(name) == num_bytes:\n",
         "    if depot.size(name) == num_bytes:\n",
         f"{_OBJECTS}test_who_does_not_find_it_has_it_put_again_over_what_is_there",
+    ),
+    Mutation(
+        _ONE,
+        "a version is put again on the word of a worker",
+        "coordinator/modelobjects.py",
+        "        if event.fault:\n",
+        "        if True:\n",
+        f"{_OBJECTS}test_one_worker_that_cannot_see_the_depot_hinders_nobody",
     ),
     Mutation(
         _NOT_THERE,
