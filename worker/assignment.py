@@ -64,6 +64,7 @@ from worker.events import (
 from worker.options import ATTEMPTS_MAX, Moment, Options
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
+MISSES = 3  # of a model in the depot; then its version is left alone for a while
 DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
 _START_S, _START_MOST_S = 10.0, 60.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
@@ -82,11 +83,13 @@ class SitOut:
 
     Attributes:
         for_good: Nothing but another version changes that; else it may be tried after a while.
+        after: How many tasks in a row are given up before.
     """
 
     run_id: str
     version: int
     for_good: bool
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,6 +570,13 @@ def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment:
     return fetching, (Fetch(start),)
 
 
+def _missed(work: Fetching) -> SitOut | None:
+    """A depot that has no model again and again may be another than the coordinator's."""
+    if not work.start.stored or work.task.kind != "train":
+        return None
+    return SitOut(work.task.run_id, work.start.base_version, for_good=False, after=MISSES)
+
+
 def _silence_s(start: Start) -> float:
     return DEPOT_SILENCE_S if start.stored else SILENCE_S
 
@@ -581,7 +591,7 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             ready = Ready(work.task, work.start, work.attempts, moment.now, work.since)
             return _begin(ready, moment)
         case ModelGone(digest, reason) if digest == work.start.model_digest:
-            return give_up(work, f"model gone: {reason}", options, moment, None)
+            return give_up(work, f"model gone: {reason}", options, moment, _missed(work))
         case ModelNotKept(digest, reason) if digest == work.start.model_digest:
             if work.until <= moment.now:
                 return give_up(work, f"model not kept: {reason}", options, moment, None)

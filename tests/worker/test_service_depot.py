@@ -14,6 +14,7 @@ from schemas.digest import digest_of
 from simulation.depot import SimulatedDepot
 from tests.worker.learners import Large
 from tests.worker.test_service import Federation, HeldTrainer, payloads
+from worker.assignment import MISSES
 from worker.service import WorkerService
 
 
@@ -78,6 +79,38 @@ def test_a_model_that_is_not_there_is_given_up_as_gone(
     begin(federation)
     (declined,) = federation.coordinator.declined
     assert declined.reason.startswith("model gone: expected 16 bytes in the depot, found 8")
+
+
+def test_a_worker_that_never_finds_the_model_asks_for_it_less_and_less(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    """Its depot may be another than the coordinator's: others are served better."""
+    service = federation.worker(depot=SimulatedDepot())
+    federation.coordinator.publish_version(0)
+    for _ in range(4):
+        federation.coordinator.offer()
+        federation.run(6.0)
+    assert len(federation.coordinator.declined) > MISSES, "it may be put again"
+    for _ in range(120):
+        federation.coordinator.offer()
+        federation.run(60.0)
+    assert len(federation.coordinator.declined) < 15
+    assert service.report.trained == 0
+
+
+def test_a_worker_that_missed_the_model_trains_once_it_is_there(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    service = federation.worker(depot=depot)
+    federation.coordinator.publish_version(0)
+    kept = dict(depot.objects)
+    depot.objects.clear()
+    for _ in range(20):
+        federation.coordinator.offer()
+        federation.run(60.0)
+    depot.objects.update(kept)
+    federation.run(3600.0)
+    assert service.report.trained >= 1
 
 
 def test_other_bytes_under_its_name_are_given_up_as_gone(
