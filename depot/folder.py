@@ -2,8 +2,9 @@
 
 Rules:
 
-- The folder must be there. It is never made: where a mount is missing, a folder in its place would
-  take what nobody else sees.
+- The folder must be there, and in it a file `<federation>.depot`, its label, which is made once by
+  whoever sets it up. Neither is ever made here: a mount point without its mount is an empty folder,
+  which would take what nobody else sees, and have nothing of what is there.
 - All objects lie in it beside each other, `<federation>.models.<digest>`, so that who may read and
   write them follows from the one folder and the umask of the services.
 - A file is written under a name of its own and renamed when it is whole and synced. What a crash
@@ -29,16 +30,20 @@ class FolderDepot:
     """A `depot.depot.Depot` in a shared folder.
 
     Args:
-        folder: It must be there.
+        folder: It must be there, with the label in it.
         federation: Whose objects they are: others in the folder are not touched.
         disk: Where the folder is.
         writer: No other writer of the folder may have it at the same time; random if empty.
+
+    Attributes:
+        label: The file that says that this is the folder.
     """
 
     def __init__(
         self, folder: Path, federation: str, disk: Disk = OS_DISK, writer: str = ""
     ) -> None:
         self._folder = folder
+        self.label = folder / f"{federation}.depot"
         self._federation = federation
         self._disk = disk
         self._writer = writer or secrets.token_hex(8)
@@ -120,6 +125,11 @@ class FolderDepot:
             if not self._disk.is_folder(self._folder):
                 raise DepotUnreachable(
                     f"expected a folder at {self._folder}, there is none: make or mount it"
+                )
+            if self._disk.size(self.label) is None:
+                raise DepotUnreachable(
+                    f"{self._folder} has no file {self.label.name}: mount it, or, if this is the "
+                    f"folder that all share, label it once (touch {self.label})"
                 )
             yield
         except OSError as error:

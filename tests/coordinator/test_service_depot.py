@@ -167,6 +167,8 @@ def test_a_federation_with_a_depot_in_a_folder_learns(make_world: MakeWorld) -> 
     world = make_world(begin=False, size=300)
     folder = world.folder / "depot"
     folder.mkdir()
+    label = folder / f"{world.settings().federation.name}.depot"
+    label.touch()
     world.change(depot__url=folder.as_uri(), depot__min_bytes=1024)
     world.around = Surroundings(
         initial_of=evaluation.initial_of, porter_of=lambda name: PromptPorter()
@@ -174,4 +176,4 @@ def test_a_federation_with_a_depot_in_a_folder_learns(make_world: MakeWorld) -> 
     world.begin()
     world.round(1.0, 3.0)
     assert world.weight() == 3.0
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3

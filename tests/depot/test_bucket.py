@@ -47,8 +47,12 @@ class TestBucketDepot(DepotContract):
     def other_federation(self, store: S3Store, credentials: Path) -> BucketDepot:
         return BucketDepot(place(store, credentials), "demo-2")
 
-    @pytest.fixture
-    def lost(self, credentials: Path) -> BucketDepot:
+    @pytest.fixture(params=["no server", "no such bucket"])
+    def lost(
+        self, store: S3Store, credentials: Path, request: pytest.FixtureRequest
+    ) -> BucketDepot:
+        if request.param == "no such bucket":
+            return BucketDepot(place(store, credentials, bucket="none-of-ours"), "demo")
         with s3_server() as closed:
             gone = place(closed, credentials)
         return BucketDepot(gone, "demo")
@@ -99,6 +103,12 @@ def test_a_bucket_that_is_not_there_is_no_place_to_put_into(
     depot = BucketDepot(place(store, credentials, bucket="none-of-ours"), "demo")
     with pytest.raises(DepotUnreachable, match="no bucket"):
         depot.put(NAME, b"1")
+
+
+def test_that_the_bucket_is_there_is_looked_at_once(store: S3Store, depot: BucketDepot) -> None:
+    for _ in range(3):
+        assert depot.size(NAME) is None
+    assert len(store.requests) == 4
 
 
 def test_a_name_that_none_of_ours_has_ends_no_sweep(store: S3Store, depot: BucketDepot) -> None:
