@@ -65,9 +65,7 @@ def learn(federation: Federation) -> None:
 
 
 @pytest.mark.slow
-def test_they_lie_in_a_folder(
-    federation: Federation, federation_name: str, tmp_path: Path
-) -> None:
+def test_they_lie_in_a_folder(federation: Federation, federation_name: str, tmp_path: Path) -> None:
     folder = tmp_path / "of all"
     folder.mkdir()
     label = folder / f"{federation_name}.depot"
