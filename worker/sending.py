@@ -11,10 +11,13 @@ Rules of the file:
 
 - A single-message update leaves the outbox on its confirm; an upload in parts only on a verdict.
 - The closing message of an upload is sent when every part before it was confirmed.
-- What would go in parts goes by the depot where the coordinator takes that. If that fails
-  `DEPOT_TRIES` times in a row, or as often does not come to a verdict, it goes in parts.
+- What would go in parts goes by the depot where the coordinator takes that, unless some of it went
+  in parts. If the depot is of no use `DEPOT_TRIES` times, as the put fails or no verdict comes of
+  it, the update goes in parts: no reconnect sets this back, or it might begin anew with each.
+- The broker's connection may come and go while an update is put into the depot.
 - At most `WINDOW` messages are unconfirmed at a time, and of a large upload less than a twentieth;
-  what was confirmed is not sent again unless the coordinator says that it is missing.
+  what was confirmed is not sent again unless the coordinator says that it is missing. Besides,
+  `PUTS` updates are put into the depot at a time: who waits for that holds up nobody else.
 - What was in flight when the connection was lost may have arrived. So the coordinator's word is
   waited for, a little, before any of it is sent again.
 - "Unknown" and "missing" are believed only some time after sending, longer each time: the question
@@ -46,6 +49,7 @@ from worker.options import Moment
 from worker.parcel import Parcel
 
 WINDOW = 4
+PUTS = 1
 LARGE = 42  # parts from which on a twentieth of them is two or more
 DEPOT_TRIES = 3
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
@@ -108,17 +112,24 @@ class OnWay:
         flying: What is published and not yet confirmed.
         not_before: Nothing more is published before: the last attempt failed.
         stored: It goes by the depot: the one part is all of it.
+        instead: The parts that are to be sent if the depot is of no use; None for all.
     """
 
     left: Parts
     flying: frozenset[Ref] = frozenset()
     not_before: float = -math.inf
     stored: bool = False
+    instead: Parts | None = None
 
     @property
     def has_more(self) -> bool:
         """Whether there is something to publish: a part, or what closes all."""
         return bool(self.left) or not self.flying
+
+    @property
+    def is_put(self) -> bool:
+        """Whether it is being put into the depot."""
+        return self.stored and any(ref.about == "object" for ref in self.flying)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +149,16 @@ class Shipment:
     Attributes:
         failures: Attempts in a row that failed.
         uploads: How often the whole of it was confirmed.
+        stored: When it set out last, it went by the depot.
+        depot_failures: How often that was of no use; nothing sets it back.
     """
 
     parcel: Parcel
     phase: Phase
     failures: int = 0
     uploads: int = 0
+    stored: bool = False
+    depot_failures: int = 0
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,13 @@ class Sending:
     @property
     def in_flight(self) -> int:
         """Messages published and not yet confirmed."""
-        return sum(len(s.phase.flying) for s in self.shipments if isinstance(s.phase, OnWay))
+        on_way = (s.phase for s in self.shipments if isinstance(s.phase, OnWay))
+        return sum(len(phase.flying) for phase in on_way if not phase.is_put)
+
+    @property
+    def puts(self) -> int:
+        """Updates that are being put into the depot."""
+        return sum(isinstance(s.phase, OnWay) and s.phase.is_put for s in self.shipments)
 
 
 Step = tuple[Sending, Actions]
@@ -213,13 +234,17 @@ def went_online(sending: Sending, now: float) -> Sending:
 
 
 def went_offline(sending: Sending) -> Sending:
-    """What was in flight is in doubt: due again when the broker is back."""
+    """What was in flight is in doubt: due again when the broker is back.
+
+    What is being put into the depot still is.
+    """
 
     def stop(shipment: Shipment) -> Shipment:
         match shipment.phase:
+            case OnWay() if shipment.phase.is_put:
+                return shipment
             case OnWay():
-                left = None if shipment.phase.stored else _remaining(shipment.phase)
-                return replace(shipment, phase=Due(math.inf, left))
+                return replace(shipment, phase=Due(math.inf, _remaining(shipment.phase)))
             case Due(_, parts):
                 return replace(shipment, phase=Due(math.inf, parts))
             case AwaitingVerdict():
@@ -247,35 +272,51 @@ def parcel(sending: Sending, update_id: str) -> Parcel | None:
 
 def pump(sending: Sending, moment: Moment) -> Step:
     """Send what is due, as far as the window allows."""
-    if not sending.shipments:
+    if not sending.shipments or not moment.online:
         return sending, ()
-    room = WINDOW - sending.in_flight if moment.online else 0
+    room = {False: WINDOW - sending.in_flight, True: PUTS - sending.puts}
     shipments: list[Shipment] = []
     actions: list[Action] = []
     for shipment in sending.shipments:
-        if room > 0:
-            shipment, sent = _send(shipment, room, moment, sending.stored_from)
-            room -= len(sent)
+        is_put = _is_to_be_put(shipment, sending.stored_from)
+        if room[is_put] > 0:
+            shipment, sent = _send(shipment, room[is_put], moment, is_put)
+            room[is_put] -= len(sent)
             actions += sent
         shipments.append(shipment)
     return replace(sending, shipments=tuple(shipments)), tuple(actions)
 
 
-def _set_out(shipment: Shipment, due: Due, stored_from: int | None) -> OnWay:
-    """Choose which way it goes."""
-    parcel = shipment.parcel
-    is_large = stored_from is not None and parcel.parts and parcel.payload_bytes >= stored_from
-    if is_large and max(shipment.failures, shipment.uploads) < DEPOT_TRIES:
-        return OnWay(Parts(rest=range(1)), stored=True)
+def _is_to_be_put(shipment: Shipment, stored_from: int | None) -> bool:
+    """Whether what is to be done next, if anything, is to put it into the depot.
+
+    What the coordinator has of it, and has not read from the depot itself, came in parts.
+    """
+    phase, parcel = shipment.phase, shipment.parcel
+    match phase:
+        case OnWay():
+            return phase.stored and bool(phase.left)
+        case Due():
+            if stored_from is None or parcel.parts == 0 or parcel.payload_bytes < stored_from:
+                return False
+            went_in_parts = phase.parts is not None and not shipment.stored
+            return not went_in_parts and shipment.depot_failures < DEPOT_TRIES
+        case AwaitingVerdict():
+            return False
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _set_out(parcel: Parcel, due: Due, *, stored: bool) -> OnWay:
+    if stored:
+        return OnWay(Parts(rest=range(1)), stored=True, instead=due.parts)
     return OnWay(Parts(rest=range(parcel.parts)) if due.parts is None else due.parts)
 
 
-def _send(
-    shipment: Shipment, room: int, moment: Moment, stored_from: int | None
-) -> tuple[Shipment, Actions]:
+def _send(shipment: Shipment, room: int, moment: Moment, is_put: bool) -> tuple[Shipment, Actions]:
     phase, parcel = shipment.phase, shipment.parcel
     if isinstance(phase, Due) and phase.at <= moment.now:
-        phase = _set_out(shipment, phase, stored_from)
+        phase = _set_out(parcel, phase, stored=is_put)
     if not isinstance(phase, OnWay) or phase.not_before > moment.now:
         return shipment, ()
     now_sent, left = phase.left.take(min(room, _window(parcel) - len(phase.flying)))
@@ -293,8 +334,8 @@ def _send(
         ref = Ref("update", parcel.update_id, 0, moment.serial)
         flying.add(ref)
         actions.append(SendUpdate(ref, parcel.update_id, phase.stored))
-    phase = OnWay(left, frozenset(flying), stored=phase.stored)
-    return replace(shipment, phase=phase), tuple(actions)
+    phase = OnWay(left, frozenset(flying), stored=phase.stored, instead=phase.instead)
+    return replace(shipment, phase=phase, stored=phase.stored), tuple(actions)
 
 
 def _window(parcel: Parcel) -> int:
@@ -309,6 +350,8 @@ def published(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase, parcel = shipment.phase, shipment.parcel
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
+        if ref.about == "object" and not moment.online:  # what is missing is to be heard before
+            return replace(shipment, phase=Due(math.inf, phase.instead), failures=0), ()
         if ref.about in ("part", "object"):
             phase = replace(phase, flying=phase.flying - {ref})
             return replace(shipment, phase=phase, failures=0), ()
@@ -330,12 +373,14 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
         at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
-        failures = shipment.failures + 1
-        if ref.about == "object" and failures >= DEPOT_TRIES:
-            return replace(shipment, phase=Due(at), failures=failures), ()
+        shipment = replace(shipment, failures=shipment.failures + 1)
+        if ref.about == "object":
+            shipment = replace(shipment, depot_failures=shipment.depot_failures + 1)
+            due = Due(at if moment.online else math.inf, phase.instead)
+            return replace(shipment, phase=due), ()
         left = phase.left if ref.about == "update" else phase.left.first(ref.index)
         phase = replace(phase, left=left, flying=phase.flying - {ref}, not_before=at)
-        return replace(shipment, phase=phase, failures=failures), ()
+        return replace(shipment, phase=phase), ()
 
     return _each(sending, ref.subject, failed)
 
@@ -370,8 +415,7 @@ def _wanted(
             due = parts if left is None else left.without_arrived(missing)
             return replace(shipment, phase=Due(moment.now, due)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
-            again = replace(shipment, phase=Due(moment.now, parts))
-            return again, (MarkSent(parcel.update_id, False),)
+            return _again(shipment, parts, moment)
         case AwaitingVerdict():
             return shipment, ()
         case unreachable:
@@ -383,12 +427,18 @@ def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
         case Due(at, parts) if shipment.failures == 0:
             return replace(shipment, phase=Due(min(at, moment.now), parts)), ()
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
-            again = replace(shipment, phase=Due(moment.now))
-            return again, (MarkSent(shipment.parcel.update_id, False),)
+            return _again(shipment, None, moment)
         case OnWay() | Due() | AwaitingVerdict():
             return shipment, ()
         case unreachable:
             assert_never(unreachable)
+
+
+def _again(shipment: Shipment, parts: Parts | None, moment: Moment) -> tuple[Shipment, Actions]:
+    """No verdict came of what was sent."""
+    failures = shipment.depot_failures + shipment.stored
+    again = replace(shipment, phase=Due(moment.now, parts), depot_failures=failures)
+    return again, (MarkSent(shipment.parcel.update_id, False),)
 
 
 def lost(sending: Sending, update_id: str) -> Step:
@@ -398,18 +448,31 @@ def lost(sending: Sending, update_id: str) -> Step:
 
 def wake_at(sending: Sending) -> float:
     """When something becomes due that there is room for."""
-    if sending.in_flight >= WINDOW:
-        return math.inf
-    times = [s.phase.at for s in sending.shipments if isinstance(s.phase, Due)]
-    times += [
-        s.phase.not_before
-        for s in sending.shipments
-        if isinstance(s.phase, OnWay) and s.phase.has_more
+    full = {False: sending.in_flight >= WINDOW, True: sending.puts >= PUTS}
+    times = [
+        _next_at(shipment.phase)
+        for shipment in sending.shipments
+        if not full[_is_to_be_put(shipment, sending.stored_from)]
     ]
     return min(times, default=math.inf)
 
 
-def _remaining(phase: OnWay) -> Parts:
+def _next_at(phase: Phase) -> float:
+    match phase:
+        case Due(at):
+            return at
+        case OnWay():
+            return phase.not_before if phase.has_more else math.inf
+        case AwaitingVerdict():
+            return math.inf
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _remaining(phase: OnWay) -> Parts | None:
+    """The parts that are to be sent, or may not have arrived; None if those are all."""
+    if phase.stored:
+        return phase.instead
     return phase.left.first(*sorted(ref.index for ref in phase.flying if ref.about == "part"))
 
 

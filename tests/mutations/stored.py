@@ -9,10 +9,12 @@ _NOT_THERE = "§5 what is not there, or does not hold, is no model; it is put ag
 _ONE = "§5 that one worker does not find a model hinders no other"
 _HELD = "§4 while an update is read from the depot its closing message is not acked"
 _BACK = "§4 an update that is not there gets no verdict, and is put again"
+_PARTS = "§4 if the depot is of no use an update goes in parts, and goes on where it was cut"
 
 _SERVICE = "tests/coordinator/test_service_stored.py::"
 _OBJECTS = "tests/coordinator/test_modelobjects.py::"
 _FETCHING = "tests/worker/test_fetching.py::"
+_SENDING = "tests/worker/test_sending.py::"
 
 STORED_MODELS = (
     Mutation(
@@ -123,6 +125,30 @@ STORED_UPDATES = (
         "            return None, (Release(parcel.update_id),)\n",
         "tests/worker/test_service_depot.py"
         "::test_a_large_update_is_put_into_the_depot_and_kept_until_its_verdict",
+    ),
+    Mutation(
+        _PARTS,
+        "an update of which parts have arrived tries the depot",
+        "worker/sending.py",
+        "            went_in_parts = phase.parts is not None and not shipment.stored\n",
+        "            went_in_parts = False\n",
+        f"{_SENDING}test_a_restarted_worker_goes_on_in_parts_too",
+    ),
+    Mutation(
+        _PARTS,
+        "a put that fails between two connections is not counted",
+        "worker/sending.py",
+        "depot_failures=shipment.depot_failures + 1)",
+        "depot_failures=shipment.depot_failures + moment.online)",
+        f"{_SENDING}test_puts_that_no_connection_outlasts_are_given_up_too",
+    ),
+    Mutation(
+        _PARTS,
+        "it is forgotten what has arrived",
+        "worker/sending.py",
+        "stored=True, instead=due.parts)",
+        "stored=True)",
+        f"{_SENDING}test_what_the_coordinator_has_read_of_a_depot_that_is_given_up_is_not_sent",
     ),
     Mutation(
         _BACK,

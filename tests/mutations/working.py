@@ -109,7 +109,7 @@ WORKING = (
         _LEAVES,
         "what was on its way when the connection was lost is not sent again",
         "worker/sending.py",
-        "return replace(shipment, phase=Due(math.inf, left))",
+        "return replace(shipment, phase=Due(math.inf, _remaining(shipment.phase)))",
         "return shipment",
         "tests/worker/test_session.py::test_a_cut_upload_goes_on_where_it_was",
     ),
@@ -142,8 +142,7 @@ WORKING = (
         _ASKS,
         "parts that are missing are not sent again",
         "worker/sending.py",
-        "            again = replace(shipment, phase=Due(moment.now, parts))\n"
-        "            return again, (MarkSent(parcel.update_id, False),)",
+        "            return _again(shipment, parts, moment)",
         "            return shipment, ()",
         "tests/worker/test_session.py::test_only_missing_parts_are_sent_again",
     ),
@@ -152,9 +151,8 @@ WORKING = (
         "`unknown` is believed at once",
         "worker/sending.py",
         "        case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:\n"
-        "            again = replace(shipment, phase=Due(moment.now))",
-        "        case AwaitingVerdict():\n"
-        "            again = replace(shipment, phase=Due(moment.now))",
+        "            return _again(shipment, None, moment)",
+        "        case AwaitingVerdict():\n            return _again(shipment, None, moment)",
         "tests/worker/test_session.py"
         "::test_an_upload_just_sent_is_not_sent_again_because_it_is_unknown",
     ),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tracemalloc
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.frozen import replace
 from tests.worker.examples import a_standing
-from worker.events import SendPart, SendUpdate
+from worker.events import Action, PutObject, SendPart, SendUpdate
 from worker.options import Moment
 from worker.parcel import Parcel
 from worker.sending import (
+    DEPOT_TRIES,
     LARGE,
     WINDOW,
     AwaitingVerdict,
@@ -23,6 +27,7 @@ from worker.sending import (
     published,
     pump,
     stands,
+    unpublished,
     wake_at,
     went_offline,
     went_online,
@@ -135,3 +140,175 @@ def test_parts_are_taken_in_order_and_each_once(
         assert 0 < len(some) <= room
         taken += some
     assert taken == [*again, *range(count)]
+
+
+# By the depot.
+
+
+class Link:
+    """A worker with one update for the depot, and a coordinator that says what it has of it.
+
+    Attributes:
+        depot_is_away: No put succeeds.
+        arrived: The parts that the coordinator has.
+        sent: All that was done.
+        closings: When which closing message was sent: by the depot, or in parts.
+    """
+
+    def __init__(self, parts: int) -> None:
+        self.sending = add(Sending(), Parcel("u", "t", "r", 0, parts, parts), moment(0))
+        self.parts = parts
+        self.now = 0.0
+        self.serial = 0
+        self.depot_is_away = False
+        self.arrived: set[int] = set()
+        self.sent: list[Action] = []
+        self.closings: list[tuple[float, bool]] = []
+
+    def moment(self, *, online: bool = True) -> Moment:
+        self.serial += 1
+        return Moment(self.now, self.serial, random.Random(0), online)
+
+    def connect(self) -> None:
+        self.sending = went_online(self.sending, self.now)
+        self.hear()
+
+    def cut(self) -> None:
+        self.sending = went_offline(self.sending)
+
+    def hear(self, **changes: Any) -> None:
+        """The coordinator says how things stand: of the update, what it has."""
+        missing = tuple(sorted(set(range(self.parts)) - self.arrived))
+        if not changes:
+            changes = {"missing": {"u": missing}} if self.arrived else {"unknown": ("u",)}
+        self.sending, more = stands(self.sending, a_standing(**changes), self.moment())
+        self.sent += more
+        self.sending = replace(self.sending, stored_from=1)
+
+    def step(self) -> tuple[Action, ...]:
+        """Send what is due; it is confirmed, unless it is put while the depot is away."""
+        self.sending, actions = pump(self.sending, self.moment())
+        self.sent += actions
+        for action in actions:
+            match action:
+                case PutObject(ref) if self.depot_is_away:
+                    self.sending, _ = unpublished(self.sending, ref, self.moment())
+                case SendPart(ref, _, index):
+                    self.arrived.add(index)
+                    self.sending, _ = published(self.sending, ref, self.moment())
+                case PutObject(ref):
+                    self.sending, _ = published(self.sending, ref, self.moment())
+                case SendUpdate(ref, _, stored):
+                    self.closings.append((self.now, stored))
+                    self.sending, _ = published(self.sending, ref, self.moment())
+                case _:
+                    raise AssertionError(f"nothing else is sent: {action}")
+        return actions
+
+    def step_or_wait(self) -> tuple[Action, ...]:
+        if self.now < wake_at(self.sending) < math.inf:
+            self.now = wake_at(self.sending)
+        return self.step()
+
+    def count(self, kind: type[Action]) -> int:
+        return sum(isinstance(action, kind) for action in self.sent)
+
+
+def test_without_its_depot_an_upload_goes_on_in_parts_where_a_cut_link_left_it() -> None:
+    link = Link(100)
+    link.depot_is_away = True
+    for _ in range(3):
+        link.connect()
+        before = link.count(SendPart)
+        while link.count(SendPart) < before + 60 and not link.closings:
+            assert link.step_or_wait()
+        if link.closings:
+            break
+        link.cut()
+    assert (link.count(PutObject), link.count(SendPart)) == (DEPOT_TRIES, 100)
+    assert [stored for _, stored in link.closings] == [False]
+
+
+def test_a_restarted_worker_goes_on_in_parts_too() -> None:
+    link = Link(100)
+    link.arrived = set(range(60))
+    link.connect()
+    while not link.closings:
+        assert link.step_or_wait()
+    assert (link.count(PutObject), link.count(SendPart)) == (0, 40)
+
+
+def test_a_put_goes_on_while_the_connection_is_lost() -> None:
+    link = Link(4)
+    link.connect()
+    link.sending, (put,) = pump(link.sending, link.moment())
+    assert isinstance(put, PutObject)
+    link.cut()
+    link.connect()
+    assert link.step() == (), "it is being put"
+    link.sending, _ = published(link.sending, put.ref, link.moment())
+    (closing,) = link.step()
+    assert isinstance(closing, SendUpdate)
+    assert closing.stored
+
+
+def test_a_put_that_ends_without_a_connection_is_looked_at_in_the_next() -> None:
+    link = Link(4)
+    link.connect()
+    link.sending, (put,) = pump(link.sending, link.moment())
+    assert isinstance(put, PutObject)
+    link.cut()
+    link.sending, _ = published(link.sending, put.ref, link.moment(online=False))
+    link.connect()
+    (again,) = link.step()
+    assert isinstance(again, PutObject)
+    (closing,) = link.step()
+    assert isinstance(closing, SendUpdate)
+
+
+def test_puts_that_no_connection_outlasts_are_given_up_too() -> None:
+    link = Link(4)
+    for _ in range(DEPOT_TRIES):
+        link.connect()
+        link.sending, (put,) = pump(link.sending, link.moment())
+        assert isinstance(put, PutObject)
+        link.cut()
+        link.sending, _ = unpublished(link.sending, put.ref, link.moment(online=False))
+    link.connect()
+    while not link.closings:
+        assert link.step_or_wait()
+    assert (link.count(PutObject), link.count(SendPart)) == (0, 4)
+
+
+def test_what_the_coordinator_has_read_of_a_depot_that_is_given_up_is_not_sent() -> None:
+    link = Link(4)
+    link.connect()
+    link.step()
+    link.step()
+    assert link.closings
+    link.arrived = {0, 1}
+    link.depot_is_away = True
+    link.now += 1000.0
+    link.hear()
+    while link.count(SendPart) < 2:
+        assert link.step_or_wait()
+    assert [each.index for each in link.sent if isinstance(each, SendPart)] == [2, 3]
+
+
+def test_one_update_is_put_at_a_time_and_small_ones_do_not_wait_for_it() -> None:
+    link = Link(4)
+    link.sending = add(link.sending, Parcel("other", "t", "r", 0, 4, 4), link.moment())
+    link.connect()
+    link.hear(unknown=("u", "other"))
+    link.sending, (put,) = pump(link.sending, link.moment())
+    assert isinstance(put, PutObject)
+    assert wake_at(link.sending) == math.inf, "the other waits for that"
+    for number in range(WINDOW):
+        small = Parcel(f"small{number}", "t", "r", 0, 1, 0)
+        link.sending = add(link.sending, small, link.moment())
+    link.sending, sent = pump(link.sending, link.moment())
+    assert [type(each) for each in sent] == [SendUpdate] * WINDOW
+    link.sending, _ = unpublished(link.sending, put.ref, link.moment())
+    link.sending, (other,) = pump(link.sending, link.moment())
+    assert isinstance(other, PutObject)
+    assert other.update_id == "other"
