@@ -598,7 +598,8 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
             return replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1), ()
         case Tick() if work.heard_at + _silence_s(work.start) <= moment.now:
-            reason = f"model gone: silence of {_silence_s(work.start):.0f} s"
+            what = "not kept" if work.start.stored else "gone"  # a depot may hang and have it
+            reason = f"model {what}: silence of {_silence_s(work.start):.0f} s"
             return give_up(work, reason, options, moment, None)
         case Tick() if work.fetch_at <= moment.now:
             heard_at = min(work.heard_at, moment.now)
