@@ -112,6 +112,7 @@ def standing(
         time_s=now,
         queue=source,
         away_s=0.0 if asked else effect.away_s,
+        in_hand=effect.in_hand,
     )
 
 

@@ -62,9 +62,8 @@ class Effects:
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Ack():
-                self._transport.ack(effect.tag)
-                if self._fetches is not None:
-                    self._fetches.settled(effect.tag)
+                if self._fetches is None or self._fetches.settle(effect.tag):
+                    self._transport.ack(effect.tag)
             case AddToSum():
                 self._run.versions.add(effect.update, effect.where)
             case PublishTask():

@@ -86,6 +86,7 @@ class AnswerPresence:
         bar: What it did for the current version and may keep it from taking a task.
         hold: What keeps it from taking one whatever it did.
         away_s: Pace steering, see `Standing`.
+        in_hand: Updates that are read from the depot, or wait for that.
     """
 
     to: AnswerTo | None
@@ -96,6 +97,7 @@ class AnswerPresence:
     unknown: tuple[str, ...]
     hold: Bar | None = None
     away_s: float = 0.0
+    in_hand: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ class ForgetParts:
 
 @dataclass(frozen=True, slots=True)
 class FetchParts:
-    """Read parts of an update from the depot; its closing message is not acked meanwhile.
+    """Hold an update's closing message, and read its parts from the depot.
 
     Attributes:
         missing: The numbers of those that are not here.

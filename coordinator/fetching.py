@@ -2,26 +2,29 @@
 
     closing message ── parts are missing ──▶ held ── part by part ──▶ all here ──▶ taken up again
                                               │
-                                              ╰── gone, or too long ──▶ acked without a verdict
+                                              ╰── gone, or silence ──▶ let go without a verdict
 
 Rules:
 
-- While its parts are read the closing message stays unacked: if this process ends, the broker
-  delivers it again, and the parts that are here are not read again. It is held for `HOLD_S` at
-  most, far below the broker's limit for an ack.
+- At most `AT_ONCE` updates are read at a time, a part each; others wait for their turn. All of them
+  are in hand: their workers are told so, and do not take the depot for broken.
+- The closing message stays unacked while it is held: if this process ends, the broker delivers it
+  again, and the parts that are here are not read again. But at most half of the deliveries that may
+  be unsettled stay so, that others are delivered meanwhile, and none longer than `ACK_S`, far below
+  the broker's limit. A further one is acked, and is in memory only: if this process ends its worker
+  hears that it is unknown, and closes it again.
 - A part is taken like one that came by the broker: there must be room for the upload, it is written
-  where it belongs, and is here once the transaction is through.
+  where it belongs, and is here once the transaction is through. While there is no room it waits.
 - What is not there, or has another size, is deleted: the worker, which keeps its update until it
   has a verdict, is told that it is unknown, and puts it again.
-- At most `AT_ONCE` updates are read at a time, a part each, and half of the deliveries that may be
-  unsettled are held, so that others are delivered meanwhile; a further one is acked without a
-  verdict, and sent again.
+- One of which no part came for `HOLD_S` since its turn came is let go; and if no part of any other
+  came in that time, so are all: their workers may know another way.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,8 +40,11 @@ from schemas.messages import Update, UpdatePart, part_span
 _log = logging.getLogger(__name__)
 
 AT_ONCE = 2
+HELD_MAX = 1024  # closing messages, 1 KB each
 HOLD_S = 600.0
+ACK_S = 600.0
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 30.0)
+ROOM_S = 10.0  # between two looks for room on disk
 SWEEP_EACH_S = 6 * 3600.0
 
 
@@ -46,7 +52,7 @@ class Fetching(Protocol):
     """What a batch asks: it reads nothing itself."""
 
     def takes(self, delivery: Delivered, update: Update) -> bool:
-        """Whether the parts of an update that is in the depot can be read now."""
+        """Whether an update that is in the depot is held from now on, and its parts are read."""
         ...
 
     def covers(self, update_id: str) -> bool:
@@ -71,11 +77,12 @@ NO_FETCHING = NoFetching()
 
 @dataclass(slots=True)
 class _Held:
-    """An update whose parts are being read.
+    """An update whose parts are read, or wait for their turn.
 
     Attributes:
-        left: The parts that are to be read.
-        since: When it was held.
+        left: The parts that are to be read; none if it is to be taken up, or was.
+        ack_at: When its closing message is acked at the latest, None if it was.
+        heard_at: When its turn came, or a part last; None while it waits for that.
         porter: Who reads it, None while it waits for one.
         reading: The number of the last reading; what comes of an earlier one is of no matter.
         retry_at: When to try again, None while it is read, or waits for a porter.
@@ -87,7 +94,8 @@ class _Held:
     update: Update
     left: deque[int]
     part_bytes: int
-    since: float
+    ack_at: float | None
+    heard_at: float | None = None
     porter: Porter | None = None
     reading: int = 0
     retry_at: float | None = None
@@ -96,17 +104,17 @@ class _Held:
 
 
 class Fetches:
-    """The updates whose parts are being read.
+    """The updates whose parts are read, or wait for their turn, the oldest first.
 
     Args:
         depot: Where they lie.
         porters: Who reads there, one update each at a time.
         cleaner: Who deletes there.
-        post: Takes what came, from any thread, and a delivery that is to be taken up again.
+        post: Takes what came, from any thread.
         ack: Settles a delivery.
         now: The coordinator's time.
         age_s: After how many seconds an update that nobody has asked for is deleted.
-        held_max: How many are held.
+        unsettled_max: How many closing messages stay unacked.
     """
 
     def __init__(
@@ -114,11 +122,11 @@ class Fetches:
         depot: Depot,
         porters: Sequence[Porter],
         cleaner: Porter,
-        post: Callable[[PartFetched | FetchFailed | Delivered], object],
+        post: Callable[[PartFetched | FetchFailed], object],
         ack: Callable[[int], object],
         now: Callable[[], float],
         age_s: float,
-        held_max: int,
+        unsettled_max: int,
     ) -> None:
         self._depot = depot
         self._idle = list(porters)
@@ -127,10 +135,13 @@ class Fetches:
         self._ack = ack
         self._now = now
         self._age_s = age_s
-        self._held_max = held_max
+        self._unsettled_max = unsettled_max
         self._held: dict[Upload, _Held] = {}
-        self._taken_up: set[int] = set()  # tags of those that were complete
+        self._held_of: Counter[str] = Counter()  # by update id
+        self._upload_of: dict[int, Upload] = {}  # by the tag of its closing message
+        self._complete: deque[Upload] = deque()
         self._readings = 0
+        self._read_at = now()  # when a part last came, of any
         self._sweep_at = now() + SWEEP_EACH_S  # what waits on the broker is taken up before
 
     # what a batch asks
@@ -138,25 +149,38 @@ class Fetches:
     def takes(self, delivery: Delivered, update: Update) -> bool:
         """See `Fetching.takes`; one that was read to its end, and is not complete, is not again."""
         upload = update.update_id, update.payload_digest
-        room = len(self._held) < self._held_max and upload not in self._held
-        return room and delivery.tag not in self._taken_up
+        return len(self._held) < HELD_MAX and upload not in self._held
 
     def covers(self, update_id: str) -> bool:
         """See `Fetching.covers`."""
-        return any(upload[0] == update_id for upload in self._held)
+        return update_id in self._held_of
 
     # what is done
 
     def begin(
         self, delivery: Delivered, update: Update, missing: Sequence[int], part_bytes: int
     ) -> None:
-        """Hold a closing message and read the parts that are missing."""
+        """Hold a closing message, and read the parts that are missing when their turn comes."""
         upload = update.update_id, update.payload_digest
-        if upload in self._held or len(self._held) >= self._held_max:  # two came in one batch
+        if upload in self._held or len(self._held) >= HELD_MAX:  # two came in one batch
             self._ack(delivery.tag)
             return
-        self._held[upload] = _Held(delivery, update, deque(missing), part_bytes, self._now())
+        if not self._held:
+            self._read_at = self._now()
+        ack_at = self._now() + ACK_S
+        held = _Held(delivery, update, deque(missing), part_bytes, ack_at)
+        if sum(other.ack_at is not None for other in self._held.values()) >= self._unsettled_max:
+            self._settle(held)
+        self._held[upload] = held
+        self._held_of[upload[0]] += 1
+        self._upload_of[delivery.tag] = upload
         self._pump()
+
+    def complete(self) -> list[Delivered]:
+        """The closing messages of which all parts are here: to be taken up again, each once."""
+        found = [self._held[upload].delivery for upload in self._complete]
+        self._complete.clear()
+        return found
 
     def is_due(self, event: PartFetched | FetchFailed) -> bool:
         """Whether what came is of a reading under way."""
@@ -168,19 +192,24 @@ class Fetches:
         held = self._held.get(upload)
         if held is None or not held.left or held.left[0] != index:
             return
-        if not taken:
-            self._let_go(upload, "there is no room for it yet")
-            return
         held.failures, held.looked = 0, True
-        held.left.popleft()
-        if held.left:
+        held.heard_at = self._read_at = self._now()
+        if taken:
+            held.left.popleft()
+        else:
+            self._wait_for_room(upload, held)
+        if not held.left:
+            self._free(held)
+            self._complete.append(upload)
+        elif held.porter is not None:
             self._ask(upload, held)
-            return
-        del self._held[upload]
-        self._free(held)
-        self._taken_up.add(held.delivery.tag)
-        self._post(held.delivery)
         self._pump()
+
+    def _wait_for_room(self, upload: Upload, held: _Held) -> None:
+        """Let others go before: those of which parts are here have room for the rest."""
+        self._free(held)
+        held.retry_at, held.heard_at = self._now() + ROOM_S, None
+        self._held[upload] = self._held.pop(upload)
 
     def failed(self, event: FetchFailed) -> None:
         """A part was not read."""
@@ -200,30 +229,43 @@ class Fetches:
         name = update_name(*upload)
         self._cleaner.do(lambda: self._depot.delete(name), _complain)
 
-    def settled(self, tag: int) -> None:
-        """A closing message was acked."""
-        self._taken_up.discard(tag)
+    def settle(self, tag: int) -> bool:
+        """A delivery is dealt with; whether it is still to be acked."""
+        upload = self._upload_of.get(tag)
+        return upload is None or self._drop(upload).ack_at is not None
 
     def forget(self) -> None:
-        """The connection is gone: what is held is delivered again."""
-        for held in self._held.values():
+        """The connection is gone: what was not acked is delivered again, the rest goes on.
+
+        What came of it and is not in the store is read once more.
+        """
+        self._complete.clear()
+        for upload, held in list(self._held.items()):
+            if held.ack_at is not None:
+                self._drop(upload)
+                continue
             self._free(held)
-        self._held.clear()
-        self._taken_up.clear()
+            held.reading, held.retry_at, held.heard_at = 0, None, None
+            if not held.left:
+                self._complete.append(upload)
 
     def wake_at(self) -> float:
         """When to call `tick`."""
-        times = [held.retry_at for held in self._held.values() if held.retry_at is not None]
-        ends = [held.since + HOLD_S for held in self._held.values()]
-        return min([self._sweep_at, *times, *ends])
+        times = [self._sweep_at]
+        for held in self._held.values():
+            if held.left:
+                times += [at for at in (held.retry_at, held.ack_at) if at is not None]
+                times += [] if held.heard_at is None else [held.heard_at + HOLD_S]
+        return min(times)
 
     def tick(self) -> None:
         """Look at the clock."""
         now = self._now()
-        for upload, held in list(self._held.items()):
-            if held.since + HOLD_S <= now:
-                self._let_go(upload, f"it was not read in {HOLD_S:.0f} s")
-            elif held.retry_at is not None and held.retry_at <= now:
+        self._let_silent_go(now)
+        for held in self._held.values():
+            if held.ack_at is not None and held.ack_at <= now and held.left:
+                self._settle(held)
+            if held.retry_at is not None and held.retry_at <= now:
                 held.retry_at = None
         if self._sweep_at <= now:
             self._sweep_at = now + SWEEP_EACH_S
@@ -233,13 +275,27 @@ class Fetches:
             )
         self._pump()
 
+    def _let_silent_go(self, now: float) -> None:
+        """Let go of what the depot is silent about; if it is about everything, of all."""
+        before = now - HOLD_S
+        silent = [
+            upload
+            for upload, held in self._held.items()
+            if held.left and held.heard_at is not None and held.heard_at <= before
+        ]
+        if silent and self._read_at <= before:
+            silent = [upload for upload, held in self._held.items() if held.left]
+        for upload in silent:
+            self._let_go(upload, f"it was not read in {HOLD_S:.0f} s")
+
     def _pump(self) -> None:
         """Give those that wait to who is idle, in the order in which they came."""
         for upload, held in self._held.items():
             if not self._idle:
                 return
-            if held.porter is None and held.retry_at is None:
+            if held.left and held.porter is None and held.retry_at is None:
                 held.porter = self._idle.pop()
+                held.heard_at = self._now() if held.heard_at is None else held.heard_at
                 self._ask(upload, held)
 
     def _ask(self, upload: Upload, held: _Held) -> None:
@@ -258,11 +314,23 @@ class Fetches:
         held.porter.do(lambda: read_part(self._depot, name, part, look=look), tell)
 
     def _let_go(self, upload: Upload, why: str) -> None:
-        """Give a closing message back without a verdict: its worker asks, and sends it again."""
+        """Hold it no more, without a verdict: its worker asks, and sends it again."""
+        _log.info("update %s is not read from the depot: %s", upload[0][:8], why)
+        self._settle(self._drop(upload))
+
+    def _settle(self, held: _Held) -> None:
+        if held.ack_at is not None:
+            held.ack_at = None
+            self._ack(held.delivery.tag)
+
+    def _drop(self, upload: Upload) -> _Held:
         held = self._held.pop(upload)
         self._free(held)
-        _log.info("update %s is not read from the depot: %s", upload[0][:8], why)
-        self._ack(held.delivery.tag)
+        del self._upload_of[held.delivery.tag]
+        self._held_of[upload[0]] -= 1
+        if not self._held_of[upload[0]]:
+            del self._held_of[upload[0]]
+        return held
 
     def _free(self, held: _Held) -> None:
         if held.porter is not None:

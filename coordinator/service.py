@@ -351,6 +351,7 @@ class CoordinatorService:
             self._fetches.tick()
         due = any(time is not None and time <= self._now() for time in self._written_at())
         arrivals = self._arrivals(deliveries)
+        arrivals.extend(self._read_whole())
         if arrivals or due or self._fetched or self._run.closed:
             self._process(arrivals, due)
 
@@ -368,6 +369,11 @@ class CoordinatorService:
         """What is still ours: a consumer may have been lost after it delivered."""
         sources = ((self._connection.source_of(d.consumer), d) for d in deliveries)
         return deque((source, d) for source, d in sources if source is not None)
+
+    def _read_whole(self) -> list[Arrival]:
+        """Closing messages of updates that were read from the depot to their end."""
+        whole = [] if self._fetches is None else self._fetches.complete()
+        return [("updates", delivery) for delivery in whole]
 
     def _take(self, event: MailboxEvent) -> None:
         match event:
@@ -489,6 +495,7 @@ class CoordinatorService:
                 self._make_version()
             else:
                 self._transact(arrivals, due)
+                arrivals.extend(self._read_whole())
                 due = False
 
     def _transact(self, arrivals: deque[Arrival], due: bool) -> None:

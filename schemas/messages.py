@@ -185,6 +185,8 @@ class Standing:
         away_s: Pace steering: with nothing open, disconnect and come back in about so many seconds;
             0 to stay.
         takes_stored: Updates of several parts may be put into the depot instead.
+        in_hand: Updates asked for that are read from the depot, or wait for their turn: there is
+            nothing to send.
     """
 
     run_id: MaybeId
@@ -200,6 +202,7 @@ class Standing:
     queue: TaskSource = "pool"
     away_s: Number = 0.0
     takes_stored: bool = False
+    in_hand: tuple[Id, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Laws:
         self._coordinator = coordinator
         self._workers = workers
         self._state = state
+        self._refused = names.refused_queue.name
         self._own_queues = {name: names.worker_queue(name) for name in workers}
         self._algorithm: Name = algorithm
         self._evaluators = evaluators
@@ -249,7 +250,8 @@ class Laws:
 
     def _check_no_update_is_lost(self) -> None:
         for update_id, name in list(self._open.items()):
-            if self.in_outbox(update_id, name) or self._broker.holds(update_id):
+            on_its_way = self._broker.holds(update_id, besides=self._refused)  # nobody takes those
+            if on_its_way or self.in_outbox(update_id, name):
                 continue
             if update_id in self._judged:
                 del self._open[update_id]

@@ -1,11 +1,11 @@
 """From the outbox to the broker. Pure.
 
     Due ──▶ OnWay ──(one message: confirmed)──────────────────▶ released
-     ▲        │  ├───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
-     │        │  ╰───(into the depot, then likewise)───────▲
-     ╰────────╯ returned, refused, in doubt, connection lost     │
-     ▲                                                           │
-     ╰──────────────── parts missing, or unknown ────────────────╯
+     ▲ │      │  ├───(parts, then the closing message)──▶ AwaitingVerdict ──(verdict)──▶ settled
+     │ │      │  ╰───(into the depot, then likewise)──────▲  │
+     │ ╰──────│──────────────── in hand ──────────────────╯  │
+     ├────────╯ returned, refused, in doubt, connection lost │
+     ╰──────────────── parts missing, or unknown ────────────╯
 
 Rules of the file:
 
@@ -22,6 +22,7 @@ Rules of the file:
   waited for, a little, before any of it is sent again.
 - "Unknown" and "missing" are believed only some time after sending, longer each time: the question
   may have overtaken the update, which would be sent for ever.
+- What the coordinator has "in hand" is waited for: that it is busy is no fault of the depot.
 """
 
 from __future__ import annotations
@@ -386,7 +387,7 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
 
 
 def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
-    """The coordinator told verdicts, missing parts and unknown updates."""
+    """The coordinator told verdicts, missing parts, and which updates are unknown or in hand."""
     actions: list[Action] = [Settle(i, verdict) for i, verdict in standing.verdicts.items()]
     shipments: list[Shipment] = []
     for shipment in sending.shipments:
@@ -398,6 +399,9 @@ def stands(sending: Sending, standing: Standing, moment: Moment) -> Step:
             actions += more
         elif update_id in standing.unknown:
             shipment, more = _unknown(shipment, moment)
+            actions += more
+        elif update_id in standing.in_hand:
+            shipment, more = _in_hand(shipment, moment)
             actions += more
         shipments.append(shipment)
     return replace(sending, shipments=tuple(shipments)), tuple(actions)
@@ -429,6 +433,21 @@ def _unknown(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
         case AwaitingVerdict(doubted_until) if doubted_until <= moment.now:
             return _again(shipment, None, moment)
         case OnWay() | Due() | AwaitingVerdict():
+            return shipment, ()
+        case unreachable:
+            assert_never(unreachable)
+
+
+def _in_hand(shipment: Shipment, moment: Moment) -> tuple[Shipment, Actions]:
+    """The coordinator reads it from the depot, or will: it has its closing message."""
+    match shipment.phase:
+        case Due() if shipment.parcel.parts:
+            awaiting = AwaitingVerdict(moment.now + _DOUBT_S)
+            shipment = replace(shipment, phase=awaiting, stored=True)
+            return shipment, (MarkSent(shipment.parcel.update_id, True),)
+        case AwaitingVerdict():
+            return replace(shipment, stored=True), ()
+        case Due() | OnWay():
             return shipment, ()
         case unreachable:
             assert_never(unreachable)

@@ -130,11 +130,17 @@ class MemoryBroker:
         with self._lock:
             return self.store.has(queue.name)
 
-    def holds(self, message_id: str) -> bool:
-        """Whether a message of that id is in any queue, or delivered and not settled."""
+    def holds(self, message_id: str, besides: str = "") -> bool:
+        """Whether a message of that id is in any queue, or delivered and not settled.
+
+        Args:
+            message_id: Its id.
+            besides: The name of a queue that is not looked at.
+        """
         with self._lock:
             held = (lease.message for c in self._clients.values() for lease in c.leases.values())
-            return self.store.holds(message_id) or any(m.message_id == message_id for m in held)
+            in_hand = any(message.message_id == message_id for message in held)
+            return in_hand or self.store.holds(message_id, besides)
 
     # The lock, and what is posted after it.
 

@@ -80,10 +80,10 @@ class Store:
             case None:
                 return 0
 
-    def holds(self, message_id: str) -> bool:
-        """Whether a message of that id waits in any queue."""
-        queues = (queue for queue in self._queues.values() if isinstance(queue, MessageQueue))
-        return any(queue.holds(message_id) for queue in queues)
+    def holds(self, message_id: str, besides: str = "") -> bool:
+        """Whether a message of that id waits in any queue but one."""
+        queues = (queue for name, queue in self._queues.items() if name != besides)
+        return any(isinstance(each, MessageQueue) and each.holds(message_id) for each in queues)
 
     def has(self, name: str) -> bool:
         """Whether there is a queue or stream of that name."""

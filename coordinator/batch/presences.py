@@ -70,7 +70,7 @@ class Presences:
             self._steps.advance(WorkerSeen(worker_id, bool(spent or hold)))
         if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
             self._steps.evaluate(WorkerSeen(worker_id))
-        verdicts, missing, unknown, room = {}, {}, [], MISSING_MAX
+        verdicts, missing, unknown, in_hand, room = {}, {}, [], [], MISSING_MAX
         # An answer must fit into a header: what is left out the worker asks for again.
         for update_id in presence.open_updates[:NAMES_MAX]:
             verdict = self._work.verdict_of(update_id)
@@ -78,7 +78,8 @@ class Presences:
                 verdicts[update_id] = verdict
                 continue
             if self._desk.fetching.covers(update_id):
-                continue  # it is on its way; what is missing is not the worker's to send
+                in_hand.append(update_id)  # what is missing is not the worker's to send
+                continue
             parts = self._desk.spool.parts
             digests = parts.uploads(update_id)
             if not digests:
@@ -97,6 +98,7 @@ class Presences:
             tuple(unknown),
             hold,
             self._send_away(presence),
+            tuple(in_hand),
         )
         self._steps.effects.append(answer)
 

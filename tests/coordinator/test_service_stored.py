@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coordinator import evaluation
+from coordinator import evaluation, fetching
 from coordinator.connection import Connection
-from coordinator.fetching import HOLD_S, RETRY_S, SWEEP_EACH_S
+from coordinator.fetching import AT_ONCE, HOLD_S, RETRY_S, ROOM_S, SWEEP_EACH_S
 from coordinator.startup import Surroundings
 from depot import update_name
 from schemas.digest import digest_of
@@ -290,12 +290,42 @@ def test_a_second_closing_message_is_acked_at_once(
     assert (row.verdict, row.copies) == ("counted", 0)
 
 
-def test_more_than_are_held_are_given_back(
-    make: MakeWorld, porters: Porters, depot: SimulatedDepot, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch, make: MakeWorld, porters: Porters) -> World:
+    """A slow world in which one closing message may stay unsettled."""
     monkeypatch.setattr(Connection, "prefetch", 2)
     porters.are_prompt = False
-    slow = make()
+    return make()
+
+
+def two_closed(world: World, depot: SimulatedDepot) -> tuple[Stored, Stored]:
+    """The first is not acked while it is held, the second is."""
+    one, other = stored(world, depot, 1.0), stored(world, depot, 3.0)
+    for each in (one, other):
+        each.put()
+        each.close()
+    assert (one.unsettled, other.unsettled) == (1, 0)
+    return one, other
+
+
+def test_more_than_may_be_unsettled_are_acked_and_stay_in_hand(
+    narrow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    pair = two_closed(narrow, depot)
+    for each in pair:
+        standing = each.ask()
+        assert (standing.in_hand, standing.unknown) == ((each.update.update_id,), ())
+    while porters.go():
+        narrow.step()
+    assert [each.verdict for each in pair] == ["counted", "counted"]
+    assert [narrow.ledger(each.update.update_id).copies for each in pair] == [0, 0]
+    assert narrow.weight() == narrow.weight(0) + 2.0
+
+
+def test_more_than_are_held_are_given_back(
+    slow: World, depot: SimulatedDepot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "HELD_MAX", 1)
     one, other = stored(slow, depot), stored(slow, depot)
     one.close()
     other.close()
@@ -307,7 +337,131 @@ def test_more_than_are_held_are_given_back(
 def test_half_of_those_that_may_be_unsettled_are_held(world: World) -> None:
     fetches = world.service._fetches
     assert fetches is not None
-    assert fetches._held_max == world.service._connection._prefetch // 2 >= 4
+    assert fetches._unsettled_max == world.service._connection._prefetch // 2 >= 4
+
+
+WIDE = {
+    "rounds__goal": 6,
+    "rounds__concurrency": 6,
+    "rounds__deadline": "9h",
+    "rounds__lease": "9h",
+}
+
+
+def test_one_whose_turn_has_not_come_is_held_for_as_long_as_others_are_read(
+    make: MakeWorld, depot: SimulatedDepot, porters: Porters
+) -> None:
+    porters.are_prompt = False
+    slow = make(**WIDE)
+    several = [stored(slow, depot) for _ in range(AT_ONCE + 1)]
+    for each in several:
+        each.put()
+        each.close()
+    last = several[-1]
+    for _ in range(PARTS - 1):
+        slow.pass_time(HOLD_S * 0.9)
+        assert last.ask().in_hand == (last.update.update_id,)
+        porters.go()
+        slow.step()
+    assert [each.unsettled for each in several] == [0, 0, 0], "the broker waits for no ack so long"
+    while porters.go():
+        slow.step()
+    assert [each.verdict for each in several] == ["counted"] * 3
+
+
+def test_if_the_depot_is_silent_about_all_they_are_let_go_together(
+    make: MakeWorld, depot: SimulatedDepot, porters: Porters
+) -> None:
+    porters.are_prompt = False
+    slow = make(**WIDE)
+    several = [stored(slow, depot) for _ in range(AT_ONCE + 2)]
+    for each in several:
+        each.put()
+        each.close()
+    slow.pass_time(HOLD_S)
+    for each in several:
+        assert each.ask().unknown == (each.update.update_id,)
+        assert each.unsettled == 0
+
+
+def test_one_that_there_is_no_room_for_waits_for_it(
+    make: MakeWorld, porters: Porters, depot: SimulatedDepot
+) -> None:
+    porters.are_prompt = False
+    slow = make(coordinator__uploads_bytes="1MiB", **WIDE)
+    *others, one = [stored(slow, depot) for _ in range(2**20 // (ROWS * 8) + 1)]
+    for each in others:
+        each.worker.send_part(each.update, each.payload, PART_BYTES, 0)
+    one.put()
+    one.close()
+    for _ in range(2):
+        porters.go()
+        slow.step()
+        assert one.ask().in_hand == (one.update.update_id,)
+        slow.pass_time(ROOM_S)
+    first = others[0]
+    for index in range(1, PARTS):
+        first.worker.send_part(first.update, first.payload, PART_BYTES, index)
+    first.worker.close_upload(first.update, first.payload, PART_BYTES)
+    slow.step()
+    assert first.verdict == "counted"
+    while porters.go():
+        slow.step()
+    assert one.verdict == "counted"
+
+
+@pytest.mark.parametrize("read", range(PARTS))
+def test_one_that_was_acked_is_not_lost_with_the_connection(
+    narrow: World, depot: SimulatedDepot, porters: Porters, read: int
+) -> None:
+    pair = two_closed(narrow, depot)
+    for _ in range(read):
+        porters.go()
+        narrow.step()
+    before = depot.read_bytes
+    narrow.cut()
+    assert pair[1].ask().in_hand == (pair[1].update.update_id,)
+    while porters.go():
+        narrow.step()
+    assert [each.verdict for each in pair] == ["counted", "counted"]
+    assert [narrow.ledger(each.update.update_id).copies for each in pair] == [0, 0]
+    assert depot.read_bytes - before <= 2 * (PARTS - read + 1) * PART_BYTES
+
+
+@pytest.mark.parametrize("read", [0, PARTS - 1])
+@pytest.mark.parametrize("place", ["before put", "before commit", "after commit", "before adopt"])
+def test_one_that_was_acked_is_not_lost_when_the_disk_refuses(
+    narrow: World, depot: SimulatedDepot, porters: Porters, place: str, read: int
+) -> None:
+    pair = two_closed(narrow, depot)
+    for _ in range(read):
+        porters.go()
+        narrow.step()
+    narrow.steps.trouble[place] = OSError(28, "No space left on device")
+    while narrow.seen[-1].state != "connecting":
+        porters.go()
+        narrow.step()
+    narrow.steps.trouble.clear()
+    for _ in range(3):
+        narrow.pass_to_wake()
+    while porters.go():
+        narrow.step()
+    assert [each.verdict for each in pair] == ["counted", "counted"]
+    assert [narrow.ledger(each.update.update_id).copies for each in pair] == [0, 0]
+    assert narrow.weight() == narrow.weight(0) + 2.0
+
+
+def test_one_that_was_acked_is_unknown_after_a_restart_and_closed_again(
+    narrow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one, other = two_closed(narrow, depot)
+    narrow.restart()
+    assert one.ask().in_hand == (one.update.update_id,)
+    assert other.ask().unknown == (other.update.update_id,)
+    other.close()
+    while porters.go():
+        narrow.step()
+    assert [each.verdict for each in (one, other)] == ["counted", "counted"]
 
 
 def test_a_cut_connection_reads_nothing_twice(
@@ -434,3 +588,41 @@ def test_a_coordinator_that_ends_at_any_step_counts_it_once(
         raise AssertionError("it never came to the end of its steps")
     assert {"before put", "after put", "before sync", "after sync", "before adopt"} <= killed
     assert {"before commit", "after commit", "before ack", "after ack"} <= killed
+
+
+def test_one_that_was_acked_early_counts_once_wherever_the_coordinator_ends(
+    monkeypatch: pytest.MonkeyPatch,
+    make: MakeWorld,
+    steps: Steps,
+    depot: SimulatedDepot,
+    porters: Porters,
+) -> None:
+    """The coordinator may forget it; its worker then closes it again."""
+    monkeypatch.setattr(Connection, "prefetch", 2)
+    porters.are_prompt = False
+    world = make(run__rounds=1000)
+    closed_again = 0
+    for kill_at in range(1000):
+        before = world.version
+        one, other = stored(world, depot, 1.0), stored(world, depot, 3.0)
+        one.put()
+        other.put()
+        one.close()
+        steps.begin_again(kill_at)
+        other.close()
+        while porters.go():
+            world.step()
+        if not steps.killed:
+            break
+        steps.begin_again()
+        if not other.verdict and not other.ask().in_hand:
+            closed_again += 1
+            other.close()
+        while porters.go():
+            world.step()
+        assert [each.verdict for each in (one, other)] == ["counted", "counted"]
+        assert world.version == before + 1
+        assert world.weight() == world.weight(before) + 2.0
+    else:
+        raise AssertionError("it never came to the end of its steps")
+    assert closed_again > 0

@@ -9,6 +9,7 @@ _NOT_THERE = "§5 what is not there, or does not hold, is no model; it is put ag
 _ONE = "§5 that one worker does not find a model hinders no other"
 _HELD = "§4 while an update is read from the depot its closing message is not acked"
 _BACK = "§4 an update that is not there gets no verdict, and is put again"
+_BUSY = "§4 what waits to be read from the depot is in hand, and is not sent again"
 _PARTS = "§4 if the depot is of no use an update goes in parts, and goes on where it was cut"
 
 _SERVICE = "tests/coordinator/test_service_stored.py::"
@@ -96,9 +97,65 @@ STORED_UPDATES = (
         _HELD,
         "it is held for ever",
         "coordinator/fetching.py",
-        "            if held.since + HOLD_S <= now:\n",
-        "            if False:\n",
+        "if held.left and held.heard_at is not None and held.heard_at <= before\n",
+        "if False\n",
         f"{_SERVICE}test_a_depot_that_stays_away_gives_the_closing_message_back",
+    ),
+    Mutation(
+        _HELD,
+        "it is not acked in time for the broker",
+        "coordinator/fetching.py",
+        "            if held.ack_at is not None and held.ack_at <= now and held.left:\n",
+        "            if False:\n",
+        f"{_SERVICE}test_one_whose_turn_has_not_come_is_held_for_as_long_as_others_are_read",
+    ),
+    Mutation(
+        _BUSY,
+        "its turn is over before it came",
+        "coordinator/fetching.py",
+        "        held = _Held(delivery, update, deque(missing), part_bytes, ack_at)\n",
+        "        held = _Held(delivery, update, deque(missing), part_bytes, ack_at, self._now())\n",
+        f"{_SERVICE}test_one_whose_turn_has_not_come_is_held_for_as_long_as_others_are_read",
+    ),
+    Mutation(
+        _BUSY,
+        "what was acked goes with the connection",
+        "coordinator/fetching.py",
+        "            if held.ack_at is not None:\n                self._drop(upload)\n",
+        "            if True:\n                self._drop(upload)\n",
+        f"{_SERVICE}test_one_that_was_acked_is_not_lost_with_the_connection",
+    ),
+    Mutation(
+        _BUSY,
+        "what was read and not written goes with the transaction that failed",
+        "coordinator/fetching.py",
+        "            if not held.left:\n                self._complete.append(upload)\n",
+        "",
+        f"{_SERVICE}test_one_that_was_acked_is_not_lost_when_the_disk_refuses",
+    ),
+    Mutation(
+        _BUSY,
+        "what waits for room is let go",
+        "coordinator/fetching.py",
+        "            self._wait_for_room(upload, held)\n",
+        "            return self._let_go(upload, 'there is no room')\n",
+        f"{_SERVICE}test_one_that_there_is_no_room_for_waits_for_it",
+    ),
+    Mutation(
+        _BUSY,
+        "its worker is told nothing of it",
+        "coordinator/batch/presences.py",
+        "                in_hand.append(update_id)",
+        "                pass",
+        f"{_SERVICE}test_more_than_may_be_unsettled_are_acked_and_stay_in_hand",
+    ),
+    Mutation(
+        _BUSY,
+        "a worker does not know the word",
+        "worker/sending.py",
+        "        elif update_id in standing.in_hand:\n",
+        "        elif False:\n",
+        f"{_SENDING}test_an_update_in_hand_is_not_closed_again_after_a_reconnect",
     ),
     Mutation(
         _BACK,

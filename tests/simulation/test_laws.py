@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from broker.memory.queues import Message
+from broker.topology import Names
 from simulation.laws import Broken
 from simulation.world import STATE, World
 
@@ -78,6 +80,20 @@ def test_an_update_that_the_disk_changed_may_be_given_up(moment: Moment) -> None
     moment.laws.check_safety()
     assert not moment.laws.open_updates
     assert (moment.laws.given_up, moment.laws.finished) == (1, finished - 1)
+
+
+def test_a_copy_for_people_to_look_at_is_no_update_on_its_way(moment: Moment) -> None:
+    refused = Names("world").refused_queue.name
+    copy = Message("update.0", b"", moment.update_id, "", None)
+    assert moment.world.broker.store.append(copy, [refused]) == ""
+    assert moment.world.broker.holds(moment.update_id)
+    moment.forget("outbox")
+    with pytest.raises(Broken, match="is lost"):
+        moment.laws.check_safety()
+    moment.laws.payload_changed(moment.update_id)
+    moment.forget("marks")
+    moment.laws.check_safety()
+    assert not moment.laws.open_updates
 
 
 def test_an_update_that_is_made_again_after_it_was_given_up_is_finished_like_any_other(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.frozen import replace
 from tests.worker.examples import a_standing
-from worker.events import Action, PutObject, SendPart, SendUpdate
+from worker.events import Action, MarkSent, PutObject, SendPart, SendUpdate
 from worker.options import Moment
 from worker.parcel import Parcel
 from worker.sending import (
@@ -312,3 +312,62 @@ def test_one_update_is_put_at_a_time_and_small_ones_do_not_wait_for_it() -> None
     link.sending, (other,) = pump(link.sending, link.moment())
     assert isinstance(other, PutObject)
     assert other.update_id == "other"
+
+
+def test_a_coordinator_that_has_an_update_in_hand_is_waited_for() -> None:
+    link = Link(4)
+    link.connect()
+    link.step()
+    link.step()
+    for _ in range(50):
+        link.now += 600.0
+        link.hear(in_hand=("u",))
+        assert link.step() == ()
+    assert link.closings == [(0.0, True)]
+    link.hear(verdicts={"u": "counted"})
+    assert link.sending.shipments == ()
+
+
+def test_an_update_in_hand_is_not_closed_again_after_a_reconnect() -> None:
+    link = Link(4)
+    link.connect()
+    link.step()
+    link.sending, (closing,) = pump(link.sending, link.moment())
+    assert isinstance(closing, SendUpdate)
+    link.cut()
+    link.sending = went_online(link.sending, link.now)
+    link.hear(in_hand=("u",))
+    link.now += 600.0
+    assert link.step() == ()
+    assert link.sent[-1] == MarkSent("u", True)
+    link.hear(unknown=("u",))
+    assert isinstance(link.step()[0], PutObject), "it may be read from the depot after all"
+
+
+def test_what_goes_in_parts_goes_on_though_it_is_read_from_the_depot() -> None:
+    link = Link(9)
+    link.arrived = {0}
+    link.connect()
+    link.sending, first = pump(link.sending, link.moment())
+    link.hear(in_hand=("u",))
+    for each in first:
+        assert isinstance(each, SendPart)
+        link.sending, _ = published(link.sending, each.ref, link.moment())
+    assert isinstance(link.step()[0], SendPart)
+
+
+def test_a_busy_coordinator_does_not_send_a_worker_to_the_broker() -> None:
+    """Twenty workers close at once; in each minute the coordinator reads one update of them."""
+    links = [Link(250) for _ in range(20)]
+    for link in links:
+        link.connect()
+        link.step()
+        link.step()
+    for done in range(len(links)):
+        for link in links[done:]:
+            link.now += 60.0
+            link.hear(in_hand=("u",))
+            link.step()
+        links[done].hear(verdicts={"u": "counted"})
+    assert [link.count(SendPart) for link in links] == [0] * len(links)
+    assert [len(link.closings) for link in links] == [1] * len(links)
