@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from coordinator.errors import RunError
 from coordinator.fetching import AT_ONCE
-from depot import Depot, DepotUnusable
+from depot import Depot, DepotError, DepotUnusable, model_name
 from depot.porter import Porter
 from settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,15 @@ class ByDepot:
     cleaner: Porter
     readers: tuple[Porter, ...]
     min_bytes: int
+
+    def look(self) -> None:
+        """Warn if it cannot be reached: it may be long before somebody needs it."""
+        self.cleaner.do(lambda: self.depot.size(model_name(64 * "0")), _warn)
+
+
+def _warn(came: object) -> None:
+    if isinstance(came, DepotError):
+        _log.warning("the depot cannot be reached; it is tried again when it is needed: %s", came)
 
 
 def by_depot(

@@ -147,6 +147,8 @@ class CoordinatorService:
         opened.callback(self._transport.stop)
         part_bytes = settings.rounds.part_bytes
         stored = depot is not None and layout.num_bytes >= depot.min_bytes
+        if depot is not None and not stored:  # else it is needed at once
+            depot.look()
         self._message_bytes = min(layout.update_bytes, part_bytes) + HEADER_BYTES
         self._connection = Connection(
             self._transport,

@@ -155,6 +155,14 @@ def test_old_versions_are_deleted(make: MakeWorld, depot: SimulatedDepot) -> Non
     assert set(depot.objects) == {model_name(world.version_row(v).digest) for v in kept}
 
 
+def test_a_depot_that_cannot_be_reached_at_the_start_is_told_of(
+    make: MakeWorld, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
+) -> None:
+    depot.away = True
+    make()
+    assert "the depot cannot be reached" in caplog.text
+
+
 def test_a_depot_that_cannot_be_used_stops_the_start(make_world: MakeWorld) -> None:
     world = make_world(begin=False)
     world.around = Surroundings()
