@@ -86,7 +86,7 @@ class Effects:
                 if self._fetches is not None:  # else another process had put it there
                     self._carry_from_depot(self._fetches, effect)
             case LookAtModel():
-                self._connection.look_at_model()
+                self._connection.look_at_model(effect.worker_id)
             case DropTasks():
                 self._transport.purge(self._names.task_queue)
                 self._telling.changes()

@@ -29,7 +29,7 @@ from broker.transport import (
     Transport,
 )
 from coordinator.copies import CopyOutlet
-from coordinator.mailbox import ModelPut
+from coordinator.mailbox import AboutModel, ModelPut, ModelSeen
 from coordinator.modelobjects import ModelObjects
 from coordinator.modelstream import ModelStream, ModelVersion
 from coordinator.offering import Offers, TaskOutlet
@@ -160,16 +160,19 @@ class Connection:
         """Publish a copy of a refused message for people, if there is room for it."""
         self._copies.publish(body, message_id, routing_key)
 
-    def look_at_model(self) -> None:
+    def look_at_model(self, worker_id: str) -> None:
         """A worker did not find the model: look whether it is there."""
-        self._models.doubt()
+        if isinstance(self._models, ModelObjects):
+            self._models.doubt(worker_id)
+        else:
+            self._models.doubt()
 
     # what happens
 
-    def handle(self, event: Event | ModelPut) -> None:
+    def handle(self, event: Event | AboutModel) -> None:
         """Take an event that is not a delivery of ours."""
         match event:
-            case ModelPut():
+            case ModelPut() | ModelSeen():
                 if isinstance(self._models, ModelObjects):
                     self._models.handle(event)
             case Connected():

@@ -147,7 +147,9 @@ class ForgetObject:
 
 @dataclass(frozen=True, slots=True)
 class LookAtModel:
-    """A worker did not find the model on the stream: look whether it is there."""
+    """A worker did not find the model where it should be: look whether it is there."""
+
+    worker_id: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,9 @@ class Fetches:
             silent = [upload for upload, held in self._held.items() if held.left]
         for upload in silent:
             self._let_go(upload, f"it was not read in {HOLD_S:.0f} s")
+        if silent:
+            what = "updates are not read from the depot, which was silent for %.0f s: %d"
+            _log.warning(what, HOLD_S, len(silent))
 
     def _pump(self) -> None:
         """Give those that wait to who is idle, in the order in which they came."""
@@ -294,9 +297,14 @@ class Fetches:
             if not self._idle:
                 return
             if held.left and held.porter is None and held.retry_at is None:
-                held.porter = self._idle.pop()
+                held.porter = self._who_reads()
                 held.heard_at = self._now() if held.heard_at is None else held.heard_at
                 self._ask(upload, held)
+
+    def _who_reads(self) -> Porter:
+        """Who is free; who hangs at what nobody waits for any more only if nobody is."""
+        place = next((n for n, porter in enumerate(self._idle) if not porter.is_busy), 0)
+        return self._idle.pop(place)
 
     def _ask(self, upload: Upload, held: _Held) -> None:
         self._readings += 1
@@ -311,7 +319,7 @@ class Fetches:
             else:
                 self._post(PartFetched(upload, reading, part, memoryview(came)))
 
-        held.porter.do(lambda: read_part(self._depot, name, part, look=look), tell)
+        held.porter.do_instead(lambda: read_part(self._depot, name, part, look=look), tell)
 
     def _let_go(self, upload: Upload, why: str) -> None:
         """Hold it no more, without a verdict: its worker asks, and sends it again."""

@@ -36,6 +36,21 @@ class ModelPut:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSeen:
+    """A version that a worker did not find in the depot was looked for there.
+
+    Attributes:
+        attempt: Which attempt to put it came before.
+        fault: What is wrong with it, "" if nothing is.
+        error: Why it could not be looked for, "" if it was.
+    """
+
+    attempt: int
+    fault: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartFetched:
     """A part of an update was read from the depot.
 
@@ -76,7 +91,8 @@ class ReloadRequested:
     """Someone changed the settings and asks the service to read them again."""
 
 
-FromDepot = ModelPut | PartFetched | FetchFailed
+AboutModel = ModelPut | ModelSeen
+FromDepot = AboutModel | PartFetched | FetchFailed
 MailboxEvent = TransportEvent | Evaluated | FromDepot | StopRequested | ReloadRequested
 Mailbox = queue.SimpleQueue[MailboxEvent]
 

@@ -38,11 +38,13 @@ from coordinator.errors import BrokerRefused, CoordinatorError, StoreError, in_s
 from coordinator.evaluation import Evaluation
 from coordinator.fetching import Fetches
 from coordinator.mailbox import (
+    AboutModel,
     Evaluated,
     FetchFailed,
     Mailbox,
     MailboxEvent,
     ModelPut,
+    ModelSeen,
     PartFetched,
     ReloadRequested,
     StopRequested,
@@ -145,6 +147,8 @@ class CoordinatorService:
         opened.callback(self._transport.stop)
         part_bytes = settings.rounds.part_bytes
         stored = depot is not None and layout.num_bytes >= depot.min_bytes
+        if depot is not None and not stored:  # else it is needed at once
+            depot.look()
         self._message_bytes = min(layout.update_bytes, part_bytes) + HEADER_BYTES
         self._connection = Connection(
             self._transport,
@@ -183,6 +187,7 @@ class CoordinatorService:
         return ModelObjects(
             depot.depot,
             depot.models,
+            depot.cleaner,
             self._mailbox.put,
             self._now,
             on_ready,
@@ -193,7 +198,7 @@ class CoordinatorService:
         self._run.fetching = fetches = Fetches(
             depot.depot,
             depot.readers,
-            depot.models,
+            depot.cleaner,
             self._mailbox.put,
             self._transport.ack,
             self._now,
@@ -336,11 +341,14 @@ class CoordinatorService:
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated | ModelPut):
+            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated | AboutModel):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
+        trouble = self._connection.trouble
         self._connection.tick()
+        if self._connection.trouble != trouble:
+            self._progress()
         if self._fetches is not None:
             self._fetches.tick()
         due = any(time is not None and time <= self._now() for time in self._written_at())
@@ -353,7 +361,7 @@ class CoordinatorService:
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
         """What neither broker nor store would tell again, if the disk refuses in between."""
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | ModelPut):
+            if isinstance(event, StopRequested | ReloadRequested | AboutModel):
                 self._take(event)
         self._kept = [event for event in events if isinstance(event, Evaluated)]
         while self._kept:
@@ -385,7 +393,7 @@ class CoordinatorService:
                 self._effects.carry_out(self._run.note_metrics(event.version, event.metrics))
                 self._evaluation.noted(event.version)
                 self._progress()
-            case ModelPut():
+            case ModelPut() | ModelSeen():
                 self._connection.handle(event)
                 self._progress()
             case PartFetched():
@@ -459,7 +467,7 @@ class CoordinatorService:
         """
         assert self._mend_at is not None
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | Failed | ModelPut):
+            if isinstance(event, StopRequested | ReloadRequested | Failed | AboutModel):
                 self._take(event)
             elif isinstance(event, Evaluated):
                 self._kept.append(event)

@@ -4,6 +4,7 @@ from depot.depot import RANGE_BYTES, Depot, model_name, update_name
 from depot.errors import DepotError, DepotUnreachable, DepotUnusable, NotInDepot
 from depot.folder import FolderDepot
 from depot.opening import depot_of, open_depot
+from depot.putting import fault_of, put_whole
 
 __all__ = [
     "RANGE_BYTES",
@@ -14,7 +15,9 @@ __all__ = [
     "FolderDepot",
     "NotInDepot",
     "depot_of",
+    "fault_of",
     "model_name",
     "open_depot",
+    "put_whole",
     "update_name",
 ]

@@ -4,6 +4,8 @@ Rules:
 
 - It is used through `obstore`, which is imported when a bucket is opened: nothing else needs it.
 - Each request has a time limit and few tries: whoever asked tries again later.
+- What a bucket that is not there says to a look is what it says of an object that is not there. So
+  before an object counts as missing for the first time, the bucket is asked for its list.
 - Credentials are never shown: errors are cut to what was asked and what came.
 """
 
@@ -17,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depot.depot import require_name
+from depot.depot import is_name, nothing, require_name
 from depot.errors import DepotUnreachable, DepotUnusable, NotInDepot
 from disk import chunks_of
 from schemas.buffer import Buffer
@@ -74,9 +76,10 @@ class BucketDepot:
             ) from error
         self._obstore = obstore
         self._where = f"s3://{place.bucket}"
+        self._is_there = False  # as far as is known
         self._store = _open(place, federation)
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """See `Depot.put`."""
         require_name(name)
         is_small = memoryview(data).nbytes <= _CHUNK_BYTES  # one request
@@ -85,12 +88,13 @@ class BucketDepot:
                 self._obstore.put(
                     self._store,
                     name,
-                    bytes(data) if is_small else chunks_of(data),
+                    bytes(data) if is_small else _watched(chunks_of(data), moved),
                     chunk_size=_CHUNK_BYTES,
                     max_concurrency=_AT_ONCE,
                 )
             except FileNotFoundError as error:
-                raise DepotUnreachable(f"there is no bucket {self._where}") from error
+                raise self._no_bucket() from error
+        self._is_there = True
 
     def size(self, name: str) -> int | None:
         """See `Depot.size`."""
@@ -99,6 +103,7 @@ class BucketDepot:
             try:
                 return self._obstore.head(self._store, name)["size"]
             except FileNotFoundError:
+                self._require_bucket()
                 return None
 
     def read(self, name: str, start: int, length: int) -> Buffer:
@@ -108,14 +113,18 @@ class BucketDepot:
             try:
                 found = self._obstore.get_range(self._store, name, start=start, length=length)
             except FileNotFoundError as error:
+                self._require_bucket()
                 raise NotInDepot(f"{self._where} has no {name}") from error
             return memoryview(found)
 
     def delete(self, name: str) -> None:
         """See `Depot.delete`."""
         require_name(name)
-        with self._reaching("delete", name), contextlib.suppress(FileNotFoundError):
-            self._obstore.delete(self._store, name)
+        with self._reaching("delete", name):
+            try:
+                self._obstore.delete(self._store, name)
+            except FileNotFoundError:
+                self._require_bucket()
 
     def expire(self, prefix: str, before_s: float, spare: Callable[[str], bool]) -> int:
         """See `Depot.expire`; what a crash left unfinished is for the bucket's own rules."""
@@ -125,10 +134,29 @@ class BucketDepot:
             for chunk in self._obstore.list(self._store, prefix):
                 for found in chunk:
                     is_old = found["last_modified"].timestamp() < before_s
-                    if is_old and not spare(found["path"]):
-                        self.delete(found["path"])
+                    name = found["path"]
+                    if is_old and is_name(name) and not spare(name):
+                        self.delete(name)
                         gone += 1
         return gone
+
+    def _require_bucket(self) -> None:
+        """Check that what is not there is missing in a bucket that is.
+
+        Raises:
+            DepotUnreachable: There is no such bucket.
+        """
+        if self._is_there:
+            return
+        try:
+            for _ in self._obstore.list(self._store, "models"):
+                break
+        except FileNotFoundError as error:
+            raise self._no_bucket() from error
+        self._is_there = True
+
+    def _no_bucket(self) -> DepotUnreachable:
+        return DepotUnreachable(f"there is no bucket {self._where}: make it, or mend depot.url")
 
     @contextlib.contextmanager
     def _reaching(self, what: str, name: str) -> Iterator[None]:
@@ -137,6 +165,13 @@ class BucketDepot:
         except (self._obstore.exceptions.BaseError, OSError) as error:
             came = str(error).partition("\n")[0][:_TEXT_MOST]
             raise DepotUnreachable(f"{self._where}: cannot {what} {name}: {came}") from None
+
+
+def _watched(chunks: Iterator[memoryview], moved: Callable[[], object]) -> Iterator[memoryview]:
+    """The same, and a word each time that a further one is wanted."""
+    for chunk in chunks:
+        yield chunk
+        moved()
 
 
 def _open(place: BucketPlace, federation: str) -> S3Store:

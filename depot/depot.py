@@ -28,11 +28,20 @@ RANGE_BYTES = 4 * 2**20
 _NAME = re.compile(r"[0-9a-z]+(/[0-9a-z]+)*")
 
 
+def nothing() -> None:
+    """Who puts an object need not hear how it goes on."""
+
+
 class Depot(Protocol):
     """Objects by name. Its methods raise `NotInDepot` or `DepotUnreachable`, and may be slow."""
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """Put an object, also over one of that name. It is there whole on return.
+
+        Args:
+            name: Of the object.
+            data: Its bytes.
+            moved: Called each time that the depot has taken some of them.
 
         Raises:
             DepotUnreachable: It may be there or not.
@@ -58,6 +67,8 @@ class Depot(Protocol):
     def expire(self, prefix: str, before_s: float, spare: Callable[[str], bool]) -> int:
         """Delete what was put before a time, and what a crash left unfinished before it.
 
+        What has no name of ours was put by somebody else, and stays.
+
         Args:
             prefix: Of the names that are looked at: "updates".
             before_s: In UTC seconds of the depot's clock.
@@ -79,11 +90,16 @@ def update_name(update_id: str, payload_digest: str) -> str:
     return f"updates/{update_id}/{payload_digest}"
 
 
+def is_name(name: str) -> bool:
+    """Whether it is a name: words of a-z and 0-9 with "/" between them."""
+    return _NAME.fullmatch(name) is not None
+
+
 def require_name(name: str) -> None:
-    """Check that a name is one: words of a-z and 0-9 with "/" between them.
+    """Check that a name is one.
 
     Raises:
         ValueError: It is not, and so it may lead anywhere.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"expected words of a-z and 0-9 with / between them, came {name!r:.80}")

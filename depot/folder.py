@@ -2,8 +2,9 @@
 
 Rules:
 
-- The folder must be there. It is never made: where a mount is missing, a folder in its place would
-  take what nobody else sees.
+- The folder must be there, and in it a file `<federation>.depot`, its label, which is made once by
+  whoever sets it up. Neither is ever made here: a mount point without its mount is an empty folder,
+  which would take what nobody else sees, and have nothing of what is there.
 - All objects lie in it beside each other, `<federation>.models.<digest>`, so that who may read and
   write them follows from the one folder and the umask of the services.
 - A file is written under a name of its own and renamed when it is whole and synced. What a crash
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
-from depot.depot import require_name
+from depot.depot import is_name, nothing, require_name
 from depot.errors import DepotUnreachable, NotInDepot
 from disk import OS_DISK, Disk, chunks_of
 from disk.durable import PARTIAL
@@ -29,22 +30,26 @@ class FolderDepot:
     """A `depot.depot.Depot` in a shared folder.
 
     Args:
-        folder: It must be there.
+        folder: It must be there, with the label in it.
         federation: Whose objects they are: others in the folder are not touched.
         disk: Where the folder is.
         writer: No other writer of the folder may have it at the same time; random if empty.
+
+    Attributes:
+        label: The file that says that this is the folder.
     """
 
     def __init__(
         self, folder: Path, federation: str, disk: Disk = OS_DISK, writer: str = ""
     ) -> None:
         self._folder = folder
+        self.label = folder / f"{federation}.depot"
         self._federation = federation
         self._disk = disk
         self._writer = writer or secrets.token_hex(8)
         self._puts = count()
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """See `Depot.put`."""
         path = self._path(name)
         # The same object may be put by two at a time: each writes a file of its own.
@@ -55,6 +60,7 @@ class FolderDepot:
                 try:
                     for chunk in chunks_of(data):
                         file.write(chunk)
+                        moved()
                     file.sync()
                 finally:
                     file.close()
@@ -101,7 +107,7 @@ class FolderDepot:
                         continue
                     if file.startswith(PARTIAL):
                         self._disk.remove(path)
-                    elif not spare(self._name(file)):
+                    elif is_name(name := self._name(file)) and not spare(name):
                         self._disk.remove(path)
                         gone += 1
         return gone
@@ -119,6 +125,11 @@ class FolderDepot:
             if not self._disk.is_folder(self._folder):
                 raise DepotUnreachable(
                     f"expected a folder at {self._folder}, there is none: make or mount it"
+                )
+            if self._disk.size(self.label) is None:
+                raise DepotUnreachable(
+                    f"{self._folder} has no file {self.label.name}: mount it, or, if this is the "
+                    f"folder that all share, label it once (touch {self.label})"
                 )
             yield
         except OSError as error:

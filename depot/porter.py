@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -18,6 +18,11 @@ CLOSING_S = 0.5  # how long an errand under way is waited for; what it leaves ex
 class Porter(Protocol):
     """Does errands one after another, in the order in which they were given."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an errand is under way, also one that nobody waits for any more, or waits."""
+        ...
+
     def do(
         self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
     ) -> None:
@@ -27,6 +32,15 @@ class Porter(Protocol):
             errand: May wait for a disk or a network.
             tell: Takes what it returned, or the error; on any thread. It is not called any more
                 after `close`.
+        """
+        ...
+
+    def do_instead(
+        self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
+    ) -> None:
+        """The same in the place of all that wait: nobody is told of those.
+
+        For who is interested in the last only: while a depot hangs no more than that one waits.
         """
         ...
 
@@ -44,55 +58,89 @@ class ThreadPorter:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._errands: deque[Callable[[], None]] = deque()
+        self._changed = threading.Condition()  # of all that follows
+        self._under_way = False
         self._thread: threading.Thread | None = None
         self._closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """See `Porter.is_busy`."""
+        with self._changed:
+            return self._under_way or bool(self._errands)
 
     def do(
         self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
     ) -> None:
         """See `Porter.do`."""
+        with self._changed:
+            self._give(errand, tell)
+
+    def do_instead(
+        self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
+    ) -> None:
+        """See `Porter.do_instead`."""
+        with self._changed:
+            self._errands.clear()
+            self._give(errand, tell)
+
+    def close(self) -> None:
+        """See `Porter.close`."""
+        with self._changed:
+            self._closed = True
+            self._errands.clear()
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSING_S)
+
+    def _give(
+        self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
+    ) -> None:
+        if self._closed:
+            return
         if self._thread is None:
             # As a daemon: a process that ends does not wait for a store that does not answer.
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
 
         def run() -> None:
-            result = outcome_of(errand)
-            if not self._closed:
-                tell(result)
+            result = _whatever_comes_of(errand)
+            with self._changed:
+                self._under_way = False  # who is told may look at once
+                if self._closed:
+                    return
+            tell(result)
 
-        self._errands.put(run)
-
-    def close(self) -> None:
-        """See `Porter.close`."""
-        self._closed = True
-        self._errands.put(None)
-        if self._thread is not None:
-            self._thread.join(CLOSING_S)
+        self._errands.append(run)
+        self._changed.notify()
 
     def _work(self) -> None:
-        while (errand := self._errands.get()) is not None:
-            if not self._closed:
+        while (errand := self._next()) is not None:
+            try:
                 errand()
+            except BaseException:  # the next errand is done all the same
+                _log.exception("a bug: what came of an errand at the depot was told to nobody")
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._errands)
+            if self._closed:
+                return None
+            self._under_way = True
+            return self._errands.popleft()
 
 
-class PromptPorter:
-    """Does an errand at once, on the caller's thread: for tests, and in virtual time."""
+def _whatever_comes_of(errand: Callable[[], _ResultT]) -> _ResultT | DepotError:
+    """The same of all that can be raised: on its own thread nobody else would hear of it.
 
-    def __init__(self) -> None:
-        self._closed = False
-
-    def do(
-        self, errand: Callable[[], _ResultT], tell: Callable[[_ResultT | DepotError], object]
-    ) -> None:
-        """See `Porter.do`."""
-        if not self._closed:
-            tell(outcome_of(errand))
-
-    def close(self) -> None:
-        """See `Porter.close`."""
-        self._closed = True
+    A library in Rust that panics raises what is no `Exception`.
+    """
+    try:
+        return outcome_of(errand)
+    except BaseException as error:
+        _log.exception("a bug in an errand at the depot")
+        return DepotUnreachable(f"a bug, see the log: {type(error).__name__}")
 
 
 def outcome_of(errand: Callable[[], _ResultT]) -> _ResultT | DepotError:

@@ -17,10 +17,11 @@ class DepotSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     url: Annotated[
         str,
         about(
-            "A folder that coordinator and workers share, file:///folder, which must be there; or "
-            "a bucket of an S3-compatible store, s3://bucket/prefix, which needs the package "
-            "obstore (fedmq[depot]). Coordinator and workers must set the same. Empty: everything "
-            "goes through the broker.",
+            "A folder that coordinator and workers share, file:///folder, which must be there, "
+            "with a file <federation>.depot in it that you make once; or a bucket of an "
+            "S3-compatible store, s3://bucket/prefix, which needs the package obstore "
+            "(fedmq[depot]). Coordinator and workers must set the same. Empty: everything goes "
+            "through the broker.",
             kind="depot",
             expected='"", an URL file:///folder, or s3://bucket/prefix',
             free="what is not found in the new one is put there again",

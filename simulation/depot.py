@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from depot.depot import require_name
+from depot.depot import nothing, require_name
 from depot.errors import DepotUnreachable, NotInDepot
 from schemas.buffer import Buffer
 
@@ -38,7 +38,7 @@ class SimulatedDepot:
     read_bytes: int = 0
     before_request: Callable[[], None] = lambda: None
 
-    def put(self, name: str, data: Buffer) -> None:
+    def put(self, name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
         """See `Depot.put`."""
         require_name(name)
         self.before_request()
@@ -53,6 +53,7 @@ class SimulatedDepot:
             kept = bytes(byte ^ 0xFF for byte in kept)
         self.objects[name], self.put_at[name] = kept, self.clock()
         self.puts.append(name)
+        moved()
         self._answer()
 
     def size(self, name: str) -> int | None:

@@ -44,11 +44,22 @@ class VirtualPorter:
         self._errands: deque[tuple[Callable[[], Any], Callable[[Any], object]]] = deque()
         self._closed = False
 
+    @property
+    def is_busy(self) -> bool:
+        """See `Porter.is_busy`."""
+        return bool(self._errands)
+
     def do(self, errand: Callable[[], Any], tell: Callable[[Any], object]) -> None:
         """See `Porter.do`."""
         self._errands.append((errand, tell))
         if len(self._errands) == 1:
             self._call_in(self._rng.expovariate(1 / self._duration_s))
+
+    def do_instead(self, errand: Callable[[], Any], tell: Callable[[Any], object]) -> None:
+        """See `Porter.do_instead`."""
+        while len(self._errands) > 1:  # the first is under way
+            self._errands.pop()
+        self.do(errand, tell)
 
     def close(self) -> None:
         """See `Porter.close`."""

@@ -65,6 +65,7 @@ from worker.events import (
 from worker.options import ATTEMPTS_MAX, Moment, Options
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
+MISSES = 3  # of a model in the depot; then its version is left alone for a while
 DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
 _START_S, _START_MOST_S = 10.0, 60.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
@@ -83,11 +84,13 @@ class SitOut:
 
     Attributes:
         for_good: Nothing but another version changes that; else it may be tried after a while.
+        after: How many tasks in a row are given up before.
     """
 
     run_id: str
     version: int
     for_good: bool
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,6 +573,13 @@ def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment:
     return fetching, (Fetch(start),)
 
 
+def _missed(work: Fetching) -> SitOut | None:
+    """A depot that has no model again and again may be another than the coordinator's."""
+    if not work.start.stored or work.task.kind != "train":
+        return None
+    return SitOut(work.task.run_id, work.start.base_version, for_good=False, after=MISSES)
+
+
 def _silence_s(start: Start) -> float:
     return DEPOT_SILENCE_S if start.stored else SILENCE_S
 
@@ -584,11 +594,12 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             ready = Ready(work.task, work.start, work.attempts, moment.now, work.since)
             return _begin(ready, moment)
         case ModelGone(digest, reason) if digest == work.start.model_digest:
-            return give_up(work, f"model gone: {reason}", options, moment, None)
+            return give_up(work, f"model gone: {reason}", options, moment, _missed(work))
         case ModelNotKept(digest) if digest == work.start.model_digest:
             return _model_not_kept(work, event, options, moment)
         case Tick() if work.heard_at + _silence_s(work.start) <= moment.now:
-            reason = f"model gone: silence of {_silence_s(work.start):.0f} s"
+            what = "not kept" if work.start.stored else "gone"  # a depot may hang and have it
+            reason = f"model {what}: silence of {_silence_s(work.start):.0f} s"
             return give_up(work, reason, options, moment, None)
         case Tick() if work.fetch_at <= moment.now:
             heard_at = min(work.heard_at, moment.now)

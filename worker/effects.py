@@ -445,6 +445,8 @@ class Effects:
             case Moved() | Finished() | Broken():
                 return self._reported(happening)
             case ObjectPut(ref, error):
+                assert self._depot is not None, "it put it"
+                self._depot.heard(happening)
                 return (events.Unpublished(ref, error) if error else events.Published(ref),)
             case RangeCame() | RangeMissed():
                 return self._from_depot(happening)

@@ -184,7 +184,7 @@ class ModelFetcher:
             else:
                 self._tell(RangeCame(reading, came))
 
-        self._porter.do(read, tell)
+        self._porter.do_instead(read, tell)
 
     def _write(self, start: Start, data: memoryview) -> bool:
         begun = self._begun or self._begin(start)

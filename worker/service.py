@@ -112,7 +112,8 @@ class WorkerService:
         self._depot: ByDepot | None = None
         if depot is not None:
             name = f"depot-{config.worker_id}"
-            self._depot = ByDepot(depot, porter_of(f"{name}-models"), porter_of(f"{name}-updates"))
+            models, updates = porter_of(f"{name}-models"), porter_of(f"{name}-updates")
+            self._depot = ByDepot(depot, models, updates, clock)
         self._trainer = trainer
         self._clock = clock
         self._disk = disk
@@ -264,6 +265,8 @@ class WorkerService:
         if self._ended.is_set():
             return None
         times = [self._spell.until, self._look_again_at, self._tidy_at, self._away_until]
+        if self._depot is not None:
+            times.append(self._depot.gives_up_at)
         asked = session.wake_at(self._session)
         earliest = min(times if asked is None else [asked, *times])
         return None if earliest == float("inf") else earliest
@@ -296,6 +299,8 @@ class WorkerService:
         if self._tidy_at <= self._clock():
             self._tidy_at = math.inf
             self._effects.tidy_again()
+        if self._depot is not None:
+            self._depot.give_up(self._mailbox.put)
         self._advance(events.Tick())
         self._settle_down()
 

@@ -116,7 +116,8 @@ class Session:
         events: How many there were.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
         trained: Run, and newest version trained on in it.
-        sat_out: Run and version that training failed on; not tried again before `sat_out_until`.
+        sat_out: Run and version that training failed on, or that was not found; not tried again
+            before `sat_out_until`.
         sat_outs: Versions that were sat out since the last training that was done.
         rest_until: No task is taken before.
         rests: Tasks given up, or consumers lost, in a row.
@@ -319,21 +320,22 @@ def _starts(session: Session, start: Start, moment: Moment) -> Step:
         sits_out and start.wanted and _sits_out(session, start.run_id, start.base_version, moment)
     ):
         return _work(session, StartCame(start), moment)
-    reason = f"training on version {start.base_version} failed here before"
+    reason = f"version {start.base_version} could not be trained on here before"
     work, actions = assignment.give_up(session.work, reason, session.options, moment, None)
     return replace(session, work=work), actions
 
 
 def _declined(session: Session, given_up: Declining, moment: Moment) -> Session:
+    in_a_row, sit_out = session.rests, given_up.sit_out
     session = _rest(session, moment)
     session = replace(session, asking=asking.ask_again(session.asking, session.rest_until))
-    if given_up.sit_out is None:
+    if sit_out is None or in_a_row < sit_out.after:
         return _patient(session, moment)
     again_at = moment.after(session.sat_outs, _SIT_OUT_S, _SIT_OUT_MOST_S)
     return replace(
         session,
-        sat_out=given_up.sit_out,
-        sat_out_until=math.inf if given_up.sit_out.for_good else again_at,
+        sat_out=sit_out,
+        sat_out_until=math.inf if sit_out.for_good else again_at,
         sat_outs=session.sat_outs + 1,
         tasks_done=session.tasks_done + 1,
         failure=given_up.reason,

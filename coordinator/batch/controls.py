@@ -97,7 +97,7 @@ class Controls:
             self.give_up(TaskDeclined(declined.task_id, declined.worker_id, declined.reason))
             self._give_up_lapsed(declined)
             if missed:
-                self._steps.effects.append(LookAtModel())
+                self._steps.effects.append(LookAtModel(declined.worker_id))
 
     def _missed_current(self, declined: Declined) -> bool:
         """Whether a worker did not find the current model, which a task of its own is for.

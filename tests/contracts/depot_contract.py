@@ -66,6 +66,11 @@ class DepotContract:
         spans = range(0, LARGE_BYTES, 4 * 2**20)
         assert b"".join(bytes(depot.read(NAME, at, 4 * 2**20)) for at in spans) == data
 
+    def test_who_puts_a_large_object_hears_that_it_goes_on(self, depot: Depot) -> None:
+        heard: list[int] = []
+        depot.put(NAME, bytes(LARGE_BYTES), lambda: heard.append(1))
+        assert heard
+
     def test_it_may_be_put_again(self, depot: Depot) -> None:
         depot.put(NAME, b"half of it")
         depot.put(NAME, b"all of it, and more")

@@ -9,12 +9,12 @@ import pytest
 
 from coordinator import evaluation
 from coordinator.errors import RunError
-from coordinator.modelobjects import DOUBT_S, KEPT, RETRY_S
+from coordinator.modelobjects import DOUBT_S, KEPT, RETRY_S, SILENCE_S
 from coordinator.startup import Surroundings
 from depot import model_name
-from depot.porter import PromptPorter
 from simulation.depot import SimulatedDepot
 from tests.coordinator.world import World
+from tests.support.errands import HeldPorter, PromptPorter
 
 MakeWorld = Callable[..., World]
 
@@ -112,6 +112,40 @@ def test_who_does_not_find_the_model_has_it_put_again(
     assert depot.objects == {model_name(world.version_row(0).digest): world.model(0)}
 
 
+def test_others_start_while_it_is_looked_for(make_world: MakeWorld, depot: SimulatedDepot) -> None:
+    cleaner = HeldPorter()
+    around = Surroundings(
+        initial_of=evaluation.initial_of,
+        depot_of=lambda settings: depot,
+        porter_of=lambda name: cleaner if name == "depot-cleaning" else PromptPorter(),
+    )
+    world = make_world(size=300, around=around, depot__min_bytes=1024)
+    world.pass_time(DOUBT_S)
+    worker = world.somebody()
+    task, _ = world.begin_task(worker)
+    worker.say_declined(task, "model gone: it is not in the depot")
+    world.step()
+    assert len(cleaner.waiting) == 2, "the sweep, and the look"
+    _, start = world.begin_task(world.somebody())
+    assert start.stored
+    assert len(depot.puts) == 1
+
+
+def test_a_depot_that_hangs_is_told_of(make_world: MakeWorld, depot: SimulatedDepot) -> None:
+    porter = HeldPorter()
+    around = Surroundings(
+        initial_of=evaluation.initial_of,
+        depot_of=lambda settings: depot,
+        porter_of=lambda name: porter if name == "depot-models" else PromptPorter(),
+    )
+    world = make_world(size=300, around=around, depot__min_bytes=1024)
+    world.pass_time(SILENCE_S)
+    assert world.seen[-1].note == "the depot has not answered for 60 s"
+    porter.go()
+    world.step()
+    assert world.seen[-1].note == ""
+
+
 def test_old_versions_are_deleted(make: MakeWorld, depot: SimulatedDepot) -> None:
     world = large(make, run__rounds=10)
     for _ in range(KEPT + 1):
@@ -119,6 +153,14 @@ def test_old_versions_are_deleted(make: MakeWorld, depot: SimulatedDepot) -> Non
     assert len(depot.objects) == KEPT
     kept = range(world.version - KEPT + 1, world.version + 1)
     assert set(depot.objects) == {model_name(world.version_row(v).digest) for v in kept}
+
+
+def test_a_depot_that_cannot_be_reached_at_the_start_is_told_of(
+    make: MakeWorld, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
+) -> None:
+    depot.away = True
+    make()
+    assert "the depot cannot be reached" in caplog.text
 
 
 def test_a_depot_that_cannot_be_used_stops_the_start(make_world: MakeWorld) -> None:
@@ -133,6 +175,8 @@ def test_a_federation_with_a_depot_in_a_folder_learns(make_world: MakeWorld) -> 
     world = make_world(begin=False, size=300)
     folder = world.folder / "depot"
     folder.mkdir()
+    label = folder / f"{world.settings().federation.name}.depot"
+    label.touch()
     world.change(depot__url=folder.as_uri(), depot__min_bytes=1024)
     world.around = Surroundings(
         initial_of=evaluation.initial_of, porter_of=lambda name: PromptPorter()
@@ -140,4 +184,4 @@ def test_a_federation_with_a_depot_in_a_folder_learns(make_world: MakeWorld) -> 
     world.begin()
     world.round(1.0, 3.0)
     assert world.weight() == 3.0
-    assert len(list(folder.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +14,13 @@ from coordinator.connection import Connection
 from coordinator.fetching import AT_ONCE, HOLD_S, RETRY_S, ROOM_S, SWEEP_EACH_S
 from coordinator.startup import Surroundings
 from depot import update_name
-from depot.porter import PromptPorter
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, Update, encode, part_count
 from simulation.depot import SimulatedDepot
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import World
-from tests.support.errands import HeldPorter
+from tests.support.errands import HeldPorter, PromptPorter
 
 MakeWorld = Callable[..., World]
 ROWS = 30_000  # 240 kB: four parts
@@ -383,6 +383,42 @@ def test_if_the_depot_is_silent_about_all_they_are_let_go_together(
     for each in several:
         assert each.ask().unknown == (each.update.update_id,)
         assert each.unsettled == 0
+
+
+def test_who_hangs_is_not_asked_while_another_is_free(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    (free,) = (porter for porter in porters.held if not porter.waiting)
+    slow.cut()
+    while free.go():
+        slow.step()
+    assert one.verdict == "counted"
+
+
+def test_while_the_depot_hangs_one_reading_waits_for_each_who_reads(
+    slow: World, depot: SimulatedDepot, porters: Porters
+) -> None:
+    for _ in range(AT_ONCE):
+        each = stored(slow, depot)
+        each.put()
+        each.close()
+    for _ in range(5):
+        slow.cut()
+    assert [len(porter.waiting) for porter in porters.held] == [2] * AT_ONCE
+
+
+def test_that_the_depot_hangs_is_logged(
+    slow: World, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = stored(slow, depot)
+    one.put()
+    one.close()
+    with caplog.at_level(logging.WARNING):
+        slow.pass_time(HOLD_S)
+    assert "updates are not read from the depot, which was silent for 600 s: 1" in caplog.text
 
 
 def test_one_that_there_is_no_room_for_waits_for_it(

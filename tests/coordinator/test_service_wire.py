@@ -8,12 +8,12 @@ import pytest
 from coordinator import evaluation
 from coordinator.startup import Surroundings
 from depot import model_name
-from depot.porter import PromptPorter
 from schemas.buffer import Buffer
 from schemas.codecs.model import decode_model
 from schemas.tensors import unflatten
 from simulation.depot import SimulatedDepot
 from tests.coordinator.world import MakeWorld, World
+from tests.support.errands import PromptPorter
 
 KEPT = {"run__rounds": 9, "rounds__concurrency": 4}
 

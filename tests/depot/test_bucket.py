@@ -10,7 +10,7 @@ import pytest
 
 from depot import DepotError, DepotUnreachable, DepotUnusable
 from depot.bucket import BucketDepot, BucketPlace, read_credentials
-from tests.contracts.depot_contract import LARGE_BYTES, NAME, DepotContract
+from tests.contracts.depot_contract import FAR_S, LARGE_BYTES, NAME, DepotContract
 from tests.support.s3_server import BUCKET, KEY, SECRET, S3Store, s3_server
 
 pytest.importorskip("obstore")
@@ -47,8 +47,12 @@ class TestBucketDepot(DepotContract):
     def other_federation(self, store: S3Store, credentials: Path) -> BucketDepot:
         return BucketDepot(place(store, credentials), "demo-2")
 
-    @pytest.fixture
-    def lost(self, credentials: Path) -> BucketDepot:
+    @pytest.fixture(params=["no server", "no such bucket"])
+    def lost(
+        self, store: S3Store, credentials: Path, request: pytest.FixtureRequest
+    ) -> BucketDepot:
+        if request.param == "no such bucket":
+            return BucketDepot(place(store, credentials, bucket="none-of-ours"), "demo")
         with s3_server() as closed:
             gone = place(closed, credentials)
         return BucketDepot(gone, "demo")
@@ -99,6 +103,20 @@ def test_a_bucket_that_is_not_there_is_no_place_to_put_into(
     depot = BucketDepot(place(store, credentials, bucket="none-of-ours"), "demo")
     with pytest.raises(DepotUnreachable, match="no bucket"):
         depot.put(NAME, b"1")
+
+
+def test_that_the_bucket_is_there_is_looked_at_once(store: S3Store, depot: BucketDepot) -> None:
+    for _ in range(3):
+        assert depot.size(NAME) is None
+    assert len(store.requests) == 4
+
+
+def test_a_name_that_none_of_ours_has_ends_no_sweep(store: S3Store, depot: BucketDepot) -> None:
+    foreign = "some/where/demo/models/Read-me.txt"
+    store.keep(foreign, b"of the administrator")
+    depot.put(NAME, b"1")
+    assert depot.expire("models", FAR_S, lambda _: False) == 1
+    assert list(store.objects) == [foreign]
 
 
 def test_no_error_shows_a_secret(store: S3Store, tmp_path: Path) -> None:

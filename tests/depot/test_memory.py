@@ -48,6 +48,7 @@ def grown_mib(url: str, endpoint: str, credentials: Path, source: Path) -> int:
 @pytest.mark.slow
 def test_a_folder_takes_a_large_file_in_little_memory(tmp_path: Path, large: Path) -> None:
     (tmp_path / "depot").mkdir()
+    (tmp_path / "depot" / "demo.depot").touch()
     url = (tmp_path / "depot").as_uri()
     assert grown_mib(url, "", tmp_path / "none", large) < SMALL_MIB
 

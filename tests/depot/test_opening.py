@@ -15,8 +15,10 @@ def test_an_url_of_a_file_opens_a_folder(tmp_path: Path) -> None:
     folder.mkdir()
     depot = open_depot(folder.as_uri(), "demo")
     assert isinstance(depot, FolderDepot)
+    assert depot.label == folder / "demo.depot"
+    depot.label.touch()
     depot.put(NAME, b"1")
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_another_scheme_is_refused() -> None:

@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _THERE = "§5 nobody is told of a model before it is in the depot, all of it"
 _NOT_THERE = "§5 what is not there, or does not hold, is no model; it is put again"
+_ONE = "§5 that one worker does not find a model hinders no other"
 _HELD = "§4 while an update is read from the depot its closing message is not acked"
 _BACK = "§4 an update that is not there gets no verdict, and is put again"
 _BUSY = "§4 what waits to be read from the depot is in hand, and is not sent again"
@@ -28,7 +29,7 @@ STORED_MODELS = (
     Mutation(
         _THERE,
         "a put that says nothing is believed",
-        "coordinator/modelobjects.py",
+        "depot/putting.py",
         "    if found != num_bytes:\n",
         "    if False:\n",
         f"{_OBJECTS}test_a_put_that_was_torn_is_seen_by_its_size",
@@ -44,10 +45,18 @@ STORED_MODELS = (
     Mutation(
         _NOT_THERE,
         "what has its size is not put again",
-        "coordinator/modelobjects.py",
+        "depot/putting.py",
         "    if not again and depot.size(name) == num_bytes:\n",
         "    if depot.size(name) == num_bytes:\n",
         f"{_OBJECTS}test_who_does_not_find_it_has_it_put_again_over_what_is_there",
+    ),
+    Mutation(
+        _ONE,
+        "a version is put again on the word of a worker",
+        "coordinator/modelobjects.py",
+        "        if event.fault:\n",
+        "        if True:\n",
+        f"{_OBJECTS}test_one_worker_that_cannot_see_the_depot_hinders_nobody",
     ),
     Mutation(
         _NOT_THERE,

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from depot import RANGE_BYTES, model_name
-from depot.porter import PromptPorter
 from disk import OsDisk
 from disk.durable import PARTIAL
 from schemas.digest import digest_of
 from simulation.depot import SimulatedDepot
+from tests.support.errands import PromptPorter
 from tests.worker.examples import a_start, a_task
 from worker import fetching
 from worker.fetching import FromDepot, ModelFetcher, ModelGoneError, RangeCame, RangeMissed

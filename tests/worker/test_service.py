@@ -19,9 +19,10 @@ from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
 from broker.transport import Delivered, Outgoing, Post, Transport
 from depot import Depot
-from depot.porter import PromptPorter
+from depot.porter import Porter
 from disk import OsDisk
 from schemas.digest import update_id_of
+from tests.support.errands import PromptPorter
 from tests.worker.examples import a_start, an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
@@ -110,6 +111,7 @@ class Federation:
         observe: Callable[[WorkerReport], None] | None = None,
         runs: bool = True,
         depot: Depot | None = None,
+        porter_of: Callable[[str], Porter] = lambda name: PromptPorter(),
         **config: Any,
     ) -> WorkerService:
         service = WorkerService(
@@ -120,7 +122,7 @@ class Federation:
             minute=minute,
             observe=observe,
             depot=depot,
-            porter_of=lambda name: PromptPorter(),
+            porter_of=porter_of,
         )
         service.open()
         self.workers.append(service)

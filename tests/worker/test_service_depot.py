@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from depot import update_name
+from depot.depot import nothing
+from depot.porter import Porter
 from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from simulation.depot import SimulatedDepot
+from tests.support.errands import HeldPorter, PromptPorter
 from tests.worker.learners import Large
 from tests.worker.test_service import Federation, HeldTrainer, payloads
+from worker.assignment import DEPOT_SILENCE_S, MISSES
+from worker.bydepot import SILENCE_S
 from worker.service import WorkerService
 
 
@@ -80,6 +85,38 @@ def test_a_model_that_is_not_there_is_given_up_as_gone(
     assert declined.reason.startswith("model gone: expected 16 bytes in the depot, found 8")
 
 
+def test_a_worker_that_never_finds_the_model_asks_for_it_less_and_less(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    """Its depot may be another than the coordinator's: others are served better."""
+    service = federation.worker(depot=SimulatedDepot())
+    federation.coordinator.publish_version(0)
+    for _ in range(4):
+        federation.coordinator.offer()
+        federation.run(6.0)
+    assert len(federation.coordinator.declined) > MISSES, "it may be put again"
+    for _ in range(120):
+        federation.coordinator.offer()
+        federation.run(60.0)
+    assert len(federation.coordinator.declined) < 15
+    assert service.report.trained == 0
+
+
+def test_a_worker_that_missed_the_model_trains_once_it_is_there(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    service = federation.worker(depot=depot)
+    federation.coordinator.publish_version(0)
+    kept = dict(depot.objects)
+    depot.objects.clear()
+    for _ in range(20):
+        federation.coordinator.offer()
+        federation.run(60.0)
+    depot.objects.update(kept)
+    federation.run(3600.0)
+    assert service.report.trained >= 1
+
+
 def test_other_bytes_under_its_name_are_given_up_as_gone(
     federation: Federation, depot: SimulatedDepot
 ) -> None:
@@ -142,6 +179,34 @@ def test_an_interrupted_reading_goes_on_after_the_broker_is_back(
     assert reads == [0, 4, 8, 12, 12]  # only what was on its way comes again
 
 
+def test_while_a_depot_hangs_one_reading_of_a_model_waits_for_it(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    porter = HeldPorter()
+    service = federation.worker(depot=depot, porter_of=lambda name: porter)
+    begin(federation)
+    for _ in range(5):
+        service.go_offline()
+        federation.run(5.0)
+        service.go_online()
+        federation.run(30.0)
+    assert len(porter.waiting) == 2
+    while porter.go():
+        federation.run(1.0)
+    assert len(payloads(federation)) == 1
+
+
+def test_a_depot_that_hangs_is_not_said_to_have_no_model(
+    federation: Federation, depot: SimulatedDepot
+) -> None:
+    porter = HeldPorter()
+    federation.worker(depot=depot, porter_of=lambda name: porter)
+    begin(federation)
+    federation.run(DEPOT_SILENCE_S + 1.0)
+    (declined,) = federation.coordinator.declined
+    assert declined.reason == "model not kept: silence of 900 s"
+
+
 # Updates.
 
 
@@ -154,9 +219,17 @@ def large(tmp_path: Path, depot: SimulatedDepot) -> Iterator[Federation]:
     made.close()
 
 
-def worker(federation: Federation, depot: SimulatedDepot, **options: Any) -> WorkerService:
+def worker(
+    federation: Federation,
+    depot: SimulatedDepot,
+    porter_of: Callable[[str], Porter] = lambda name: PromptPorter(),
+    **options: Any,
+) -> WorkerService:
     return federation.worker(
-        "Large", depot=depot, options={"depot_min_bytes": 64, "part_bytes_min": 1, **options}
+        "Large",
+        depot=depot,
+        porter_of=porter_of,
+        options={"depot_min_bytes": 64, "part_bytes_min": 1, **options},
     )
 
 
@@ -310,3 +383,79 @@ def test_an_update_whose_payload_is_lost_is_given_up_before_it_is_put(
     large.run(60.0)
     assert large.coordinator.updates == []
     assert service.report.open_updates == 0
+
+
+def holding_updates(porter: HeldPorter) -> Callable[[str], Porter]:
+    return lambda name: porter if name.endswith("-updates") else PromptPorter()
+
+
+def test_a_depot_that_hangs_for_an_update_is_gone_round(
+    large: Federation, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
+) -> None:
+    porter = HeldPorter()
+    worker(large, depot, holding_updates(porter))
+    begin(large)
+    large.run(SILENCE_S - 60.0)
+    assert large.coordinator.updates == []
+    large.run(120.0)
+    ((update, _),) = large.coordinator.updates
+    assert not update.stored
+    assert len(large.coordinator.parts) == update.parts
+    assert len(porter.waiting) == 1, "nothing else is asked of it"
+    assert "not put into the depot: it has not answered for 900 s" in caplog.text
+
+
+def test_a_put_that_goes_on_is_waited_for(large: Federation, depot: SimulatedDepot) -> None:
+    porter = HeldPorter()
+    worker(large, depot, holding_updates(porter))
+    begin(large)
+    put = depot.put
+
+    def slow(name: str, data: Buffer, moved: Callable[[], object] = nothing) -> None:
+        for _ in range(3):
+            large.run(SILENCE_S - 60.0)
+            moved()
+        put(name, data, moved)
+
+    depot.put = slow  # type: ignore[method-assign]
+    assert porter.go()
+    large.run(60.0)
+    ((update, _),) = large.coordinator.updates
+    assert update.stored
+
+
+def test_while_a_depot_hangs_one_put_waits_for_it_however_often_it_reconnects(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    porter = HeldPorter()
+    service = worker(large, depot, holding_updates(porter))
+    begin(large)
+    for _ in range(5):
+        service.go_offline()
+        large.run(5.0)
+        service.go_online()
+        large.run(30.0)
+    assert len(porter.waiting) <= 2
+    while porter.go():
+        large.run(1.0)
+    large.run(60.0)
+    ((update, _),) = large.coordinator.updates
+    assert update.stored
+
+
+def test_once_it_answers_again_the_next_update_is_put(
+    large: Federation, depot: SimulatedDepot
+) -> None:
+    porter = HeldPorter()
+    worker(large, depot, holding_updates(porter))
+    large.coordinator.gives_verdicts = True
+    begin(large)
+    large.run(2 * SILENCE_S)
+    while porter.go():
+        large.run(1.0)
+    large.coordinator.publish_version(1)
+    large.coordinator.offer()
+    large.run(1.0)
+    assert porter.go()
+    large.run(60.0)
+    assert [update.stored for update, _ in large.coordinator.updates] == [False, True]

@@ -1184,7 +1184,7 @@ def test_who_is_chosen_for_a_version_that_failed_here_says_so_at_once() -> None:
     assert world.consuming, "it cannot be seen from outside that it sits out"
     world.deliver(a_task(2, base_version=0), 2)
     world.start(a_task(2))
-    assert declines(world)[-1] == "training on version 0 failed here before"
+    assert declines(world)[-1] == "version 0 could not be trained on here before"
     world.confirm(world.last("declined"))
     world.tick(10.0)
     world.stand(a_standing(may_take=True, version=1, queue="own"))
