@@ -38,8 +38,10 @@ from coordinator.errors import BrokerRefused, CoordinatorError, StoreError, in_s
 from coordinator.evaluation import Evaluation
 from coordinator.fetching import Fetches
 from coordinator.mailbox import (
+    Asked,
     Evaluated,
     FetchFailed,
+    HealthAsked,
     Mailbox,
     MailboxEvent,
     ModelPut,
@@ -57,6 +59,7 @@ from coordinator.states import Collecting, Draining, Ended, Paused
 from coordinator.telling import REMINDED_S, WAITING_MAX, Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
+from settings.health import Health, Reply
 
 _log = logging.getLogger(__name__)
 
@@ -265,6 +268,10 @@ class CoordinatorService:
         """Ask the service to read its settings again; from any thread or a signal handler."""
         self._mailbox.put(ReloadRequested())
 
+    def ask_health(self, reply: Reply) -> None:
+        """Ask how the service is; its loop replies. From any thread."""
+        self._mailbox.put(HealthAsked(reply))
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         self._opened.close()
@@ -320,11 +327,29 @@ class CoordinatorService:
             CoordinatorError: If it cannot go on.
         """
         self._clock.look()
+        events = self._replied(events)
         try:
             self._guarded(lambda: self._handle(events))
         except CoordinatorError as error:
             self._run.note_why_it_stops(error)
             raise
+
+    def _replied(self, events: list[MailboxEvent]) -> list[MailboxEvent]:
+        """Tell who asked how we are; what else happened is left, whatever the disk says to it."""
+        others: list[MailboxEvent] = []
+        for event in events:
+            if isinstance(event, HealthAsked):
+                event.reply(self.health())
+            else:
+                others.append(event)
+        return others
+
+    def health(self) -> Health:
+        """How the service is: well if it does what a run is there for."""
+        now = self.look()
+        if now.note:
+            return Health(False, f"version {now.version} of {now.rounds}: {now.note}")
+        return Health(True, f"version {now.version} of {now.rounds}, {now.state}")
 
     def _handle(self, events: list[MailboxEvent]) -> None:
         if self._mend_at is not None:
@@ -336,7 +361,7 @@ class CoordinatorService:
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated | ModelPut):
+            elif not isinstance(event, Asked | Evaluated | ModelPut):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -367,6 +392,8 @@ class CoordinatorService:
         match event:
             case StopRequested():
                 self._stopping = True
+            case HealthAsked(reply):
+                reply(self.health())
             case ReloadRequested():
                 self._reread()
             case Evaluated():
@@ -530,7 +557,9 @@ class CoordinatorService:
             idle = self._evaluation.wait(EVALUATION_LOOK_S)
             while not self._mailbox.empty():
                 event = self._mailbox.get()
-                if isinstance(event, Evaluated | StopRequested):
+                if isinstance(event, HealthAsked):
+                    event.reply(self.health())
+                elif isinstance(event, Evaluated | StopRequested):
                     self._guarded(partial(self._take, event))
             if idle or self._stopping:
                 return
