@@ -36,8 +36,8 @@ _HEAD = """\
 | {interrupted} | a coordinator, a demo or a replay that was stopped before the end |
 | {broken_pipe} | whoever read the output went away early, as in `fedmq updates \\| head -1` |
 
-`FEDMQ_LOG_LEVEL` sets `--log-level`, and `FEDMQ_HEALTH` sets `--health`. Every setting can be given in the environment too
-([settings](settings.md)).
+`FEDMQ_LOG_LEVEL` sets `--log-level`, and `FEDMQ_HEALTH` sets `--health`. Every setting can be given
+in the environment too ([settings](settings.md)).
 """
 
 
