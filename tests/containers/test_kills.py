@@ -97,7 +97,7 @@ class Killed:
         return first
 
     def is_in_the_middle(self, now: dict[str, Any], version: int) -> bool:
-        return now["version"] == version and now["counted"] == 1 and now["state"] == "collecting"
+        return (now["version"], now["counted"], now["state"]) == (version, 1, "collecting")
 
     def containers(self) -> dict[str, str]:
         """The container of each worker, by the id that it has."""
