@@ -24,10 +24,10 @@ from settings.logging import LEVELS, configure_logging
 from worker.availability import is_open
 from worker.config import WorkerConfig, default_worker_id, worker_config
 from worker.errors import StateInUseError
+from worker.numbering import NUMBERS_MAX, free_numbers, is_numbered, with_number
 from worker.options import Forever, Once, Plan, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService, local_minute
-from worker.slots import SLOTS_MAX, free_slots, has_slots, in_slot
 from worker.trainer import ProcessTrainer
 
 _log = logging.getLogger("worker")
@@ -118,7 +118,7 @@ def config_of(settings: Settings, arguments: argparse.Namespace) -> WorkerConfig
         SettingsError: The id, the time to wait or the learner's file cannot be used.
     """
     worker_id = arguments.id if arguments.id is not None else default_worker_id()
-    if not is_worker_id(in_slot(worker_id, SLOTS_MAX) if has_slots(worker_id) else worker_id):
+    if not is_worker_id(with_number(worker_id, NUMBERS_MAX)):
         raise SettingsError("--id", "1 to 64 of A-Z a-z 0-9 _ -", show(worker_id))
     _check_file(settings.learner.path)
     config = worker_config(settings, worker_id, plan_of(arguments))
@@ -174,20 +174,20 @@ def _work(settings: Settings, config: WorkerConfig, health: str) -> WorkerReport
 
 
 def _started(settings: Settings, config: WorkerConfig, trainer: ProcessTrainer) -> WorkerService:
-    """The worker at work, in the lowest slot if its id is one of many."""
-    if not has_slots(config.worker_id):
+    """The worker at work, with the lowest number if its id is one of many."""
+    if not is_numbered(config.worker_id):
         service = _service(settings, config, trainer)
         service.start()
         return service
-    for in_a_slot in free_slots(config):
-        service = _service(settings, in_a_slot, trainer)
+    for numbered in free_numbers(config):
+        service = _service(settings, numbered, trainer)
         try:
             service.start()
         except StateInUseError:  # another one was quicker
             continue
-        _log.info("%s: this worker is %s", config.worker_id, in_a_slot.worker_id)
+        _log.info("%s: this worker is %s", config.worker_id, numbered.worker_id)
         return service
-    raise AssertionError("slots do not end without an error")
+    raise AssertionError("numbers do not end without an error")
 
 
 def _service(settings: Settings, config: WorkerConfig, trainer: ProcessTrainer) -> WorkerService:

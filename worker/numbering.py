@@ -1,11 +1,11 @@
 """Workers of one machine that take numbers: with the id "worker-*" they are worker-1, worker-2, ….
 
 For replicas that are started alike and have no name of their own, such as containers of one
-service. A number, called a slot, belongs to a state folder and not to a process: whoever comes
-takes the lowest whose folder nobody uses, and goes on with what is in it. So it does not matter
-which replica ends, which comes back, and in what order; what lies in a folder is sent as soon as
-somebody takes it. A folder is used by the one that holds its lock, which the system frees however a
-process ends. All replicas see the same `worker.state_dir`, on one machine.
+service. A number belongs to a state folder and not to a process: whoever comes takes the lowest
+whose folder nobody uses, and goes on with what is in it. So it does not matter which replica ends,
+which comes back, and in what order; what lies in a folder is sent as soon as somebody takes it. A
+folder is used by the one that holds its lock, which the system frees however a process ends. All
+replicas see the same `worker.state_dir`, on one machine.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from worker.disk import FolderLock
 from worker.errors import StateInUseError
 
 STAR = "*"
-SLOTS_MAX = 10_000
+NUMBERS_MAX = 10_000
 """More than any machine runs."""
 
 
-def has_slots(worker_id: str) -> bool:
+def is_numbered(worker_id: str) -> bool:
     """Whether an id is one of many: it has a star."""
     return STAR in worker_id
 
 
-def in_slot(text: str, slot: int) -> str:
-    """A text with a slot's number for each star."""
-    return text.replace(STAR, str(slot))
+def with_number(text: str, number: int) -> str:
+    """A text with a number for each star."""
+    return text.replace(STAR, str(number))
 
 
-def free_slots(config: WorkerConfig, disk: Disk = OS_DISK) -> Iterator[WorkerConfig]:
-    """The worker in each slot that nobody uses just now, the lowest first.
+def free_numbers(config: WorkerConfig, disk: Disk = OS_DISK) -> Iterator[WorkerConfig]:
+    """The worker of each number that nobody uses just now, the lowest first.
 
     Another process may take it before the caller does, who then asks for the next.
 
@@ -48,8 +48,8 @@ def free_slots(config: WorkerConfig, disk: Disk = OS_DISK) -> Iterator[WorkerCon
         StoreError: A folder cannot be made.
         SettingsError: There is none left.
     """
-    for slot in range(1, SLOTS_MAX + 1):
-        worker_id = in_slot(config.worker_id, slot)
+    for number in range(1, NUMBERS_MAX + 1):
+        worker_id = with_number(config.worker_id, number)
         folder = config.folder.parent / worker_id
         try:
             FolderLock(disk, folder).release()
@@ -58,7 +58,7 @@ def free_slots(config: WorkerConfig, disk: Disk = OS_DISK) -> Iterator[WorkerCon
         yield replace(
             config,
             folder=folder,
-            data=in_slot(config.data, slot),
+            data=with_number(config.data, number),
             options=replace(config.options, worker_id=worker_id),
         )
-    raise SettingsError("--id", f"at most {SLOTS_MAX} workers", show(config.worker_id))
+    raise SettingsError("--id", f"at most {NUMBERS_MAX} workers", show(config.worker_id))
