@@ -200,13 +200,9 @@ class ModelFetcher:
             if begun.found:  # all of it is read again
                 raise OSError(errno.EIO, "what was kept of the model is damaged")
             raise ModelGoneError(f"expected digest {begun.digest:.12}…, came {found:.12}…")
-        begun.file.sync()
         begun.file.close()
         self._begun = None
-        disk = self._cache.disk
-        disk.move(begun.path, self._cache.path_of(begun.digest))
-        disk.sync_folder(self._cache.folder)
-        self._cache.trim(spare=begun.digest)
+        self._cache.keep(begun.path, begun.digest)
         return True
 
     def _begin(self, start: Start) -> _Begun:

@@ -2,8 +2,9 @@
 
 Rules of the file:
 
-- The digest is the name, the offset a hint. A file has its name only once all of it was verified
-  and synced.
+- The digest is the name, the offset a hint. A file has its name only once all of it was verified.
+- Nothing is synced: it is a cache. What a power cut leaves of a file fails its digest, which is
+  looked at before each training, and is read again.
 - The model must begin where it was said to or a little later (`OFFSETS_SKIPPED_MAX`), and go on
   without a gap: anything else means that it is gone (retention may delete what was confirmed),
   never that something else is taken.
@@ -75,6 +76,15 @@ class ModelCache:
         if memoryview(view).nbytes > VIEWED_BYTES:
             return self.disk.map_private(self.path_of(digest))
         return bytearray(view)
+
+    def keep(self, partial: Path, digest: str) -> None:
+        """Give a file its name, now that all of it was verified, and forget older models.
+
+        Raises:
+            OSError: It has gone.
+        """
+        self.disk.move(partial, self.path_of(digest))
+        self.trim(spare=digest)
 
     def touch(self, digest: str) -> None:
         """Count a model as the newest."""
@@ -257,9 +267,6 @@ class ModelReader:
             if self._found:  # what a power cut left of it; all of it is read again
                 raise OSError(errno.EIO, "what was kept of the model is damaged")
             raise StreamBrokenError(f"expected digest {self._digest:.12}…, came {found:.12}…")
-        self._file.sync()
         self._file.close()
         self._file = None
-        self.cache.disk.move(self._partial, self.cache.path_of(self._digest))
-        self.cache.disk.sync_folder(self.cache.folder)
-        self.cache.trim(spare=self._digest)
+        self.cache.keep(self._partial, self._digest)

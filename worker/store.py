@@ -21,6 +21,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -635,9 +636,13 @@ def _parcel(update: Update, sent: bool) -> Parcel:
     )
 
 
+# An update's header is read when it is done, and again when it is sent.
+_remembered = lru_cache(maxsize=4)(decode)
+
+
 def _decoded(kind: type[_MessageT], body: bytes) -> _MessageT:
     try:
-        message, _ = decode(body)
+        message, _ = _remembered(body)
     except DecodeError as error:
         raise StoreError(f"the state folder holds a damaged {kind.__name__}: {error}") from error
     assert isinstance(message, kind), "the store holds what it was given"

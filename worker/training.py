@@ -93,7 +93,7 @@ def main(link_fd: int, lifeline_fd: int) -> None:
 
 def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
     job = Job(**message)
-    told_at = -math.inf
+    told_at = time.monotonic()
 
     def moved(fraction: float) -> None:
         nonlocal told_at
