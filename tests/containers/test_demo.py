@@ -23,7 +23,8 @@ def test_the_demos_federation_learns_and_its_workers_keep_their_names(
     stack.up(3)
     status = stack.wait_for("the last version", lambda now: now["state"] == "draining")
     status = stack.wait_for("its accuracy", lambda now: now["evaluated"] == now["rounds"])
-    assert status["updates"] == {"counted": 2 * status["rounds"]}
+    assert status["updates"]["counted"] == 2 * status["rounds"]
+    assert set(status["updates"]) <= {"counted", "after end"}  # one may be on its way at the end
     assert status["metrics"]["accuracy"] > 0.8
     await_names(stack, "worker-1", "worker-2", "worker-3")
     coordinator = stack.one("coordinator")
@@ -44,4 +45,5 @@ def test_the_demos_federation_learns_and_its_workers_keep_their_names(
     stack.up(3)
     await_names(stack, "worker-1", "worker-2", "worker-3")
     again = stack.wait_for("the run to be there", lambda now: now["state"] == "draining")
-    assert (again["run"], again["updates"]) == (status["run"], status["updates"])
+    assert again["run"] == status["run"]
+    assert again["updates"]["counted"] == status["updates"]["counted"]
