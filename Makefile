@@ -13,7 +13,7 @@ endif
 
 # A federation in containers: Compose 2 if it is there, else 1.29.
 WORKERS ?= 3
-PROJECT ?= fedmq
+PROJECT ?= $(or $(shell sed -n 's/^PROJECT=//p' deploy/.env 2> /dev/null),fedmq)
 COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
 FEDERATION_HERE = $(COMPOSE) -p $(PROJECT) --project-directory deploy -f deploy/compose.yaml
 
