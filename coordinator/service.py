@@ -327,22 +327,11 @@ class CoordinatorService:
             CoordinatorError: If it cannot go on.
         """
         self._clock.look()
-        events = self._replied(events)
         try:
             self._guarded(lambda: self._handle(events))
         except CoordinatorError as error:
             self._run.note_why_it_stops(error)
             raise
-
-    def _replied(self, events: list[MailboxEvent]) -> list[MailboxEvent]:
-        """Tell who asked how we are; what else happened is left, whatever the disk says to it."""
-        others: list[MailboxEvent] = []
-        for event in events:
-            if isinstance(event, HealthAsked):
-                event.reply(self.health())
-            else:
-                others.append(event)
-        return others
 
     def health(self) -> Health:
         """How the service is: well if it does what a run is there for."""
@@ -376,7 +365,7 @@ class CoordinatorService:
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
         """What neither broker nor store would tell again, if the disk refuses in between."""
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | ModelPut):
+            if isinstance(event, Asked | ModelPut):
                 self._take(event)
         self._kept = [event for event in events if isinstance(event, Evaluated)]
         while self._kept:
@@ -474,7 +463,7 @@ class CoordinatorService:
         """
         assert self._mend_at is not None
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | Failed | ModelPut):
+            if isinstance(event, Asked | Failed | ModelPut):
                 self._take(event)
             elif isinstance(event, Evaluated):
                 self._kept.append(event)

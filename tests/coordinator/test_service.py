@@ -158,4 +158,5 @@ def test_a_coordinator_that_collects_is_well(make_world: MakeWorld) -> None:
 def test_a_coordinator_without_a_broker_is_not_well_and_says_why(make_world: MakeWorld) -> None:
     world = make_world()
     world.service._mailbox.put(Disconnected("the broker closed the connection", 1.0))
+    world.step()
     assert health_of(world) == Health(False, "version 0 of 3: the broker closed the connection")
