@@ -4,10 +4,21 @@ BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test simulate experiments codecs chaos mutations check lint types contracts wheel bench \
-	peers versus big format clean
+	peers versus big format clean up down logs test-containers container-figures
+
+# The RabbitMQ that tests start private nodes of: the installed one, or BROKER=image:rabbitmq:4-management.
+ifdef BROKER
+export FEDMQ_TEST_RABBITMQ := $(BROKER)
+endif
+
+# A federation in containers: Compose 2 if it is there, else 1.29.
+WORKERS ?= 3
+PROJECT ?= $(or $(shell sed -n 's/^PROJECT=//p' deploy/.env 2> /dev/null),fedmq)
+COMPOSE = $(shell docker compose version > /dev/null 2>&1 && echo docker compose || echo docker-compose)
+FEDERATION_HERE = $(COMPOSE) -p $(PROJECT) --project-directory deploy -f deploy/compose.yaml
 
 help: ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with all that is needed (a second time is instant)
 	@command -v $(PYTHON) >/dev/null || { echo "set-up: there is no $(PYTHON); install Python 3.11 or newer" \
@@ -20,6 +31,22 @@ demo: setup ## learn handwritten digits with 12 flaky workers on this machine
 test: setup ## run the tests (RabbitMQ's on private nodes; ARGS="-k word" for some)
 	@$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ARGS)
 
+up: ## a federation in containers: RabbitMQ, coordinator, WORKERS=3 (docs/how-to/deploy.md)
+	@$(PYTHON) deploy/make_secrets.py
+	@$(FEDERATION_HERE) up -d --build --scale worker=$(WORKERS)
+
+down: ## take it down; what it knows stays in its volumes
+	@$(FEDERATION_HERE) down
+
+logs: ## what its containers say, until Ctrl-C
+	@$(FEDERATION_HERE) logs -f --tail=100
+
+test-containers: setup ## build the containers and kill each of them (skipped where there is no engine)
+	@FEDMQ_TEST_CONTAINERS=1 $(BIN)/pytest tests/containers $(ARGS)
+
+container-figures: setup ## sizes of the images, and seconds from a cold start to the first round
+	@$(BIN)/python -m tests.containers
+
 simulate: setup ## try SEEDS=1000 federations in virtual time, with every fault (FIRST=0)
 	@$(BIN)/python scripts/simulate.py --seeds $(or $(SEEDS),1000) --first $(or $(FIRST),0) \
 		$(if $(EVIDENCE),--evidence $(EVIDENCE))
@@ -30,7 +57,7 @@ experiments: setup ## compare algorithms on many kinds of devices, in virtual ti
 codecs: setup ## measure what the codecs of updates save and cost (SEEDS=3)
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m scripts.measure_codecs $(if $(SEEDS),--seeds $(SEEDS))
 
-chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1; EVIDENCE=file writes a page)
+chaos: setup ## break federations on RabbitMQ for ten minutes (SEED=1, BROKER=image:…; EVIDENCE=file)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) \
 		$(if $(EVIDENCE),--evidence $(EVIDENCE)) $(ARGS)
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.processes import cpu_s
-from tests.support.rabbitmq_install import find_server
-from tests.support.rabbitmq_node import RabbitmqNode
+from tests.support.rabbitmq_choice import node_here
+from tests.support.rabbitmq_install import NoBrokerError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ def broker(url: str = "", advanced_config: str = "") -> Iterator[Broker]:
     if url:
         yield Broker(url)
         return
-    script = find_server()
-    if script is None:
-        sys.exit("no rabbitmq-server is installed: apt-get install rabbitmq-server, or pass --url")
-    node = RabbitmqNode(script, advanced_config)
+    try:
+        node = node_here(advanced_config, install=False)
+    except NoBrokerError as error:
+        sys.exit(f"{error}, or pass --url")
     node.start()
     try:
         yield Broker(node.url(), node.pid)

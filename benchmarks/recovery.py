@@ -30,8 +30,8 @@ from schemas.messages import encode
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.world import World
-from tests.support.rabbitmq_install import find_server
-from tests.support.rabbitmq_node import RabbitmqNode
+from tests.support.rabbitmq_choice import node_here
+from tests.support.rabbitmq_install import NoBrokerError
 
 LIMIT_S = 120.0
 BOUND_S = 3.0
@@ -175,9 +175,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     given = parser.parse_args()
     updates, times = given.updates, given.times
-    script = find_server()
-    if script is None:
-        sys.exit("no rabbitmq-server is installed: apt-get install rabbitmq-server")
+    try:
+        node = node_here(install=False)
+    except NoBrokerError as error:
+        sys.exit(str(error))
     names = ("updates", "params", "times")
     record = Record("recovery", {name: getattr(given, name) for name in names})
     _tell(record, "Python and its imports", [imports() for _ in range(times)])
@@ -186,7 +187,6 @@ def main() -> None:
         f"{updates:,} counted in rounds of 100": (updates + 50, 100),
         f"{updates:,} counted in the open round": (updates, updates + times + 1),
     }
-    node = RabbitmqNode(script)
     with tempfile.TemporaryDirectory() as folder:
         try:
             node.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import Settings, load, require
 from settings.command import say, say_result
+from settings.health import VARIABLE, HealthSocket
 from settings.logging import LEVELS, configure_logging
 
 DESCRIPTION = (
@@ -40,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--restored",
         action="store_true",
         help="the state folder was restored from a backup: go on from it in a new incarnation",
+    )
+    parser.add_argument(
+        "--health",
+        default=os.environ.get(VARIABLE, ""),
+        metavar="SOCKET",
+        help=f"where `fedmq health` may ask how it is (default: {VARIABLE} of the environment, or "
+        "nowhere)",
     )
 
 
@@ -88,11 +97,15 @@ def run(arguments: argparse.Namespace) -> int:
             restored=arguments.restored,
             read_again=lambda: settings_of(arguments),
         )
-        stop_on_signals(service)
-        reload_on_signal(service)
-        if service.finished_before:
-            say(ended_before(service, settings.rounds.drain_s))
-        end = service.run()
+        with (
+            contextlib.closing(service),
+            HealthSocket(arguments.health, service.ask_health),
+        ):
+            stop_on_signals(service)
+            reload_on_signal(service)
+            if service.finished_before:
+                say(ended_before(service, settings.rounds.drain_s))
+            end = service.run()
     if arguments.json:
         say_result(json.dumps(result_of(end, time.monotonic() - began)))
     return 0 if end.state == "ended" else 130

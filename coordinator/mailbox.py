@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from broker.transport import Event as TransportEvent
 from coordinator.uploads import Upload
 from schemas.messages import UpdatePart
+from settings.health import Reply
 
 BATCH_MAX = 256  # events at a time: no delivery waits long for its ack
 
@@ -91,9 +92,17 @@ class ReloadRequested:
     """Someone changed the settings and asks the service to read them again."""
 
 
+@dataclass(frozen=True, slots=True)
+class HealthAsked:
+    """Someone asked how the service is."""
+
+    reply: Reply
+
+
 AboutModel = ModelPut | ModelSeen
 FromDepot = AboutModel | PartFetched | FetchFailed
-MailboxEvent = TransportEvent | Evaluated | FromDepot | StopRequested | ReloadRequested
+Asked = StopRequested | ReloadRequested | HealthAsked
+MailboxEvent = TransportEvent | Evaluated | FromDepot | Asked
 Mailbox = queue.SimpleQueue[MailboxEvent]
 
 

@@ -39,8 +39,10 @@ from coordinator.evaluation import Evaluation
 from coordinator.fetching import Fetches
 from coordinator.mailbox import (
     AboutModel,
+    Asked,
     Evaluated,
     FetchFailed,
+    HealthAsked,
     Mailbox,
     MailboxEvent,
     ModelPut,
@@ -59,6 +61,7 @@ from coordinator.states import Collecting, Draining, Ended, Paused
 from coordinator.telling import REMINDED_S, WAITING_MAX, Facts, Telling
 from coordinator.writing import Arrival, RunWriter
 from settings import Settings
+from settings.health import Health, Reply
 
 _log = logging.getLogger(__name__)
 
@@ -270,6 +273,10 @@ class CoordinatorService:
         """Ask the service to read its settings again; from any thread or a signal handler."""
         self._mailbox.put(ReloadRequested())
 
+    def ask_health(self, reply: Reply) -> None:
+        """Ask how the service is; its loop replies. From any thread."""
+        self._mailbox.put(HealthAsked(reply))
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         self._opened.close()
@@ -331,6 +338,13 @@ class CoordinatorService:
             self._run.note_why_it_stops(error)
             raise
 
+    def health(self) -> Health:
+        """How the service is: well if it does what a run is there for."""
+        now = self.look()
+        if now.note:
+            return Health(False, f"version {now.version} of {now.rounds}: {now.note}")
+        return Health(True, f"version {now.version} of {now.rounds}, {now.state}")
+
     def _handle(self, events: list[MailboxEvent]) -> None:
         if self._mend_at is not None:
             events = self._wait_to_mend(events)
@@ -341,7 +355,7 @@ class CoordinatorService:
         for event in events:
             if isinstance(event, Delivered) and self._connection.source_of(event.consumer):
                 deliveries.append(event)
-            elif not isinstance(event, StopRequested | ReloadRequested | Evaluated | AboutModel):
+            elif not isinstance(event, Asked | Evaluated | AboutModel):
                 if isinstance(event, Disconnected):
                     deliveries.clear()  # void: the broker delivers them again
                 self._take(event)
@@ -361,7 +375,7 @@ class CoordinatorService:
     def _take_what_comes_once(self, events: list[MailboxEvent]) -> None:
         """What neither broker nor store would tell again, if the disk refuses in between."""
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | AboutModel):
+            if isinstance(event, Asked | AboutModel):
                 self._take(event)
         self._kept = [event for event in events if isinstance(event, Evaluated)]
         while self._kept:
@@ -387,6 +401,8 @@ class CoordinatorService:
         match event:
             case StopRequested():
                 self._stopping = True
+            case HealthAsked(reply):
+                reply(self.health())
             case ReloadRequested():
                 self._reread()
             case Evaluated():
@@ -467,7 +483,7 @@ class CoordinatorService:
         """
         assert self._mend_at is not None
         for event in events:
-            if isinstance(event, StopRequested | ReloadRequested | Failed | AboutModel):
+            if isinstance(event, Asked | Failed | AboutModel):
                 self._take(event)
             elif isinstance(event, Evaluated):
                 self._kept.append(event)
@@ -553,7 +569,9 @@ class CoordinatorService:
             idle = self._evaluation.wait(EVALUATION_LOOK_S)
             while not self._mailbox.empty():
                 event = self._mailbox.get()
-                if isinstance(event, Evaluated | StopRequested):
+                if isinstance(event, HealthAsked):
+                    event.reply(self.health())
+                elif isinstance(event, Evaluated | StopRequested):
                     self._guarded(partial(self._take, event))
             if idle or self._stopping:
                 return

@@ -92,11 +92,18 @@ def _dead() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., in
     return dead.add_arguments, dead.run, dead.DESCRIPTION
 
 
+def _health() -> tuple[Callable[[argparse.ArgumentParser], None], Callable[..., int], str]:
+    from fedmq import health
+
+    return health.add_arguments, health.run, health.DESCRIPTION
+
+
 COMMANDS = {
     "demo": _Command("a federation of flaky workers on this machine, in one command", _demo),
     "coordinator": _Command("run the coordinator of a federation", _coordinator),
     "worker": _Command("run a worker: it trains on data that stay here", _worker),
     "simulate": _Command("plan: what a round policy would do with devices like yours", _simulate),
+    "health": _Command("whether a service on this machine is well", _health),
     "status": _Command("how the coordinator's run stands", _status),
     "updates": _Command("every update that came, and what became of it", _updates),
     "explain": _Command("why an update, a task, a worker or a round was not counted", _explain),
@@ -158,6 +165,8 @@ def _is_text(word: str) -> bool:
 
 def _user_errors(name: str) -> tuple[type[Exception], ...]:
     """What the user of a command can mend; the worker's module is not asked for the server's."""
+    if name == "health":
+        return ()
     if name == "worker":
         from worker.errors import WorkerError
 

@@ -1,6 +1,8 @@
 """The learner of the demo: a small network that reads handwritten digits.
 
 The data are scikit-learn's 1797 images of 8 x 8 pixels, which come with it: nothing is downloaded.
+Where its file alone lies in the environment (`FILE`), as in the container images, it is not needed;
+where there is no torch, the same network is trained in numpy (`learning.digits_numpy`).
 A fifth of each digit is held out by a fixed seed; no worker trains on it, and `evaluate` measures
 accuracy and loss on it alone for the coordinator, and on its own part for a worker.
 
@@ -17,7 +19,9 @@ differ in their digits and sizes (`partition.dirichlet`). `config`:
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,14 +29,13 @@ from numpy.typing import NDArray
 
 from learning.config import from_config, parse_part, require_above_zero, require_whole
 from learning.errors import MissingExtraError
-from learning.learner import EvaluateRequest, TrainRequest
+from learning.learner import EvaluateRequest, Learner, TrainRequest
 from learning.partition import Indices, dirichlet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from learning.pytorch import TorchLearner
-
+FILE = Path(sys.prefix) / "share" / "fedmq" / "digits.csv.gz"
 HELD_OUT_SHARE = 0.2
 HELD_OUT_SEED = 1797
 HIDDEN_UNITS = 64
@@ -71,15 +74,20 @@ class Digits:
         return len(self.labels)
 
 
-def learner() -> TorchLearner:
-    """The learner "fedmq:digits".
+def learner() -> Learner:
+    """The learner "fedmq:digits": in torch if it is installed, in numpy if not.
 
     Raises:
-        MissingExtraError: If torch or scikit-learn is not installed.
+        MissingExtraError: If scikit-learn is not installed, nor its file there.
     """
-    from learning.pytorch import TorchLearner
+    if not FILE.exists():
+        _require_sklearn()
+    try:
+        from learning.pytorch import TorchLearner
+    except MissingExtraError:
+        from learning.digits_numpy import NumpyDigits
 
-    _require_sklearn()
+        return NumpyDigits()
     return TorchLearner(build, fit, evaluate)
 
 
@@ -88,12 +96,9 @@ def load() -> tuple[Digits, Digits]:
     """The examples to train on, and those held out.
 
     Raises:
-        MissingExtraError: If scikit-learn is not installed.
+        MissingExtraError: If scikit-learn is not installed, nor its file there.
     """
-    _require_sklearn()
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _read(FILE) if FILE.exists() else _from_sklearn()
     all_digits = Digits((images / 16).astype(np.float32), labels.astype(np.int64))
     held_out = _held_out(all_digits.labels)
     rest = np.setdiff1d(np.arange(len(all_digits)), held_out)
@@ -183,6 +188,20 @@ def _partition(parts: int, alpha: float, seed: int) -> list[Indices]:
     training, _ = load()
     rng = np.random.default_rng(seed)
     return dirichlet(training.labels, parts, rng, alpha=alpha, min_examples=MIN_EXAMPLES)
+
+
+def _read(file: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Images and digits of scikit-learn's file: 64 pixels from 0 to 16 and the digit in a row."""
+    rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1], rows[:, -1]
+
+
+def _from_sklearn() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    _require_sklearn()
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images, labels
 
 
 def _require_sklearn() -> None:

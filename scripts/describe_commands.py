@@ -30,13 +30,14 @@ _HEAD = """\
 | 0 | done as asked; a worker that was told to stop |
 | 1 | a worker did not get done: the broker could not be reached or refuses it, or a task failed |
 | 1 | `fedmq replay` found something wrong, or could make nothing again |
+| 1 | `fedmq health` found a service that is not well |
 | {unsaid} | the output could not be written: the disk is full, say, or stdout is closed |
 | {user_error} | something that the user can mend; one line on stderr says what |
 | {interrupted} | a coordinator, a demo or a replay that was stopped before the end |
 | {broken_pipe} | whoever read the output went away early, as in `fedmq updates \\| head -1` |
 
-`FEDMQ_LOG_LEVEL` sets `--log-level`. Every setting can be given in the environment too
-([settings](settings.md)).
+`FEDMQ_LOG_LEVEL` sets `--log-level`, and `FEDMQ_HEALTH` sets `--health`. Every setting can be given
+in the environment too ([settings](settings.md)).
 """
 
 

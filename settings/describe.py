@@ -32,6 +32,9 @@ before the defaults.
   file (and for the defaults), from the working directory in a variable or on the command line.
 - **Tables** are written in a variable as JSON or as an inline table of toml:
   `FEDMQ_LEARNER_CONFIG='{lr = 0.1}'`.
+- **Secrets** are better kept in files: each variable may have `_FILE` behind its name, and then
+  names a file that holds the value: `FEDMQ_BROKER_URL_FILE=/run/secrets/broker-url`. Errors do not
+  show what is in it.
 - **Unknown** sections, keys and variables that begin with a section's name (`FEDMQ_ROUNDS_…`) are
   errors. Other `FEDMQ_…` variables are not settings.
 - **Frozen** fields are kept by a run from its first start on: started again with another value,

@@ -6,6 +6,8 @@ Rules:
       one of them, also a table such as `learner.config`.
     - Every field has a variable, `FEDMQ_<SECTION>_<KEY>`: `rounds.goal` is `FEDMQ_ROUNDS_GOAL`. A
       variable that begins with the name of a section and names no field of it is an error.
+    - With `_FILE` behind it, the same variable names a file that holds the value: a secret then
+      stands in no process list and in no container's description. Errors do not show what is in it.
       Other variables, such as `FEDMQ_TEST_AMQP_URL` and `FEDMQ_LOG_LEVEL`, are none of ours.
     - Unknown sections and keys are errors, wherever they stand. Of the values only those that
       count are read: one that something else overrides may be wrong.
@@ -27,8 +29,12 @@ from settings.values import Given, read
 
 COMMAND_LINE = "the command line"
 DEFAULT = "the default"
+FILE_SUFFIX = "_FILE"
+"""Behind a field's variable: the value is in the file that this one names."""
 NAMED = {"rounds.preset": PRESETS, "wire.profile": PROFILES}
 """What sets other fields, and what it can set them to."""
+
+_SECRET_BYTES_MAX = 64 * 1024
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -137,11 +143,40 @@ def _from_environment(environ: Mapping[str, str], here: Path) -> Iterator[tuple[
             given = Given(environ[variable], variable, here, loose=True)
             yield by_variable[variable], given
             continue
+        plain = variable.removesuffix(FILE_SUFFIX)
+        if plain in by_variable:
+            if plain in environ:
+                both = f"{plain} and {variable}"
+                raise SettingsError(by_variable[plain], "one of two variables", both)
+            text = _text_in(here / environ[variable], variable)
+            yield by_variable[plain], Given(text, variable, here, loose=True, hidden=True)
+            continue
         for prefix, section in by_prefix.items():
             if variable.startswith(prefix):
                 own = {field.key: field.variable for field in _own(section)}
                 key = variable.removeprefix(prefix).lower()
                 raise _unknown(variable, f"a variable of [{section}]", key, own, "environment")
+
+
+def _text_in(path: Path, variable: str) -> str:
+    """What a file holds, without the end of its last line.
+
+    Raises:
+        SettingsError: It cannot be read, or is no short text.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_SECRET_BYTES_MAX + 1)
+    except OSError as error:
+        came = f"{show(str(path))}: {error.strerror or error}"
+        raise SettingsError(variable, "a file that can be read", came) from error
+    if len(content) > _SECRET_BYTES_MAX:
+        raise SettingsError(variable, "a file of at most 64 KiB", show(str(path)))
+    try:
+        return content.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        came = f"other bytes in {show(str(path))}"
+        raise SettingsError(variable, "text in UTF-8", came) from None
 
 
 def _from_overrides(overrides: Mapping[str, object], here: Path) -> Iterator[tuple[str, Given]]:

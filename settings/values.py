@@ -32,6 +32,7 @@ _BUILT_IN = re.compile(r"fedmq:[a-z_]+")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()-]+)*/?")
 _FOLDER = re.compile(r"file:///[^\s?#]*")
 _LEARNER = re.compile(r"(?P<file>[^\0]*\.py)(?::(?P<name>[^\W\d]\w*))?")
+_HIDDEN = "something else, which is not shown"
 _EXPONENT_FROM = 10**19
 _RUN = re.compile(r"run:[A-Za-z0-9_-]{1,64}")
 
@@ -45,12 +46,14 @@ class Given:
         source: Where it came from, for an error.
         folder: What relative paths count from.
         loose: Whether a text may stand for a number, a boolean or a table.
+        hidden: Whether the value may be a secret as a whole, which no error shows.
     """
 
     value: object
     source: str
     folder: Path
     loose: bool
+    hidden: bool = False
 
 
 def read(field: Field, given: Given) -> object:
@@ -63,7 +66,7 @@ def read(field: Field, given: Given) -> object:
         return _reader(field.about.kind)(field, given)
     # ValidationError is a ValueError; a text may nest tables too deep to read.
     except (ValueError, TypeError, RecursionError):
-        got = _show(field, given.value)
+        got = _HIDDEN if given.hidden else _show(field, given.value)
     raise SettingsError(field.name, expected(field), got, given.source)
 
 

@@ -1,8 +1,9 @@
 """Fixtures for tests on a real RabbitMQ.
 
-The broker is, in this order: the one of FEDMQ_TEST_AMQP_URL; a private node of an installed
-rabbitmq-server; one installed by apt where we are root. Where there is none the tests are skipped
-with a line that says what to do, and fail where CI=true.
+The broker is, in this order: the one of FEDMQ_TEST_AMQP_URL; a private node in a container of the
+image that FEDMQ_TEST_RABBITMQ names; one of an installed rabbitmq-server; one installed by apt
+where we are root. Where there is none the tests are skipped with a line that says what to do, and
+fail where CI=true.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.rabbitmq_install import NoBrokerError, find_or_install_server
+from tests.support.rabbitmq_choice import node_here
+from tests.support.rabbitmq_install import NoBrokerError
 from tests.support.rabbitmq_node import RabbitmqNode
 
 _NEED_A_BROKER = {"amqp_url", "rabbitmq_node"}
@@ -29,12 +31,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _private_node() -> Iterator[RabbitmqNode]:
     try:
-        script = find_or_install_server()
+        node = node_here()
     except NoBrokerError as error:
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
-    node = RabbitmqNode(script)
     try:
         node.start()
         yield node

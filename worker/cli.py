@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import signal
@@ -18,13 +19,18 @@ from settings import Settings, SettingsError, load, require
 from settings.command import complain, say_result
 from settings.duration import parse_duration
 from settings.errors import show
+from settings.health import VARIABLE, HealthSocket
 from settings.logging import LEVELS, configure_logging
 from worker.availability import is_open
 from worker.config import WorkerConfig, default_worker_id, worker_config
+from worker.errors import StateInUseError
+from worker.numbering import NUMBERS_MAX, free_numbers, is_numbered, with_number
 from worker.options import Forever, Once, Plan, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService, local_minute
 from worker.trainer import ProcessTrainer
+
+_log = logging.getLogger("worker")
 
 DESCRIPTION = (
     "Run a worker: it takes tasks from the broker, trains on data that stay here, and sends back "
@@ -42,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--id",
         metavar="NAME",
         help="who this worker is: 1 to 64 of A-Z a-z 0-9 _ -, its own in the federation "
-        "(default: this machine's name)",
+        "(default: this machine's name). A * in it is the lowest number that no other worker on "
+        "this machine has, and stands for it in --data too",
     )
     parser.add_argument(
         "--state-dir",
@@ -60,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wait",
         metavar="TIME",
         help=f"with --once: how long to wait for the broker and for a task (default: {WAIT})",
+    )
+    parser.add_argument(
+        "--health",
+        default=os.environ.get(VARIABLE, ""),
+        metavar="SOCKET",
+        help=f"where `fedmq health` may ask how it is (default: {VARIABLE} of the environment, or "
+        "nowhere)",
     )
     parser.add_argument(
         "--until-run-ends", action="store_true", help="leave when the run has ended"
@@ -88,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             WorkerReport(config.worker_id), exit_code=0, reason="outside of worker.hours"
         )
     else:
-        report = _work(settings, config)
+        report = _work(settings, config, arguments.health)
     return _tell(report, as_json=arguments.json)
 
 
@@ -104,7 +118,7 @@ def config_of(settings: Settings, arguments: argparse.Namespace) -> WorkerConfig
         SettingsError: The id, the time to wait or the learner's file cannot be used.
     """
     worker_id = arguments.id if arguments.id is not None else default_worker_id()
-    if not is_worker_id(worker_id):
+    if not is_worker_id(with_number(worker_id, NUMBERS_MAX)):
         raise SettingsError("--id", "1 to 64 of A-Z a-z 0-9 _ -", show(worker_id))
     _check_file(settings.learner.path)
     config = worker_config(settings, worker_id, plan_of(arguments))
@@ -145,10 +159,40 @@ def _check_file(spec: str) -> None:
         raise SettingsError("learner.path", "a file that exists", show(str(path)))
 
 
-def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
-    broker, depot = settings.broker, _depot_of(settings)
+def _work(settings: Settings, config: WorkerConfig, health: str) -> WorkerReport:
     trainer = ProcessTrainer()
-    service = WorkerService(
+    try:
+        service = _started(settings, config, trainer)
+        with HealthSocket(health, service.ask_health):
+            _stop_on_signals(service)
+            while not service.join(3600.0):
+                pass
+        trainer.join(config.options.leave_s)  # an update that is just being written is kept
+    finally:
+        trainer.close()
+    return service.report
+
+
+def _started(settings: Settings, config: WorkerConfig, trainer: ProcessTrainer) -> WorkerService:
+    """The worker at work, with the lowest number if its id is one of many."""
+    if not is_numbered(config.worker_id):
+        service = _service(settings, config, trainer)
+        service.start()
+        return service
+    for numbered in free_numbers(config):
+        service = _service(settings, numbered, trainer)
+        try:
+            service.start()
+        except StateInUseError:  # another one was quicker
+            continue
+        _log.info("%s: this worker is %s", config.worker_id, numbered.worker_id)
+        return service
+    raise AssertionError("numbers do not end without an error")
+
+
+def _service(settings: Settings, config: WorkerConfig, trainer: ProcessTrainer) -> WorkerService:
+    broker = settings.broker
+    return WorkerService(
         config,
         lambda post: open_transport(
             broker.url,
@@ -159,17 +203,8 @@ def _work(settings: Settings, config: WorkerConfig) -> WorkerReport:
             linger_s=settings.worker.reader_linger_s,
         ),
         trainer,
-        depot=depot,
+        depot=_depot_of(settings),
     )
-    try:
-        service.start()
-        _stop_on_signals(service)
-        while not service.join(3600.0):
-            pass
-        trainer.join(config.options.leave_s)  # an update that is just being written is kept
-    finally:
-        trainer.close()
-    return service.report
 
 
 def _depot_of(settings: Settings) -> Depot | None:

@@ -31,6 +31,7 @@ from depot import Depot
 from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
 from schemas.digest import identify
+from settings.health import Health, Reply
 from worker import assignment, availability, events, session
 from worker.bydepot import ByDepot
 from worker.config import WorkerConfig
@@ -63,11 +64,18 @@ class OnlineWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthAsked:
+    """Someone asks how the worker is."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class _Quit:
     """The thread is to end at once."""
 
 
-Mail = Happening | StopAsked | OnlineWanted | _Quit
+Mail = Happening | StopAsked | OnlineWanted | HealthAsked | _Quit
 
 
 def local_minute() -> float:
@@ -169,6 +177,10 @@ class WorkerService:
         """Begin to leave in good order; may be called from a signal handler."""
         self._mailbox.put(StopAsked())
 
+    def ask_health(self, reply: Reply) -> None:
+        """Ask how the worker is; its own thread replies. From any thread."""
+        self._mailbox.put(HealthAsked(reply))
+
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until the worker has left by itself; False if it has not in time."""
         return self._ended.wait(timeout_s)
@@ -252,6 +264,8 @@ class WorkerService:
             case OnlineWanted(wanted):
                 self._allowed, self._away_until = wanted, math.inf
                 self._connect_or_not()
+            case HealthAsked(reply):
+                reply(self._health())
             case wire.Failed(reason):
                 self._end(1, f"the broker refuses this worker: {reason}")
             case _:
@@ -376,6 +390,15 @@ class WorkerService:
             exit_code=self._exit_code,
             reason=self._reason,
         )
+
+    def _health(self) -> Health:
+        """Well is a worker that reaches the broker, or is away because it is meant to be."""
+        now = self._look()
+        if now.doing == "full":
+            return Health(False, f"{now.worker_id}: the disk takes no task")
+        if self._connecting and not now.online:
+            return Health(False, f"{now.worker_id}: does not reach the broker, {now.doing}")
+        return Health(True, f"{now.worker_id}: {'online' if now.online else 'away'}, {now.doing}")
 
     def _end(self, code: int | None, reason: str) -> None:
         """Let go of everything; what is on disk stays."""

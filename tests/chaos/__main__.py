@@ -19,7 +19,8 @@ from tests.chaos.evidence import page, table
 from tests.chaos.play import play
 from tests.chaos.replay import Replayed, replay
 from tests.chaos.stage import Act
-from tests.support.rabbitmq_install import NoBrokerError, find_or_install_server
+from tests.support.rabbitmq_choice import node_here
+from tests.support.rabbitmq_install import NoBrokerError
 from tests.support.rabbitmq_node import RabbitmqNode
 
 ACTS = (
@@ -35,7 +36,7 @@ def main() -> int:
     arguments = _parser().parse_args()
     signal.signal(signal.SIGTERM, _leave)
     try:
-        script = find_or_install_server()
+        private_node = node_here()
     except NoBrokerError as error:
         print(error, file=sys.stderr)
         return 2
@@ -43,7 +44,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="fedmq-chaos-"))
     _say(f"seed {seed}; everything on disk is in {folder}")
     outcomes = []
-    with _running(RabbitmqNode(script)) as node:
+    with _running(private_node) as node:
         version = node.ctl("version").strip()
         _say("the same updates to a coordinator that is killed at its n-th step, n = 1, 2, 3 …")
         replayed = replay(folder / "replay", node, STRIDE)

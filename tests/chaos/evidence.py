@@ -13,7 +13,7 @@ from tests.chaos.replay import Replayed
 _PAGE = """\
 # Evidence of the chaos tests
 
-<!-- Written by `make chaos EVIDENCE=docs/explanation/evidence-chaos.md`; not by hand. -->
+<!-- Written by `make chaos EVIDENCE=FILE BROKER=…`; not by hand. -->
 
 Federations of real processes on a private RabbitMQ, each process behind a network of its own, were
 broken at random: processes killed (`kill -9`) and frozen, connections cut, reset, half-open and

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 
 from broker.memory import MemoryTransport
-from broker.transport import Answered, Delivered, Event
+from broker.transport import Answered, Delivered, Disconnected, Event
 from coordinator.errors import CoordinatorError, Restored
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from coordinator.work import Work
 from schemas.messages import Start, Taken, Task, decode
+from settings.health import Health
 from tests.coordinator.world import MakeWorld, World
 
 WAIT_S = 30.0
@@ -138,3 +139,24 @@ def test_a_worker_is_told_how_strongly_to_hold_its_training(make_world: MakeWorl
     assert world.begin_task(world.somebody())[1].prox_mu == 0.25
     world = make_world()
     assert world.begin_task(world.somebody())[1].prox_mu == 0.0
+
+
+def health_of(world: World) -> Health:
+    replies: list[Health] = []
+    world.service.ask_health(replies.append)
+    world.step()
+    (health,) = replies
+    return health
+
+
+def test_a_coordinator_that_collects_is_well(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.round(1.0, 3.0)
+    assert health_of(world) == Health(True, "version 1 of 3, collecting")
+
+
+def test_a_coordinator_without_a_broker_is_not_well_and_says_why(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.service._mailbox.put(Disconnected("the broker closed the connection", 1.0))
+    world.step()
+    assert health_of(world) == Health(False, "version 0 of 3: the broker closed the connection")

@@ -15,6 +15,7 @@ from coordinator.errors import Fenced, StoreError
 from coordinator.mailbox import Evaluated
 from coordinator.store import Store
 from disk.os_disk import OsFile
+from settings.health import Health
 from tests.coordinator.steps import Steps
 from tests.coordinator.test_spool import files_of_at_most
 from tests.coordinator.world import MakeWorld, World
@@ -346,3 +347,17 @@ def test_a_stdout_that_takes_nothing_does_not_hide_that_the_disk_is_full(
     assert world.service.look().state == "connecting"
     heal(world)
     assert world.weight(1) == 2.0
+
+
+def test_a_coordinator_whose_disk_is_full_is_not_well_and_says_so(make_world: MakeWorld) -> None:
+    world = make_world()
+    worker = world.somebody()
+    task, start = world.begin_task(worker)
+    world.steps.trouble["before sync"] = FULL
+    world.finish_task(worker, task, start)
+    replies: list[Health] = []
+    world.service.ask_health(replies.append)
+    world.step()
+    (health,) = replies
+    assert not health.well
+    assert "could not write: " in health.words

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from settings.errors import SettingsError
+from settings.fields import fields
 from settings.loading import load, require
 
 
@@ -568,3 +569,47 @@ def test_settings_bring_no_array_library() -> None:
         timeout=60,
     )
     assert ended.stdout == "\n"
+
+
+def test_a_variable_may_name_a_file_that_holds_the_value(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("amqp://till:s3cret@broker/fl\n")
+    (tmp_path / "rounds").write_text("7")
+    environ = {
+        "FEDMQ_BROKER_URL_FILE": str(tmp_path / "url"),
+        "FEDMQ_RUN_ROUNDS_FILE": str(tmp_path / "rounds"),
+    }
+    settings = load(file_with(tmp_path, ""), environ)
+    assert settings.broker.url == "amqp://till:s3cret@broker/fl"
+    assert settings.run.rounds == 7
+
+
+def test_what_is_in_such_a_file_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("s3cret\n")
+    message = error_of("", tmp_path, {"FEDMQ_BROKER_URL_FILE": str(tmp_path / "url")})
+    assert message.startswith("broker.url (FEDMQ_BROKER_URL_FILE): expected an URL amqp://")
+    assert "s3cret" not in message
+
+
+def test_a_value_and_a_file_for_it_are_at_odds(tmp_path: Path) -> None:
+    environ = {"FEDMQ_BROKER_URL": "amqp://a:s3cret@b/", "FEDMQ_BROKER_URL_FILE": "url"}
+    message = error_of("", tmp_path, environ)
+    assert message == (
+        "broker.url: expected one of two variables, got FEDMQ_BROKER_URL and FEDMQ_BROKER_URL_FILE"
+    )
+
+
+def test_a_file_of_a_value_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    message = error_of("", tmp_path, {"FEDMQ_BROKER_URL_FILE": str(tmp_path / "none")})
+    assert "FEDMQ_BROKER_URL_FILE: expected a file that can be read" in message
+    assert "No such file" in message
+    (tmp_path / "large").write_text("x" * 65_537)
+    message = error_of("", tmp_path, {"FEDMQ_BROKER_URL_FILE": str(tmp_path / "large")})
+    assert "at most 64 KiB" in message
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    message = error_of("", tmp_path, {"FEDMQ_BROKER_URL_FILE": str(tmp_path / "bytes")})
+    assert "text in UTF-8" in message
+
+
+def test_no_field_is_called_like_the_file_of_another() -> None:
+    variables = {field.variable for field in fields().values()}
+    assert not [name for name in variables if name.removesuffix("_FILE") in variables - {name}]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.support.rabbitmq_node import RabbitmqNode, free_ports, guard
+from tests.support.rabbitmq_installed import guard
+from tests.support.rabbitmq_node import RabbitmqNode, free_ports
 
 DEADLINE_S = 60.0
 

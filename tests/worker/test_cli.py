@@ -20,6 +20,7 @@ import pytest
 from broker.connect import open_transport
 from broker.topology import Names, is_worker_id
 from settings import SettingsError, load
+from settings.health import ask_health
 from tests.worker.learners import Adder
 from tests.worker.scripted import LEARNERS, ScriptedCoordinator
 from worker import cli
@@ -304,3 +305,37 @@ def test_kill_minus_9_leaves_no_orphan_and_the_next_start_goes_on(command: Comma
         assert code == 0, err
         wait_until(lambda: coordinator.updates)
         assert [update.task_id for update, _ in coordinator.updates] == [task.task_id]
+
+
+def test_replicas_take_numbers_and_the_data_that_go_with_them(command: Command) -> None:
+    with coordinating(command) as coordinator:
+        replicas = [command.start("--id", "till-*", "--data", "*") for _ in range(3)]
+        names = {"till-1", "till-2", "till-3"}
+        wait_until(lambda: names <= {seen.worker_id for seen in coordinator.presences})
+        for replica in replicas:
+            replica.terminate()
+        assert {command.end(replica)[1]["worker"] for replica in replicas} == names
+    assert {folder.name for folder in command.folder.iterdir()} == names
+
+
+@pytest.mark.parametrize("worker_id", ["a b-*", "x" * 60 + "*"])
+def test_an_id_with_a_star_is_one_with_any_number(tmp_path: Path, worker_id: str) -> None:
+    with pytest.raises(SettingsError, match="--id: expected 1 to 64 of"):
+        config_from(tmp_path, "--id", worker_id)
+
+
+def test_a_worker_is_asked_how_it_is_over_its_socket(nowhere: Command) -> None:
+    socket = str(nowhere.folder / "health")
+    process = nowhere.start("--health", socket)
+    wait_until(lambda: "does not reach the broker" in ask_health(socket).words)
+    assert not ask_health(socket).well
+    process.terminate()
+    assert nowhere.end(process)[0] == 0
+    assert not Path(socket).exists()
+
+
+def test_a_socket_that_cannot_be_ends_it_with_one_line(nowhere: Command) -> None:
+    code, _, err = nowhere.run("--health", "/proc/none", "--log-level", "error")
+    assert code == 2
+    (line,) = err.strip().splitlines()
+    assert "--health: expected a path where a socket can be made" in line

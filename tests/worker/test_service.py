@@ -22,6 +22,7 @@ from depot import Depot
 from depot.porter import Porter
 from disk import OsDisk
 from schemas.digest import update_id_of
+from settings.health import Health
 from tests.support.errands import PromptPorter
 from tests.worker.examples import a_start, an_update
 from tests.worker.learners import Adder, Large
@@ -1214,3 +1215,27 @@ def test_its_owner_ends_an_absence(federation: Federation) -> None:
     service.go_online()
     federation.run(1.0)
     assert service.report.online
+
+
+def health_of(worker: WorkerService) -> Health:
+    replies: list[Health] = []
+    worker.ask_health(replies.append)
+    worker.drain()
+    (health,) = replies
+    return health
+
+
+def test_a_worker_that_reaches_the_broker_is_well(federation: Federation) -> None:
+    assert health_of(federation.worker()) == Health(True, "w1: online, idle")
+
+
+def test_a_worker_that_does_not_reach_the_broker_is_not_well(federation: Federation) -> None:
+    federation.broker.down()
+    assert health_of(federation.worker()) == Health(False, "w1: does not reach the broker, idle")
+
+
+def test_a_worker_that_is_away_because_it_is_meant_to_be_is_well(federation: Federation) -> None:
+    worker = federation.worker()
+    worker.go_offline()
+    federation.run()
+    assert health_of(worker) == Health(True, "w1: away, idle")
