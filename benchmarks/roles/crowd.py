@@ -2,11 +2,11 @@
 
     python -m benchmarks.roles.crowd --config federation.toml --workers 200 --params 100000
 
-Each takes a task, says so, and is told what to train on. When all of them are, they send their
-updates, `--window` at a time, in parts if they are large. Nobody takes another task in that round,
-as no worker would whose update was counted: the last update asks what became of it, and when that
-is answered all tasks are acked. Prints `fired <seconds, monotonic>` when the first update of a
-round is sent.
+Each says once that it is there, takes a task, says so, and is told what to train on. When all of
+them are, they send their updates, `--window` at a time, in parts if they are large. Each update
+asks what became of it, as those of workers do, and nobody takes another task before all of the
+round are answered: then all tasks are acked. Prints `fired <seconds, monotonic>` when the first
+update of a round is sent.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from coordinator.allocation import keep_memory_of_messages
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
+    Presence,
     Start,
     Taken,
     Task,
@@ -76,8 +77,7 @@ class Crowd:
         self._told: dict[str, tuple[Worker, Start]] = {}
         self._unsent: deque[tuple[Worker, Start]] = deque()
         self._closing: dict[int, Worker] = {}
-        self._done: list[Worker] = []
-        self._last = -1
+        self._unheard: set[int] = set()  # updates of the round that are not answered
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._transport = open_transport(settings.broker.url, self.events.put, "crowd")
 
@@ -88,18 +88,27 @@ class Crowd:
             match event:
                 case Connected() | ConsumerLost():  # the coordinator has not declared it yet
                     time.sleep(0.1)
+                    self._say_hello()
                     self._transport.consume(self._names.task_queue, self._workers)
                 case Delivered():
                     self._take(event)
-                case Answered() if event.token == self._last:
-                    self._end_round()
+                case Answered() if event.token in self._unheard:
+                    self._hear_verdict(event.token)
                 case Answered() if event.token in self._asked:
                     self._hear(self._asked[event.token], event.body)
                 case Confirmed() if event.token in self._closing:
-                    self._finish(self._closing.pop(event.token))
+                    del self._closing[event.token]
+                    self._pump()
                 case _:
                     pass
         self._transport.stop()
+
+    def _say_hello(self) -> None:
+        for worker_id in self._free:
+            presence = Presence(worker_id, "", -1, 0, busy=False, leaving=False, open_updates=())
+            key = self._names.control_key("presence", worker_id)
+            exchange = self._names.control_exchange
+            self._transport.publish(Outgoing(exchange, key, encode(presence), answerable=True))
 
     def _take(self, delivery: Delivered) -> None:
         task, _ = decode(delivery.body)
@@ -128,21 +137,16 @@ class Crowd:
             worker, start = self._unsent.popleft()
             token = self._send(worker, start)
             self._closing[token] = worker
-            if not self._unsent:
-                self._last = token
+            self._unheard.add(token)
 
-    def _finish(self, worker: Worker) -> None:
-        self._done.append(worker)
-        self._pump()
-
-    def _end_round(self) -> None:
-        """All updates are counted: those before the last one lay in front of it."""
-        self._done.extend(self._closing.values())  # an answer may come before its confirm
-        self._closing.clear()
-        self._told.clear()
-        for worker in self._done:
+    def _hear_verdict(self, token: int) -> None:
+        self._unheard.discard(token)
+        if self._unheard or self._unsent:
+            return
+        self._closing.clear()  # an answer may come before its confirm
+        for worker, _ in self._told.values():
             self._let_go(worker)
-        self._done.clear()
+        self._told.clear()
 
     def _let_go(self, worker: Worker) -> None:
         self._transport.ack(worker.tag)
@@ -170,12 +174,12 @@ class Crowd:
                 index=index,
                 parts=parts,
             )
-            self._publish(update, encode(part, memoryview(self._payload)[first:last]))
+            self._publish(update, encode(part, memoryview(self._payload)[first:last]), asks=False)
         return self._publish(update, encode(replace(update, parts=parts)))
 
-    def _publish(self, update: Update, body: bytes) -> int:
+    def _publish(self, update: Update, body: bytes, *, asks: bool = True) -> int:
         key = self._names.update_key(update.run_id, 0, update.worker_id)
-        exchange, asks = self._names.update_exchange, not self._unsent
+        exchange = self._names.update_exchange
         message = Outgoing(exchange, key, body, update.update_id, answerable=asks)
         return self._transport.publish(message)
 
