@@ -17,6 +17,7 @@ from tests.worker.examples import a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session
 from worker.options import Once, UntilRunEnds
+from worker.owed import OPEN_MAX, PATIENCE_S
 from worker.parcel import NOTHING_TRAINED
 from worker.session import Staying
 
@@ -782,6 +783,51 @@ def test_a_cut_upload_goes_on_where_it_was() -> None:
     world.stand(a_standing(missing={parcel.update_id: (3, 5)}))
     indices = {ref.index for ref in world.flying if ref.about == "part"}
     assert indices == {5}, "the other may not have come to the coordinator yet"
+
+
+def owing(count: int, codec: str = "topk:0.1") -> World:
+    """A world in which so many updates are in safe hands, and have no verdict."""
+    world = online()
+    for number in range(count):
+        world.stand(a_standing(may_take=True, version=number))
+        task = a_task(number, codec=codec)
+        world.deliver(task, number)
+        world.confirm(world.last("taken"))
+        world.start(task, version=number)
+        world.has_model()
+        world.finish_training()
+        world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, version=count))
+    return world
+
+
+def test_a_worker_that_is_owed_too_many_verdicts_of_what_it_left_takes_no_task() -> None:
+    assert owing(OPEN_MAX - 1).consuming
+    assert owing(OPEN_MAX, codec="int8").consuming
+    world = owing(OPEN_MAX)
+    assert not world.consuming
+    oldest = next(iter(world.done.values()))
+    world.tick(30.0)
+    world.stand(a_standing(may_take=True, version=OPEN_MAX, verdicts={oldest: "counted"}))
+    assert world.consuming
+
+
+def test_after_a_long_time_it_takes_one_and_says_what_that_costs() -> None:
+    world = owing(OPEN_MAX)
+    world.tick(PATIENCE_S)
+    world.stand(a_standing(may_take=True, version=OPEN_MAX))
+    assert world.consuming
+    task = a_task(OPEN_MAX, codec="topk:0.1")
+    world.deliver(task, OPEN_MAX)
+    world.confirm(world.last("taken"))
+    world.start(task, version=OPEN_MAX)
+    world.has_model()
+    world.finish_training()
+    oldest = next(iter(world.done.values()))
+    (warning,) = warnings(world)
+    assert warning.startswith(f"what update {oldest} left out is not sent any more: ")
+    world.stand(a_standing(may_take=True, version=OPEN_MAX + 1))
+    assert not world.consuming
 
 
 def test_a_full_outbox_takes_no_task() -> None:

@@ -313,6 +313,8 @@ class World:
             payload_bytes,
             parts,
             kind=task.kind,
+            incarnation=task.incarnation,
+            codec=task.codec,
         )
         assert parcel.update_id not in self.done.values(), "trained twice to the end"
         self.outbox[parcel.update_id] = parcel
