@@ -2,10 +2,11 @@
 
     python -m benchmarks.beside_peers [--sizes 10x10000,5x1000000,2x10000000] [--rounds 5] [--keep]
 
-All three as they are deployed on one machine, each client a node of its own; clients do no work but
-return the model with a little noise. Beside Flower's simulation too, in which clients are calls in
-a pool of processes. Peers run in environments of their own (`make peers`); one that is not there is
-skipped, and that is said. About a quarter of an hour.
+All three as they are deployed on one machine, one after the other, each client a process of its own
+(fedmq's with a training process besides); clients do no work but return the model with a little
+noise. Beside Flower's simulation too, in which clients are calls in a pool of processes. Peers run
+in environments of their own (`make peers`); one that is not there is skipped, and that is said.
+About a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _peers(record: Record, clients: int, params: int, rounds: int) -> dict[str, 
 
 def _ours(where: Broker, clients: int, params: int, rounds: int) -> float:
     name = f"bench{os.getpid()}-{clients}-{params}"
-    return statistics.median(federation(where, name, clients, rounds, params).seconds)
+    return statistics.median(federation(where, name, clients, rounds, params, apart=True).seconds)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -96,9 +96,27 @@ def settings_file(
 
 
 def federation(
-    broker: Broker, name: str, workers: int, rounds: int, params: int, *, traced: bool = False
+    broker: Broker,
+    name: str,
+    workers: int,
+    rounds: int,
+    params: int,
+    *,
+    traced: bool = False,
+    apart: bool = False,
 ) -> Rounds:
-    """Rounds of our own."""
+    """Rounds of our own.
+
+    Args:
+        broker: Where they run.
+        name: Of the federation.
+        workers: Goal and concurrency.
+        rounds: That are measured.
+        params: Of the model.
+        traced: Count syncs too, which makes it slow.
+        apart: Each worker is a process with a training process of its own; else they share one,
+            and two that train.
+    """
     with settings_file(broker, name, workers, rounds + warm_up(params)) as config:
 
         def start(module: str, *words: str) -> Measured:
@@ -111,18 +129,29 @@ def federation(
                 syncs=config.with_name(f"{module}.strace") if traced else None,
             )
 
-        with (
-            start("coordinator") as coordinator,
-            start("workers", "--workers", str(workers)) as crowd,
-        ):
-            both = {"coordinator": coordinator, "workers": crowd}
-            measured = _measure(both, broker, rounds, warm_up(params))
+        with ExitStack() as running:
+            coordinator = running.enter_context(start("coordinator"))
+            hosts = [
+                running.enter_context(start("workers", *words))
+                for words in _hosts(workers, apart=apart)
+            ]
+            processes = {"coordinator": [coordinator], "workers": hosts}
+            measured = _measure(processes, broker, rounds, warm_up(params))
             coordinator.line("ended")
         if not traced:
             return measured.rounds()
         return measured.rounds(
-            {who: each.syncs_between(*measured.day) for who, each in both.items()}
+            {who: each.syncs_between(*measured.day) for who, (each,) in processes.items()}
         )
+
+
+def _hosts(workers: int, *, apart: bool) -> list[tuple[str, ...]]:
+    """The arguments of each process that workers live in."""
+    if not apart:
+        return [("--workers", str(workers))]
+    return [
+        ("--workers", "1", "--first", str(number), "--processes", "1") for number in range(workers)
+    ]
 
 
 def floor(
@@ -141,7 +170,7 @@ def floor(
     with Measured("benchmarks.roles.floor", "server", *words) as server:
         server.line("declared")
         with Measured("benchmarks.roles.floor", "clients", *words) as crowd:
-            both = {"server": server, "clients": crowd}
+            both = {"server": [server], "clients": [crowd]}
             return _measure(both, broker, rounds, warm_up(params)).rounds()
 
 
@@ -159,10 +188,10 @@ class _Window:
 
 
 def _measure(
-    processes: Mapping[str, Measured], broker: Broker, rounds: int, warm_up: int
+    processes: Mapping[str, Sequence[Measured]], broker: Broker, rounds: int, warm_up: int
 ) -> _Window:
     """Look at all processes when the warm-up is over, and after the last round."""
-    teller = next(iter(processes.values()))
+    (teller,) = next(iter(processes.values()))
     began: dict[str, float] = {}
     stamps: list[float] = []
     days: list[float] = []
@@ -177,5 +206,6 @@ def _measure(
     return _Window(stamps, (days[0], days[-1]), spent)
 
 
-def _cpu(processes: Mapping[str, Measured], broker: Broker) -> dict[str, float]:
-    return {who: each.cpu_s() for who, each in processes.items()} | {"broker": broker.cpu_s()}
+def _cpu(processes: Mapping[str, Sequence[Measured]], broker: Broker) -> dict[str, float]:
+    spent = {who: sum(one.cpu_s() for one in each) for who, each in processes.items()}
+    return spent | {"broker": broker.cpu_s()}

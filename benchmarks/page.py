@@ -27,12 +27,15 @@ Written by `python -m benchmarks.page` from what is kept under
 `make bench` runs all but the long ones, one after the other, and writes this page (`ONLY=rounds`
 for one). `make peers` installs Flower and NVFlare, each in an environment of its own, which fedmq
 never imports; `make versus` then runs the rounds of all three, in a quarter of an hour. Each
-benchmark prints the machine, its parameters and its figures, and whether what is promised holds.
+benchmark prints the machine, its parameters and its figures, and whether what is promised holds;
+`million` and `agreement`, of which nothing is promised, print and keep nothing.
 
-A figure means little without what it is compared with, so both are measured in one run, in turns.
-The floor is bare pika that moves the same bytes over the same kinds of queue, durable and
-confirmed, with large reads. Work of one thread that waits for nothing is measured in seconds of
-CPU.
+A figure means little without what it is compared with, so both are measured in one run. The floor
+and our rounds take turns; peers run just before ours. The floor is bare pika that moves the same
+bytes over the same kinds of queue, durable and confirmed, with large reads: it syncs nothing of its
+own, keeps no ledger, and adds up what comes. In "Rounds" workers share a process, as the floor's
+clients do; beside peers each is a process of its own, as theirs are. Work of one thread that waits
+for nothing is measured in seconds of CPU.
 """
 
 Result = Mapping[str, Any]

@@ -102,6 +102,10 @@ class Measured:
         found = dict(re.findall(r"^(VmRSS|VmHWM|RssAnon):\s+(\d+) kB", status, re.MULTILINE))
         return {name: int(kib) * 1024 / 1e6 for name, kib in found.items()}
 
+    def peak_mb(self) -> float:
+        """The most that it and all below it had in memory, in 10^6 bytes, each at its own time."""
+        return sum(_peak_mb(process) for process in _below(self.pid))
+
     def syncs_between(self, began: float, ended: float) -> Counter[str]:
         """How often it synced which files, between two times of day; call it when it has ended."""
         assert self._syncs is not None
@@ -157,6 +161,15 @@ def activity(pid: int) -> Activity:
             found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)
             wakeups += int(found[1]) if found else 0
     return Activity(spent_ns / 1e9, wakeups)
+
+
+def _peak_mb(pid: int) -> float:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0  # it has ended meanwhile
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Asking:
     away_s: float = 0.0
     state: RunState | None = None
     run_id: str = ""
+    incarnation: int = 0
     version: int = -1
     heard_s: float | None = None
     heard_at: float = 0.0
@@ -114,6 +115,7 @@ def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment
         asking,
         state=standing.state,
         run_id=standing.run_id,
+        incarnation=standing.incarnation,
         version=standing.version,
         heard_s=standing.time_s,
         heard_at=moment.now,

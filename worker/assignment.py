@@ -43,6 +43,7 @@ from worker.events import (
     Published,
     Ref,
     Reject,
+    Remark,
     Say,
     StartCame,
     Stop,
@@ -164,6 +165,7 @@ class Fetching:
         since: When the lease began, None if unknown.
         until: When to give up if the disk does not take the model.
         tries: How often it did not.
+        told: Somebody was told so, and nothing has come since.
     """
 
     task: Task
@@ -174,6 +176,7 @@ class Fetching:
     since: float | None
     until: float
     tries: int = 0
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -584,7 +587,7 @@ def _silence_s(start: Start) -> float:
 def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment) -> Step:
     match event:
         case ModelMoved():
-            return replace(work, heard_at=moment.now), ()
+            return replace(work, heard_at=moment.now, told=False), ()
         case ModelInterrupted():
             return replace(work, fetch_at=moment.after(0, _RETRY_S, _RETRY_MOST_S)), ()
         case ModelReady(digest) if digest == work.start.model_digest:
@@ -592,11 +595,8 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             return _begin(ready, moment)
         case ModelGone(digest, reason) if digest == work.start.model_digest:
             return give_up(work, f"model gone: {reason}", options, moment, _missed(work))
-        case ModelNotKept(digest, reason) if digest == work.start.model_digest:
-            if work.until <= moment.now:
-                return give_up(work, f"model not kept: {reason}", options, moment, None)
-            fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
-            return replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1), ()
+        case ModelNotKept(digest) if digest == work.start.model_digest:
+            return _model_not_kept(work, event, options, moment)
         case Tick() if work.heard_at + _silence_s(work.start) <= moment.now:
             what = "not kept" if work.start.stored else "gone"  # a depot may hang and have it
             reason = f"model {what}: silence of {_silence_s(work.start):.0f} s"
@@ -629,6 +629,27 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
             return work, ()
         case unreachable:
             assert_never(unreachable)
+
+
+def _model_not_kept(work: Fetching, event: ModelNotKept, options: Options, moment: Moment) -> Step:
+    """Try again until the lease ends, and tell somebody why once, or nobody could mend it."""
+    if work.until <= moment.now:
+        return give_up(work, f"model not kept: {event.reason}", options, moment, None)
+    fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+    again = replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1, told=True)
+    if work.told:
+        return again, ()
+    what, where = "not kept here", "the room on the disk of the state folder"
+    if event.from_depot:
+        what = "not read from the depot"
+        where = "depot.url and depot.credentials, and whether this worker may read there"
+    return again, (
+        Remark(
+            "warning",
+            f"a model is {what} ({event.reason}); trying again in {fetch_at - moment.now:.0f} s, "
+            f"later each time, until its lease ends; look at {where}",
+        ),
+    )
 
 
 def _ready(work: Ready, event: WorkEvent, options: Options, moment: Moment) -> Step:

@@ -38,8 +38,8 @@ from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
 from worker.events import Action, Ref, SessionEvent
-from worker.fetching import FromDepot, ModelFetcher, ModelGoneError, RangeCame, RangeMissed
-from worker.models import ModelCache, ModelReader, StreamBrokenError
+from worker.fetching import FromDepot, ModelFetcher, RangeCame, RangeMissed
+from worker.models import ModelCache, ModelGoneError, ModelReader, StreamBrokenError
 from worker.report import Tally
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report, Trainer
@@ -503,7 +503,7 @@ class Effects:
             if not isinstance(part, ModelPart):
                 raise StreamBrokenError(f"expected a model part, came {type(part).__name__}")
             taken = reader.take(part, payload, delivery.offset)
-        except (StreamBrokenError, DecodeError) as error:
+        except (ModelGoneError, DecodeError) as error:
             self._stop_fetching()
             self._drop_reader()
             return (events.ModelGone(digest, str(error)),)
@@ -531,7 +531,7 @@ class Effects:
                 fetcher.drop()
                 return (events.ModelGone(digest, event.reason),)
             fetcher.stop()
-            return (events.ModelNotKept(digest, event.reason),)
+            return (events.ModelNotKept(digest, event.reason, from_depot=True),)
         try:
             taken = fetcher.take(event.data)
         except ModelGoneError as error:

@@ -156,10 +156,15 @@ class ModelGone:
 
 @dataclass(frozen=True, slots=True)
 class ModelNotKept:
-    """The disk did not take the model, or the depot did not give it; it may be read again."""
+    """The disk did not take the model, or the depot did not give it; it may be read again.
+
+    Attributes:
+        from_depot: It was the depot.
+    """
 
     model_digest: str
     reason: str
+    from_depot: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,21 +12,15 @@ Rules:
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from depot import RANGE_BYTES, Depot, DepotError, NotInDepot, model_name
 from depot.porter import Porter
-from disk import File, chunks_of
-from disk.durable import PARTIAL
 from schemas.buffer import Buffer
-from schemas.digest import RunningDigest
 from schemas.messages import Start
-from worker.models import ModelCache
+from worker.models import ModelCache, ModelGoneError, PartialModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +54,6 @@ FromDepot = RangeCame | RangeMissed
 Taken = Literal["range", "whole"]
 
 
-class ModelGoneError(Exception):
-    """What the depot has under the model's name is not the model."""
-
-
-@dataclass
-class _Begun:
-    """What is on disk of a model, and its digest so far.
-
-    Attributes:
-        found: Some of it was there before: a power cut may have changed that.
-    """
-
-    digest: str
-    path: Path
-    file: File
-    num_bytes: int
-    running: RunningDigest
-    found: bool
-
-
 class ModelFetcher:
     """Reads models from the depot, one at a time.
 
@@ -104,7 +78,7 @@ class ModelFetcher:
         self._start: Start | None = None
         self._reading = 0
         self._looked = False  # at its size, in this reading
-        self._begun: _Begun | None = None
+        self._begun: PartialModel | None = None
 
     @property
     def start(self) -> Start | None:
@@ -117,8 +91,7 @@ class ModelFetcher:
         if self._begun is not None and self._begun.digest != start.model_digest:
             self.drop()
         if self._begun is None:
-            with suppress(OSError):  # then all of it is read
-                self._begun = self._find(start)
+            self._begun = PartialModel(self._cache, _digest_of(start), start.model_bytes)
         self._start, self._looked = start, False
         self._ask(start)
 
@@ -132,15 +105,14 @@ class ModelFetcher:
         self.stop()
         begun, self._begun = self._begun, None
         if begun is not None:
-            begun.file.close()
+            begun.close()
 
     def drop(self) -> None:
         """End the reading, and remove what was read. Safe to call twice."""
-        begun = self._begun
-        self.close()
+        self.stop()
+        begun, self._begun = self._begun, None
         if begun is not None:
-            with suppress(OSError):  # the next one finds that it is not the model
-                self._cache.disk.remove(begun.path)
+            begun.drop()
 
     def is_due(self, event: FromDepot) -> bool:
         """Whether what came was asked for by the reading under way."""
@@ -187,46 +159,16 @@ class ModelFetcher:
         self._porter.do_instead(read, tell)
 
     def _write(self, start: Start, data: memoryview) -> bool:
-        begun = self._begun or self._begin(start)
+        begun = self._begun
+        assert begun is not None, "it was looked for when the reading began"
         if not data.nbytes:
             raise ModelGoneError(f"it ends after {begun.num_bytes} of {start.model_bytes} bytes")
-        begun.file.write(data)
-        begun.running.update(data)
-        begun.num_bytes += data.nbytes
+        begun.write(data)
         if begun.num_bytes < start.model_bytes:
             return False
-        found = begun.running.digits()
-        if found != begun.digest or begun.num_bytes != start.model_bytes:
-            if begun.found:  # all of it is read again
-                raise OSError(errno.EIO, "what was kept of the model is damaged")
-            raise ModelGoneError(f"expected digest {begun.digest:.12}…, came {found:.12}…")
-        begun.file.close()
+        begun.finish()
         self._begun = None
-        self._cache.keep(begun.path, begun.digest)
         return True
-
-    def _begin(self, start: Start) -> _Begun:
-        digest, path = self._unfinished(start)
-        file = self._cache.disk.create(path)
-        self._begun = _Begun(digest, path, file, 0, RunningDigest(), found=False)
-        return self._begun
-
-    def _find(self, start: Start) -> _Begun | None:
-        """What was there of a model before, whoever read it."""
-        disk, (digest, path) = self._cache.disk, self._unfinished(start)
-        size = disk.size(path) or 0
-        if not 0 < size < start.model_bytes:
-            disk.remove(path)
-            return None
-        running = RunningDigest()
-        for chunk in chunks_of(disk.map(path, 0, size)):
-            running.update(chunk)
-        return _Begun(digest, path, disk.append(path), size, running, found=True)
-
-    def _unfinished(self, start: Start) -> tuple[str, Path]:
-        """A model's digest, and where its bytes are until they are all there."""
-        digest = _digest_of(start)
-        return digest, self._cache.folder / f"{PARTIAL}{digest}"
 
 
 def _digest_of(start: Start) -> str:

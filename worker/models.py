@@ -35,7 +35,11 @@ VIEWED_BYTES = 1024 * 1024  # what is larger is mapped, and not copied
 Taken = Literal["nothing", "part", "whole"]
 
 
-class StreamBrokenError(Exception):
+class ModelGoneError(Exception):
+    """What is there under the model's name is not the model."""
+
+
+class StreamBrokenError(ModelGoneError):
     """The stream does not hold the model where it was said to be."""
 
 
@@ -132,6 +136,84 @@ class ModelCache:
                 self.disk.remove(file)
 
 
+class PartialModel:
+    """What is on disk of a model that is being read, and its digest so far.
+
+    What was there before counts: another process may have been reading it. Errors are those of
+    `OSError`; after one, `drop` it.
+
+    Attributes:
+        num_bytes: How much is there.
+    """
+
+    def __init__(self, cache: ModelCache, digest: str, model_bytes: int) -> None:
+        self.digest = digest
+        self.num_bytes = 0
+        self._cache = cache
+        self._path = cache.folder / f"{PARTIAL}{digest}"
+        self._model_bytes = model_bytes
+        self._running = RunningDigest()
+        self._file: File | None = None
+        self._found = False  # some of it was there before: a power cut may have changed that
+        with suppress(OSError):  # then all of it is read
+            self._find()
+
+    def write(self, data: memoryview) -> None:
+        """Add the next bytes."""
+        if self._file is None:
+            disk = self._cache.disk
+            self._file = (disk.append if self.num_bytes else disk.create)(self._path)
+        self._file.write(data)
+        self._running.update(data)
+        self.num_bytes += data.nbytes
+
+    def finish(self) -> None:
+        """Give it its name: all of it is here.
+
+        Raises:
+            ModelGoneError: It is not the model.
+            OSError: The disk has changed what was kept of it: it may be read again.
+        """
+        found = self._running.digits()
+        if found != self.digest or self.num_bytes != self._model_bytes:
+            if self._found:
+                raise OSError(errno.EIO, "what was kept of the model is damaged")
+            raise ModelGoneError(f"expected digest {self.digest:.12}…, came {found:.12}…")
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._cache.keep(self._path, self.digest)
+
+    def close(self) -> None:
+        """Let go of the file; what has come stays for who reads on. Safe to call twice."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        file.close()
+        with suppress(OSError):
+            if self._cache.disk.size(self._path) == self.num_bytes:
+                return
+        self.drop()  # a full disk did not take what was held back
+
+    def drop(self) -> None:
+        """Remove it; then it is as if nothing had come. Safe to call twice; raises nothing."""
+        if self._file is not None:
+            self._file.close()
+        self._file, self._running, self._found, self.num_bytes = None, RunningDigest(), False, 0
+        with suppress(OSError):  # who reads it anew writes over it
+            self._cache.disk.remove(self._path)
+
+    def _find(self) -> None:
+        disk = self._cache.disk
+        size = disk.size(self._path) or 0
+        if not 0 < size < self._model_bytes:
+            disk.remove(self._path)
+            return
+        for chunk in chunks_of(disk.map(self._path, 0, size)):
+            self._running.update(chunk)
+        self._found, self.num_bytes = True, size
+
+
 @dataclass
 class ModelReader:
     """Reads one model from its stream into the cache, part by part.
@@ -143,16 +225,14 @@ class ModelReader:
     cache: ModelCache
     start: Start
     _next: int = 0  # the part that is due
-    _bytes: int = 0
     _part_bytes: int = 0  # 0 until it is known
-    _running: RunningDigest = field(default_factory=RunningDigest)
-    _file: File | None = None
-    _found: bool = False  # some of it was there before
     _begun: bool = False  # this reading has come to it
+    _partial: PartialModel = field(init=False)
 
     def __post_init__(self) -> None:
-        with suppress(OSError):
-            self._find()
+        self._partial = PartialModel(self.cache, self._digest, self.start.model_bytes)
+        # How large a part is is not known; this is never too far.
+        self._next = self._bytes * (self.start.parts - 1) // max(1, self.start.model_bytes)
 
     @property
     def offset(self) -> int:
@@ -175,6 +255,7 @@ class ModelReader:
 
         Raises:
             StreamBrokenError: The stream does not hold this model here.
+            ModelGoneError: What it holds is not the model.
         """
         view = memoryview(payload)
         ours, begin = part.model_digest == self._digest, self._place(part, view.nbytes)
@@ -187,33 +268,24 @@ class ModelReader:
         self._check(part, begin, offset)
         if begin + view.nbytes > self.start.model_bytes:
             raise StreamBrokenError(f"expected {self.start.model_bytes} bytes, came more")
-        self._write(view[self._bytes - begin :])
+        self._partial.write(view[self._bytes - begin :])
         self._begun, self._next = True, part.index + 1
         if self._next < self.start.parts:
             self._part_bytes = view.nbytes
             return "part"
-        self._finish()
+        self._partial.finish()
         return "whole"
 
     def stop(self) -> None:
         """Let go of the file; what has come stays for who reads on. Safe to call twice."""
-        if self._file is None:
-            return
-        file, self._file = self._file, None
-        file.close()
-        with suppress(OSError):
-            if self.cache.disk.size(self._partial) == self._bytes:
-                return
-        self.drop()  # a full disk did not take what was held back
+        self._partial.close()
+        if not self._bytes:
+            self._next = 0
 
     def drop(self) -> None:
         """Remove what is unfinished. Safe to call twice, and after the end; raises nothing."""
-        if self._file is not None:
-            self._file.close()
-        self._file, self._running = None, RunningDigest()
-        self._next = self._bytes = 0
-        with suppress(OSError):  # swept at the next start
-            self.cache.disk.remove(self._partial)
+        self._partial.drop()
+        self._next = 0
 
     @property
     def _digest(self) -> str:
@@ -221,20 +293,9 @@ class ModelReader:
         return self.start.model_digest
 
     @property
-    def _partial(self) -> Path:
-        return self.cache.folder / f"{PARTIAL}{self._digest}"
-
-    def _find(self) -> None:
-        """What was there of it before: another process may have been reading it."""
-        size = self.cache.disk.size(self._partial)
-        if not size or size >= self.start.model_bytes:
-            self.cache.disk.remove(self._partial)
-            return
-        for chunk in chunks_of(self.cache.disk.map(self._partial, 0, size)):
-            self._running.update(chunk)
-        self._found, self._bytes = True, size
-        # How large a part is is not known; this is never too far.
-        self._next = size * (self.start.parts - 1) // self.start.model_bytes
+    def _bytes(self) -> int:
+        """How much of it is here."""
+        return self._partial.num_bytes
 
     def _place(self, part: ModelPart, num_bytes: int) -> int:
         """Where a part begins in the model: all but the last are of one size."""
@@ -252,21 +313,3 @@ class ModelReader:
                 f"expected {self.start.parts} parts of {self.start.model_bytes} bytes in all, "
                 f"came {part.parts} of {part.model_bytes}"
             )
-
-    def _write(self, data: memoryview) -> None:
-        if self._file is None:
-            self._file = self.cache.disk.append(self._partial)
-        self._file.write(data)
-        self._running.update(data)
-        self._bytes += data.nbytes
-
-    def _finish(self) -> None:
-        assert self._file is not None
-        found = self._running.digits()
-        if found != self._digest or self._bytes != self.start.model_bytes:
-            if self._found:  # what a power cut left of it; all of it is read again
-                raise OSError(errno.EIO, "what was kept of the model is damaged")
-            raise StreamBrokenError(f"expected digest {self._digest:.12}…, came {found:.12}…")
-        self._file.close()
-        self._file = None
-        self.cache.keep(self._partial, self._digest)

@@ -33,6 +33,7 @@ class Parcel:
         sent: Every message of it was confirmed (only an upload in parts stays here after that).
         incarnation: Of the store that the version is of.
         kind: What the task was to do: "train" or "evaluate".
+        codec: Of its payload.
     """
 
     update_id: str
@@ -44,3 +45,4 @@ class Parcel:
     sent: bool = False
     incarnation: int = 0
     kind: str = "train"
+    codec: str = "fp32"

@@ -14,6 +14,8 @@ Rules of the file:
   the one that notes the verdict. So a crash at any step finds all of it, or nothing.
 - The next training adds all that is here, also what is open: most updates are counted, and who
   waited for the verdict would send the same numbers twice and take them back (decisions/0039).
+- No more than `OPEN_MAX` are open. The session takes no task before there is room (`worker.owed`);
+  if it waited in vain, of the oldest update nothing is kept.
 - Without arrays: the agent notes verdicts here. Training adds up (`worker.feedback`).
 """
 
@@ -30,6 +32,7 @@ from schemas.digest import digest_of
 from schemas.messages import Update
 from worker.disk import make_folder
 from worker.errors import TaskGoneError
+from worker.owed import OPEN_MAX, Left
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS residuals (
@@ -43,9 +46,6 @@ CREATE TABLE IF NOT EXISTS residuals (
     counted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 """
-
-OPEN_MAX = 4
-"""Of so many updates at most a verdict is awaited; of an older one it is taken to be none."""
 
 COUNTED = "counted"
 
@@ -110,6 +110,13 @@ class Residuals:
             (update.run_id, update.incarnation, update.layout_digest),
         )
         return [Residual(number, file, digest, bool(by)) for number, file, digest, by in rows]
+
+    def open(self) -> tuple[Left, ...]:
+        """Of which updates it is not known whether they count, the oldest first."""
+        rows = self._db.execute(
+            "SELECT update_id, run_id, incarnation FROM residuals WHERE counted = 0 ORDER BY number"
+        )
+        return tuple(Left(*row) for row in rows)
 
     def read(self, residual: Residual) -> bytes | None:
         """Its numbers; None if the disk has lost or damaged them.

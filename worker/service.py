@@ -411,11 +411,18 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
         parcels = store.parcels()
         unheard = store.unheard(session.UNHEARD_MAX)
         trained = store.last_trained()
+        left = store.owed()
     in_hand = None
     if held is not None:
         start = held.start
         has_model = start is not None and cache.has(start.model_digest, start.model_bytes)
         in_hand = (held.task, start, held.attempts, has_model)
     return session.begin(
-        config.options, now, held=in_hand, parcels=parcels, unheard=unheard, trained=trained
+        config.options,
+        now,
+        held=in_hand,
+        parcels=parcels,
+        unheard=unheard,
+        trained=trained,
+        left=left,
     )

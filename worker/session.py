@@ -18,7 +18,7 @@ from typing import assert_never
 
 from schemas.frozen import replace
 from schemas.messages import NAMES_MAX, Declined, Presence, Standing, Start, Task
-from worker import asking, assignment, sending
+from worker import asking, assignment, owed, sending
 from worker.asking import Asking
 from worker.assignment import (
     Declining,
@@ -72,6 +72,8 @@ from worker.events import (
     WorkEvent,
 )
 from worker.options import Forever, Moment, Once, Options, UntilRunEnds
+from worker.owed import Left as LeftBehind
+from worker.owed import Owed
 from worker.parcel import NOTHING_TRAINED, Parcel, Trained
 from worker.sending import Sending
 
@@ -115,6 +117,7 @@ class Session:
     Attributes:
         events: How many there were.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
+        owed: Updates that left numbers, and have no verdict.
         trained: Run, and newest version trained on in it.
         sat_out: Run and version that training failed on, or that was not found; not tried again
             before `sat_out_until`.
@@ -138,6 +141,7 @@ class Session:
     online: bool = False
     events: int = 0
     unheard: tuple[str, ...] = ()
+    owed: Owed = field(default_factory=Owed)
     trained: Trained = NOTHING_TRAINED
     sat_out: SitOut | None = None
     sat_out_until: float = math.inf
@@ -161,6 +165,7 @@ def begin(
     parcels: tuple[Parcel, ...] = (),
     unheard: tuple[str, ...] = (),
     trained: Trained = NOTHING_TRAINED,
+    left: tuple[LeftBehind, ...] = (),
 ) -> Session:
     """A session that goes on where the store left off.
 
@@ -171,6 +176,7 @@ def begin(
         parcels: The outbox.
         unheard: Updates out of the outbox whose verdict is not known.
         trained: Run last worked for and newest version trained on in it.
+        left: Updates that left numbers, and have no verdict.
     """
     plan = options.plan
     return Session(
@@ -179,6 +185,7 @@ def begin(
         sending=sending.begin(parcels),
         patience_until=now + plan.wait_s if isinstance(plan, Once) else math.inf,
         unheard=unheard,
+        owed=owed.begin(left, now),
         trained=trained,
     )
 
@@ -208,6 +215,7 @@ def wake_at(session: Session) -> float | None:
                 session.sat_out_until,
                 session.patience_until,
                 session.last_call,
+                session.owed.until,
                 session.offline_at + _LAST_CONNECTION_S,
             )
             times += [edge for edge in edges if edge > session.seen_at]
@@ -271,7 +279,10 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             session, actions = _work(_rest(session, moment), event, moment)
             return session, (*actions, Remark("info", f"no tasks to be had: {reason}"))
         case TrainingDone(_, parcel):
-            return _work(_trained(session, parcel, moment), event, moment)
+            owes, gone = owed.add(session.owed, parcel, moment.now)
+            session = replace(_trained(session, parcel, moment), owed=owes)
+            session, actions = _work(session, event, moment)
+            return session, (*actions, *_told_of(gone))
         case PayloadGone(update_id, trained):
             return _payload_gone(session, update_id, trained, moment)
         case Stop():
@@ -371,6 +382,14 @@ def _trained(session: Session, parcel: Parcel, moment: Moment) -> Session:
     )
 
 
+def _told_of(gone: str) -> Actions:
+    """Of an update nothing is kept: a verdict that comes later finds nothing."""
+    if not gone:
+        return ()
+    text = f"what update {gone} left out is not sent any more: it has no verdict after a long time"
+    return (Remark("warning", f"{text}; `fedmq explain {gone[:8]}` may say why"),)
+
+
 def _last_trained(last: Trained, parcel: Parcel) -> Trained:
     if parcel.kind != "train":
         return last
@@ -384,7 +403,8 @@ def _payload_gone(session: Session, update_id: str, trained: Trained, moment: Mo
     """An update cannot be sent any more: its task is given up, its version may be tried again."""
     parcel = sending.parcel(session.sending, update_id)
     left, actions = sending.lost(session.sending, update_id)
-    session = replace(session, sending=left, trained=trained)
+    owes = owed.settle(session.owed, update_id)
+    session = replace(session, sending=left, trained=trained, owed=owes)
     session = replace(session, asking=asking.ask_again(session.asking, moment.now))
     if parcel is None or not moment.online:
         return session, actions  # its lease ends, and says the same
@@ -450,7 +470,8 @@ def _stands(session: Session, ref: Ref, standing: Standing, moment: Moment) -> S
     stored_from = session.options.depot_min_bytes if stored else None
     left = replace(left, stored_from=stored_from)
     unheard = tuple(one for one in session.unheard if one not in standing.verdicts)
-    session = replace(session, asking=heard, sending=left, unheard=unheard)
+    owes = owed.settle(session.owed, *standing.verdicts)
+    session = replace(session, asking=heard, sending=left, unheard=unheard, owed=owes)
     if not heard.run_is_over:
         session, more = _go_away(replace(session, last_call=math.inf), moment)
         return session, (*actions, *more)
@@ -533,6 +554,7 @@ def _wants_task(session: Session, moment: Moment) -> bool:
         and moment.now >= session.rest_until
         and not _avoids_pool(session, moment)
         and not outbox_is_full(session)
+        and not owed.holds_back(session.owed, asked.run_id, asked.incarnation, moment.now)
         and not (isinstance(options.plan, Once) and session.tasks_done > 0)
     )
 

@@ -33,6 +33,7 @@ from schemas.messages import Start, Task, Update, decode, encode
 from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
+from worker.owed import Left
 from worker.parcel import Parcel, Trained
 from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
@@ -539,6 +540,11 @@ class Store:
         )
         return tuple(update_id for (update_id,) in rows)
 
+    def owed(self) -> tuple[Left, ...]:
+        """Updates that left numbers, and have no verdict, the oldest first."""
+        with _failures():
+            return self.residuals.open()
+
     def trim_marks(self) -> None:
         """Remove the oldest marks, as far as nothing in the outbox needs them."""
         with self._transaction():
@@ -633,6 +639,7 @@ def _parcel(update: Update, sent: bool) -> Parcel:
         sent=sent,
         incarnation=update.incarnation,
         kind=update.kind,
+        codec=update.codec,
     )
 
 

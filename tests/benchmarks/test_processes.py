@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks.processes import activity, cpu_s, kind_of_file
+from benchmarks.processes import Measured, activity, cpu_s, kind_of_file
 
 SPEND = (
     "import time, sys\n"
@@ -30,6 +30,14 @@ def test_what_children_spend_counts(program: str) -> None:
         assert cpu_s(process.pid) >= 0.49
         assert activity(process.pid).cpu_s >= 0.49
         process.kill()
+
+
+@pytest.mark.slow
+def test_the_peak_is_of_all_below() -> None:
+    """A process that starts Python in another has both in memory."""
+    with Measured("tests.benchmarks.two_processes") as two:
+        two.line("both")
+        assert two.peak_mb() > 1.5 * two.memory_mb()["VmHWM"]
 
 
 def test_what_is_not_there_spends_nothing() -> None:

@@ -83,6 +83,15 @@ CODING = (
     ),
     Mutation(
         _LEFT,
+        "there are more than are kept, and the oldest goes without a verdict",
+        "worker/session.py",
+        "owed.holds_back(session.owed, asked.run_id, asked.incarnation, moment.now)",
+        "False",
+        "tests/worker/test_session.py"
+        "::test_a_worker_that_is_owed_too_many_verdicts_of_what_it_left_takes_no_task",
+    ),
+    Mutation(
+        _LEFT,
         "the mark that its verdict is asked for by is trimmed",
         "worker/store.py",
         '"AND update_id NOT IN (SELECT update_id FROM residuals WHERE counted = 0)",',

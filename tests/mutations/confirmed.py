@@ -196,8 +196,8 @@ CONFIRMED = (
         _NAME,
         "any bytes of the right size are the model",
         "worker/models.py",
-        "if found != self._digest or self._bytes != self.start.model_bytes:",
-        "if self._bytes != self.start.model_bytes:",
+        "if found != self.digest or self.num_bytes != self._model_bytes:",
+        "if self.num_bytes != self._model_bytes:",
         "tests/worker/test_models.py::test_other_bytes_under_the_name_are_no_model",
     ),
     Mutation(

@@ -61,8 +61,8 @@ STORED_MODELS = (
     Mutation(
         _NOT_THERE,
         "a worker believes the name",
-        "worker/fetching.py",
-        "        if found != begun.digest or begun.num_bytes != start.model_bytes:\n",
+        "worker/models.py",
+        "        if found != self.digest or self.num_bytes != self._model_bytes:\n",
         "        if False:\n",
         f"{_FETCHING}test_another_model_under_its_name_is_gone_and_dropped",
     ),

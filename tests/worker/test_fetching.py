@@ -18,8 +18,8 @@ from simulation.depot import SimulatedDepot
 from tests.support.errands import PromptPorter
 from tests.worker.examples import a_start, a_task
 from worker import fetching
-from worker.fetching import FromDepot, ModelFetcher, ModelGoneError, RangeCame, RangeMissed
-from worker.models import ModelCache
+from worker.fetching import FromDepot, ModelFetcher, RangeCame, RangeMissed
+from worker.models import ModelCache, ModelGoneError
 
 BODY = bytes(range(40))
 DIGEST = digest_of(BODY)

@@ -15,7 +15,13 @@ from disk.os_disk import OsFile
 from schemas.digest import digest_of, identify
 from schemas.messages import ModelPart
 from tests.worker.examples import a_start, a_task
-from worker.models import MODELS_KEPT, ModelCache, ModelReader, StreamBrokenError
+from worker.models import (
+    MODELS_KEPT,
+    ModelCache,
+    ModelGoneError,
+    ModelReader,
+    StreamBrokenError,
+)
 
 BODY = bytes(range(40))
 DIGEST = digest_of(BODY)
@@ -110,7 +116,7 @@ def test_other_bytes_under_the_name_are_no_model(
 ) -> None:
     reader.take(part(0), span(0), 10)
     reader.take(part(1), span(1), 11)
-    with pytest.raises(StreamBrokenError, match="digest"):
+    with pytest.raises(ModelGoneError, match="digest"):
         reader.take(part(2), last, 12)
     reader.drop()
     assert list(cache.folder.iterdir()) == []
@@ -229,10 +235,10 @@ def test_what_is_buffered_when_the_disk_is_full_is_read_again(
             raise OSError(28, "No space left on device")
 
     reader.take(part(0), span(0), 10)
-    assert reader._file is not None
-    reader._file.close()
+    assert reader._partial._file is not None
+    reader._partial._file.close()
     cache.disk.truncate(cache.folder / f"{PARTIAL}{DIGEST}", 7)
-    reader._file = OsFile(Full())
+    reader._partial._file = OsFile(Full())
     reader.stop()
     reader.go_on(START)
     assert reader.offset == 10

@@ -23,7 +23,7 @@ from tests.worker.examples import a_task, an_update
 from tests.worker.test_store import crashes, left_open
 from worker.errors import TaskGoneError
 from worker.feedback import encode_with_feedback
-from worker.residuals import OPEN_MAX
+from worker.owed import OPEN_MAX, Left
 from worker.store import MARKS_KEPT, Store
 
 SIZE = 12
@@ -235,6 +235,19 @@ def test_of_updates_that_nobody_judges_no_more_than_a_few_are_kept(opened: Store
     assert len(files(opened)) == OPEN_MAX
     settle(opened, 0)  # too late: it is taken to be refused
     assert not left(opened, only_counted=True).any()
+
+
+def test_it_knows_of_which_updates_a_verdict_is_owed(opened: Store) -> None:
+    for number in range(3):
+        finish(opened, number)
+    settle(opened, 1)
+    first, last = header(0), header(2)
+    assert opened.owed() == (
+        Left(first.update_id, first.run_id, first.incarnation),
+        Left(last.update_id, last.run_id, last.incarnation),
+    )
+    settle(opened, 0, "stale")
+    assert [each.update_id for each in opened.owed()] == [last.update_id]
 
 
 def test_numbers_that_the_disk_damaged_are_left_out(opened: Store) -> None:

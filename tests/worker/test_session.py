@@ -17,6 +17,7 @@ from tests.worker.examples import a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session
 from worker.options import Once, UntilRunEnds
+from worker.owed import OPEN_MAX, PATIENCE_S
 from worker.parcel import NOTHING_TRAINED
 from worker.session import Staying
 
@@ -784,6 +785,51 @@ def test_a_cut_upload_goes_on_where_it_was() -> None:
     assert indices == {5}, "the other may not have come to the coordinator yet"
 
 
+def owing(count: int, codec: str = "topk:0.1") -> World:
+    """A world in which so many updates are in safe hands, and have no verdict."""
+    world = online()
+    for number in range(count):
+        world.stand(a_standing(may_take=True, version=number))
+        task = a_task(number, codec=codec)
+        world.deliver(task, number)
+        world.confirm(world.last("taken"))
+        world.start(task, version=number)
+        world.has_model()
+        world.finish_training()
+        world.confirm(world.last("update"))
+    world.stand(a_standing(may_take=True, version=count))
+    return world
+
+
+def test_a_worker_that_is_owed_too_many_verdicts_of_what_it_left_takes_no_task() -> None:
+    assert owing(OPEN_MAX - 1).consuming
+    assert owing(OPEN_MAX, codec="int8").consuming
+    world = owing(OPEN_MAX)
+    assert not world.consuming
+    oldest = next(iter(world.done.values()))
+    world.tick(30.0)
+    world.stand(a_standing(may_take=True, version=OPEN_MAX, verdicts={oldest: "counted"}))
+    assert world.consuming
+
+
+def test_after_a_long_time_it_takes_one_and_says_what_that_costs() -> None:
+    world = owing(OPEN_MAX)
+    world.tick(PATIENCE_S)
+    world.stand(a_standing(may_take=True, version=OPEN_MAX))
+    assert world.consuming
+    task = a_task(OPEN_MAX, codec="topk:0.1")
+    world.deliver(task, OPEN_MAX)
+    world.confirm(world.last("taken"))
+    world.start(task, version=OPEN_MAX)
+    world.has_model()
+    world.finish_training()
+    oldest = next(iter(world.done.values()))
+    (warning,) = warnings(world)
+    assert warning.startswith(f"what update {oldest} left out is not sent any more: ")
+    world.stand(a_standing(may_take=True, version=OPEN_MAX + 1))
+    assert not world.consuming
+
+
 def test_a_full_outbox_takes_no_task() -> None:
     world = training(outbox_updates_max=1)
     world.finish_training(64 * 6)
@@ -1049,6 +1095,51 @@ def test_a_model_that_the_disk_does_not_take_is_given_up_in_the_end_with_the_tru
     for _ in range(12):
         world.tick(60.0)
     assert declines(world) == ["model not kept: no space left"]
+
+
+def warnings(world: World) -> list[str]:
+    remarks = [each for each in world.actions if isinstance(each, events.Remark)]
+    return [remark.text for remark in remarks if remark.level == "warning"]
+
+
+def test_a_depot_that_refuses_is_told_of_once_with_what_to_look_at() -> None:
+    world = taking(has_depot=True)
+    world.start(a_task(), stored=True)
+    assert world.fetching is not None
+    digest = str(world.fetching.model_digest)
+    refused = events.ModelNotKept(digest, "403 Forbidden", from_depot=True)
+    world.happens(refused)
+    for _ in range(5):
+        world.tick(60.0)
+        world.happens(refused)
+    (warning,) = warnings(world)
+    assert warning.startswith("a model is not read from the depot (403 Forbidden); ")
+    assert (
+        "trying again in 1 s, later each time, until its lease ends; look at depot.url" in warning
+    )
+
+
+def test_a_depot_that_gave_something_in_between_is_told_of_again() -> None:
+    world = taking(has_depot=True)
+    world.start(a_task(), stored=True)
+    assert world.fetching is not None
+    refused = events.ModelNotKept(str(world.fetching.model_digest), "no route", from_depot=True)
+    for _ in range(2):
+        world.happens(refused)
+        world.tick(60.0)
+        world.happens(events.ModelMoved())
+    assert len(warnings(world)) == 2
+
+
+def test_a_disk_that_does_not_take_a_model_is_told_of_once() -> None:
+    world = taking()
+    world.disk_is_full = True
+    world.start(a_task())
+    for _ in range(5):
+        world.tick(60.0)
+    (warning,) = warnings(world)
+    assert warning.startswith("a model is not kept here (no space left); trying again in 1 s, ")
+    assert warning.endswith("; look at the room on the disk of the state folder")
 
 
 @pytest.mark.parametrize("other", [{"run_id": "0" * 32}, {"incarnation": 2}])

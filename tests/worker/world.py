@@ -13,7 +13,7 @@ from worker import assignment, events, session
 from worker.events import Action, Ref
 from worker.options import ATTEMPTS_MAX, Options
 from worker.parcel import Parcel
-from worker.sending import WINDOW
+from worker.sending import PUTS, WINDOW
 from worker.session import Session
 
 OPTIONS = Options("w1", train_timeout_s=100.0)
@@ -210,7 +210,9 @@ class World:
         self.flying.append(ref)
         # What is in flight of an update that got its verdict meanwhile is nobody's business.
         updates = [ref for ref in self.flying if ref.subject in self.outbox]
-        assert len(updates) <= WINDOW
+        puts = [ref for ref in updates if ref.about == "object"]
+        assert len(puts) <= PUTS
+        assert len(updates) - len(puts) <= WINDOW
 
     # What the world can do.
 
@@ -311,6 +313,8 @@ class World:
             payload_bytes,
             parts,
             kind=task.kind,
+            incarnation=task.incarnation,
+            codec=task.codec,
         )
         assert parcel.update_id not in self.done.values(), "trained twice to the end"
         self.outbox[parcel.update_id] = parcel
