@@ -20,6 +20,7 @@ class SimulatedDepot:
         fails: How many of the next requests fail; a put that fails may have put it all the same.
         tears: How many of the next puts keep only half of the bytes, and say nothing.
         mixes_up: How many of the next puts keep other bytes, and say nothing.
+        hangs_s: How late the next answer comes, for a porter that asks.
         objects: Name to bytes.
         put_at: Name to when.
         puts: The names that were put, in order.
@@ -32,6 +33,7 @@ class SimulatedDepot:
     fails: int = 0
     tears: int = 0
     mixes_up: int = 0
+    hangs_s: float = 0.0
     objects: dict[str, bytes] = field(default_factory=dict)
     put_at: dict[str, float] = field(default_factory=dict)
     puts: list[str] = field(default_factory=list)
@@ -94,6 +96,11 @@ class SimulatedDepot:
         for name in gone:
             del self.objects[name]
         return len(gone)
+
+    def take_delay(self) -> float:
+        """In how many seconds the answer comes that is told next."""
+        delay_s, self.hangs_s = self.hangs_s, 0.0
+        return delay_s
 
     def _answer(self) -> None:
         if self.fails > 0:

@@ -24,6 +24,7 @@ class VirtualPorter:
         is_frozen: Whether the process is stopped, its threads with it.
         poke: Something has come for the process.
         duration_s: The mean time of an errand.
+        delay_s: How much later what came of an errand is told: the depot hangs.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class VirtualPorter:
         is_frozen: Callable[[], bool],
         poke: Callable[[], None],
         duration_s: float,
+        delay_s: Callable[[], float],
     ) -> None:
         self._time = time
         self._rng = rng
@@ -41,6 +43,7 @@ class VirtualPorter:
         self._is_frozen = is_frozen
         self._poke = poke
         self._duration_s = duration_s
+        self._delay_s = delay_s
         self._errands: deque[tuple[Callable[[], Any], Callable[[Any], object]]] = deque()
         self._closed = False
 
@@ -75,7 +78,19 @@ class VirtualPorter:
             self._call_in(FROZEN_S)
             return
         errand, tell = self._errands[0]
-        tell(outcome_of(errand))
+        came, delay_s = outcome_of(errand), self._delay_s()
+        if delay_s:
+            self._time.call_in(delay_s, lambda: self._told(came, tell))
+        else:
+            self._told(came, tell)
+
+    def _told(self, came: Any, tell: Callable[[Any], object]) -> None:
+        if self._closed or self._mishaps.ended:
+            return
+        if self._is_frozen():
+            self._time.call_in(FROZEN_S, lambda: self._told(came, tell))
+            return
+        tell(came)
         self._errands.popleft()
         if self._errands:
             self._call_in(self._rng.expovariate(1 / self._duration_s))

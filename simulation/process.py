@@ -270,6 +270,7 @@ class Process:
 
     def _porter(self, name: str) -> VirtualPorter:
         """Who goes to the depot in this life."""
+        assert self.site.depot is not None, "who has none needs nobody to go there"
         return VirtualPorter(
             self.site.time,
             self.site.rng,
@@ -277,6 +278,7 @@ class Process:
             lambda: self.frozen,
             self.poke,
             ERRAND_S,
+            self.site.depot.take_delay,
         )
 
     def _tell(self, what: str) -> None:

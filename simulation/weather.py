@@ -8,16 +8,25 @@ from collections.abc import Callable
 from simulation.clock import VirtualTime
 from simulation.depot import SimulatedDepot
 
-FAILS, TEARS, MIXES_UP, LOSES, AWAY = (
+FAILS, TEARS, MIXES_UP, LOSES, AWAY, HANGS = (
     "depot fails",
     "depot tears",
     "depot mixes up",
     "depot loses",
     "depot away",
+    "depot hangs",
 )
-DEPOT_KINDS = frozenset({FAILS, TEARS, MIXES_UP, LOSES, AWAY})
-_CHANCES = ((FAILS, 0.06), (TEARS, 0.03), (MIXES_UP, 0.03), (LOSES, 0.03), (AWAY, 0.01))
+DEPOT_KINDS = frozenset({FAILS, TEARS, MIXES_UP, LOSES, AWAY, HANGS})
+_CHANCES = (
+    (FAILS, 0.06),
+    (TEARS, 0.03),
+    (MIXES_UP, 0.03),
+    (LOSES, 0.03),
+    (AWAY, 0.01),
+    (HANGS, 0.02),
+)
 _AWAY_S = (5.0, 120.0)
+_HANGS_S = (30.0, 2000.0)  # longer than anyone waits for it
 
 
 class Weather:
@@ -51,6 +60,7 @@ class Weather:
         depot = self._depot
         depot.before_request = lambda: None
         depot.fails = depot.tears = depot.mixes_up = 0
+        depot.hangs_s = 0.0
         depot.away = False
 
     def _strike(self) -> None:
@@ -75,6 +85,8 @@ class Weather:
             case "depot away" if not depot.away:
                 depot.away = True
                 self._time.call_in(self._rng.uniform(*_AWAY_S), self._back)
+            case "depot hangs" if not depot.hangs_s:
+                depot.hangs_s = self._rng.uniform(*_HANGS_S)
             case _:
                 return
         self._told(kind)
