@@ -35,7 +35,7 @@ from coordinator.uploads import Upload
 from depot import Depot, DepotError, NotInDepot, update_name
 from depot.porter import Porter
 from schemas.buffer import Buffer
-from schemas.messages import Update, UpdatePart, part_span
+from schemas.messages import Update, UpdatePart, part_count, part_span
 
 _log = logging.getLogger(__name__)
 
@@ -101,6 +101,11 @@ class _Held:
     retry_at: float | None = None
     failures: int = 0
     looked: bool = False
+
+    @property
+    def parts(self) -> int:
+        """How many there are in all."""
+        return part_count(self.update.payload_bytes, self.part_bytes)
 
 
 class Fetches:
@@ -197,7 +202,7 @@ class Fetches:
         if taken:
             held.left.popleft()
         else:
-            self._wait_for_room(upload, held)
+            self._wait_for_room(held)
         if not held.left:
             self._free(held)
             self._complete.append(upload)
@@ -205,11 +210,13 @@ class Fetches:
             self._ask(upload, held)
         self._pump()
 
-    def _wait_for_room(self, upload: Upload, held: _Held) -> None:
-        """Let others go before: those of which parts are here have room for the rest."""
+    def _wait_for_room(self, held: _Held) -> None:
+        """There is no room for it, nor for others of which nothing is here; the rest has room."""
         self._free(held)
-        held.retry_at, held.heard_at = self._now() + ROOM_S, None
-        self._held[upload] = self._held.pop(upload)
+        held.heard_at, held.left = None, deque(range(held.parts))  # what was here gave way
+        for other in self._held.values():
+            if other.porter is None and len(other.left) == other.parts:
+                other.retry_at = self._now() + ROOM_S
 
     def failed(self, event: FetchFailed) -> None:
         """A part was not read."""

@@ -13,6 +13,7 @@ from coordinator import evaluation, fetching
 from coordinator.connection import Connection
 from coordinator.fetching import AT_ONCE, HOLD_S, RETRY_S, ROOM_S, SWEEP_EACH_S
 from coordinator.startup import Surroundings
+from coordinator.uploads import SILENT_S
 from depot import update_name
 from schemas.digest import digest_of
 from schemas.messages import Start, Task, Update, encode, part_count
@@ -445,6 +446,50 @@ def test_one_that_there_is_no_room_for_waits_for_it(
     while porters.go():
         slow.step()
     assert one.verdict == "counted"
+
+
+def test_one_that_gave_way_while_it_was_read_is_read_from_its_beginning(
+    make: MakeWorld, porters: Porters, depot: SimulatedDepot
+) -> None:
+    porters.are_prompt = False
+    slow = make(coordinator__uploads_bytes="1MiB", coordinator__uploads_age="1h", **WIDE)
+    one, *others = [stored(slow, depot) for _ in range(2**20 // (ROWS * 8) + 1)]
+    one.put()
+    one.close()
+    porters.go()
+    slow.step()
+    slow.service._run._uploads.forget(one.update.update_id)
+    slow.service._spool.parts.forget(one.update.update_id)
+    for each in others:
+        each.worker.send_part(each.update, each.payload, PART_BYTES, 0)
+    slow.step()
+    for wait_s in (ROOM_S, ROOM_S, SILENT_S):
+        porters.go()
+        slow.step()
+        assert one.ask().in_hand
+        slow.pass_time(wait_s)
+    while porters.go():
+        slow.step()
+    assert one.verdict == "counted"
+
+
+def test_while_there_is_no_room_only_as_many_look_for_it_as_are_read_at_a_time(
+    make: MakeWorld, porters: Porters, depot: SimulatedDepot
+) -> None:
+    porters.are_prompt = False
+    slow = make(coordinator__uploads_bytes="1MiB", **{**WIDE, "rounds__concurrency": 12})
+    most = 2**20 // (ROWS * 8)
+    several = [stored(slow, depot) for _ in range(most + 5)]
+    for each in several[:most]:
+        each.worker.send_part(each.update, each.payload, PART_BYTES, 0)
+    for each in several[most:]:
+        each.put()
+        each.close()
+    for looks in range(1, 4):
+        while porters.go():
+            slow.step()
+        assert depot.read_bytes == looks * AT_ONCE * PART_BYTES
+        slow.pass_time(ROOM_S)
 
 
 @pytest.mark.parametrize("read", range(PARTS))

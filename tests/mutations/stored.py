@@ -137,7 +137,7 @@ STORED_UPDATES = (
         _BUSY,
         "what waits for room is let go",
         "coordinator/fetching.py",
-        "            self._wait_for_room(upload, held)\n",
+        "            self._wait_for_room(held)\n",
         "            return self._let_go(upload, 'there is no room')\n",
         f"{_SERVICE}test_one_that_there_is_no_room_for_waits_for_it",
     ),
