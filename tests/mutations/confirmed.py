@@ -125,14 +125,12 @@ CONFIRMED = (
         _ALONE,
         "an attempt begins before what came with it is done",
         "coordinator/service.py",
-        "        self._work_off(deque(arrival for arrival in arrivals "
-        'if arrival[0] != "parked"), due)\n'
+        "        self._work_off(arrivals, due)\n"
         "        for source, delivery in parked:\n"
         "            self._run.note_attempt(delivery)\n",
         "        for _, delivery in parked:\n"
         "            self._run.note_attempt(delivery)\n"
-        "        self._work_off(deque(arrival for arrival in arrivals "
-        'if arrival[0] != "parked"), due)\n'
+        "        self._work_off(arrivals, due)\n"
         "        for source, delivery in parked:\n",
         "tests/coordinator/test_service_parked.py"
         "::test_a_parked_update_is_no_poison_because_of_another_message",
