@@ -27,8 +27,8 @@ from settings.logging import LEVELS, configure_logging
 DESCRIPTION = (
     "Run the coordinator of a federation: it publishes tasks to the broker, counts the updates "
     "that come back, and makes the next model version of them. Stop it with Ctrl-C; the same "
-    "command goes on where it stopped. SIGHUP has it read [run], [rounds], [algorithm] and "
-    "[selection] of its settings again."
+    "command goes on where it stopped. SIGHUP has it read [run], [rounds], [algorithm], "
+    "[selection] and [wire] of its settings again."
 )
 
 

@@ -419,7 +419,9 @@ class CoordinatorService:
                 if self._fetches is not None and self._fetches.is_due(event):
                     self._fetches.failed(event)
             case Failed():
-                raise BrokerRefused(f"the broker refuses the coordinator: {event.reason}")
+                raise BrokerRefused(
+                    f"the broker refuses the coordinator: {event.reason} (see broker.url)"
+                )
             case Disconnected():
                 if not self._trouble:
                     _log.warning("the connection is lost: %s", event.reason)

@@ -153,6 +153,8 @@ def open_state(
     _require_few_parts(layout, settings.rounds.part_bytes)
     handover = Handover(row.run_id, layout, models, folder.cached, disk)
     opened.callback(handover.close)
+    wire = settings.wire
+    _log.info("updates are asked for in %s, models travel in %s", wire.codec, wire.model_codec)
     return OpenedState(store, spool, models, handover, row, finished_before, around.draw_id())
 
 

@@ -23,7 +23,8 @@ class DepotSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             "(fedmq[depot]). Coordinator and workers must set the same. Empty: everything goes "
             "through the broker.",
             kind="depot",
-            expected='"", an URL file:///folder, or s3://bucket/prefix',
+            expected='"", an URL file:///folder, or s3://bucket/prefix with a bucket of 3 to 63 '
+            "of the characters a-z, 0-9, . and -",
             free="what is not found in the new one is put there again",
         ),
     ] = ""

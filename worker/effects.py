@@ -41,6 +41,7 @@ from worker.events import Action, Ref, SessionEvent
 from worker.fetching import FromDepot, ModelFetcher, RangeCame, RangeMissed
 from worker.models import ModelCache, ModelGoneError, ModelReader, StreamBrokenError
 from worker.report import Tally
+from worker.sending import DEPOT_TRIES
 from worker.store import Store
 from worker.trainer import Broken, Finished, Job, Moved, Report, Trainer
 from worker.traits import Device
@@ -101,6 +102,7 @@ class Effects:
         # was cancelled may still be in the mailbox.
         self._consumers: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
         self._unreached = False  # and it has been said
+        self._unput = False  # the depot took no update, and it has been said
         self._declined = ""  # the last task given up
         # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
         # again, it is looked at again: the coordinator may have found what had rotted meanwhile.
@@ -413,6 +415,17 @@ class Effects:
             again = f"trying again in {retry_in_s:.0f} s"
             self._log(level, f"the broker is not reached ({reason}); {again}")
 
+    def _tell_not_put(self, error: str) -> None:
+        """Say once that the depot does not take an update, and once that it does again."""
+        if bool(error) == self._unput:
+            return
+        self._unput = bool(error)
+        if error:
+            how = f"tried again, after {DEPOT_TRIES} times through the broker"
+            self._log(logging.WARNING, f"an update is not put into the depot: {error}; {how}")
+        else:
+            self._log(logging.INFO, "updates are put into the depot again")
+
     # What happens.
 
     def take_in(self, happening: Happening) -> Events:
@@ -447,6 +460,7 @@ class Effects:
             case ObjectPut(ref, error):
                 assert self._depot is not None, "it put it"
                 self._depot.heard(happening)
+                self._tell_not_put(error)
                 return (events.Unpublished(ref, error) if error else events.Published(ref),)
             case RangeCame() | RangeMissed():
                 return self._from_depot(happening)

@@ -32,7 +32,7 @@ from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
 from schemas.digest import identify
 from settings.health import Health, Reply
-from worker import assignment, availability, events, session
+from worker import assignment, availability, events, session, states
 from worker.bydepot import ByDepot
 from worker.config import WorkerConfig
 from worker.disk import FolderLock
@@ -267,7 +267,8 @@ class WorkerService:
             case HealthAsked(reply):
                 reply(self._health())
             case wire.Failed(reason):
-                self._end(1, f"the broker refuses this worker: {reason}")
+                self._forgive_training()
+                self._end(1, f"the broker refuses this worker: {reason} (see broker.url)")
             case _:
                 for event in self._effects.take_in(mail):
                     self._advance(event)
@@ -418,6 +419,12 @@ class WorkerService:
             _log.exception("%s: a bug while it ended; nothing is lost", self.config.worker_id)
         finally:
             self._ended.set()
+
+    def _forgive_training(self) -> None:
+        """What ends the worker is none of the training's doing: it counts as no attempt."""
+        work = self._session.work
+        if isinstance(work, states.Training):
+            self._effects.carry_out(events.CancelTraining(work.task.task_id, forgive=True))
 
     def _end_training(self, *, at_once: bool) -> None:
         held = assignment.task(self._session.work)

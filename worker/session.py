@@ -20,19 +20,6 @@ from schemas.frozen import replace
 from schemas.messages import NAMES_MAX, Declined, Presence, Standing, Start, Task
 from worker import asking, assignment, owed, sending
 from worker.asking import Asking
-from worker.assignment import (
-    Declining,
-    Fetching,
-    Full,
-    Idle,
-    Keeping,
-    Ready,
-    SitOut,
-    Taking,
-    Training,
-    Waiting,
-    Work,
-)
 from worker.events import (
     Action,
     Actions,
@@ -76,6 +63,19 @@ from worker.owed import Left as LeftBehind
 from worker.owed import Owed
 from worker.parcel import NOTHING_TRAINED, Parcel, Trained
 from worker.sending import Sending
+from worker.states import (
+    Declining,
+    Fetching,
+    Full,
+    Idle,
+    Keeping,
+    Ready,
+    SitOut,
+    Taking,
+    Training,
+    Waiting,
+    Work,
+)
 
 _REST_S, _REST_MOST_S = 1.0, 60.0
 _SIT_OUT_S, _SIT_OUT_MOST_S = 60.0, 3600.0

@@ -17,7 +17,7 @@ import pytest
 
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
-from broker.transport import Delivered, Outgoing, Post, Transport
+from broker.transport import Delivered, Failed, Outgoing, Post, Transport
 from depot import Depot
 from depot.porter import Porter
 from disk import OsDisk
@@ -30,7 +30,7 @@ from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reache
 from worker.availability import Availability
 from worker.errors import StateInUseError, StoreError, WrongStateError
 from worker.inline import InlineTrainer
-from worker.options import Once, UntilRunEnds
+from worker.options import ATTEMPTS_MAX, Once, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
@@ -916,8 +916,6 @@ def test_until_the_run_ends(federation: Federation, state: Any, code: int) -> No
 def test_a_wrong_password_ends_the_worker(federation: Federation) -> None:
     class Refusing(MemoryTransport):
         def start(self) -> None:
-            from broker.transport import Failed
-
             self.client.post(Failed("ACCESS_REFUSED"))
 
     service = WorkerService(
@@ -930,6 +928,26 @@ def test_a_wrong_password_ends_the_worker(federation: Federation) -> None:
     service.drain()
     assert service.report.exit_code == 1
     assert "ACCESS_REFUSED" in service.report.reason
+
+
+def test_a_refused_login_is_no_crash_of_the_training(federation: Federation) -> None:
+    """Someone mistyped the password, and a supervisor starts the worker again and again."""
+    federation.worker(trainer=HeldTrainer())
+    federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run()
+    for _ in range(2 * ATTEMPTS_MAX):
+        service = federation.workers.pop()
+        assert service.report.doing == "training"
+        service.handle(Failed("ACCESS_REFUSED"))
+        assert service.report.exit_code == 1
+        federation.worker(trainer=HeldTrainer())
+    trainer = HeldTrainer()
+    federation.workers.pop().kill()
+    service = federation.worker(trainer=trainer)
+    trainer.release()
+    federation.run()
+    assert (service.report.sent, service.report.declined) == (1, 0)
 
 
 def test_a_flaky_worker_comes_and_goes_by_its_seed(federation: Federation) -> None:

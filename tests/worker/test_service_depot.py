@@ -295,7 +295,7 @@ def test_one_that_is_wanted_again_is_put_again_only_if_it_is_gone(
 
 
 def test_a_depot_that_is_away_for_an_update_is_gone_round(
-    large: Federation, depot: SimulatedDepot
+    large: Federation, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker(large, depot)
     large.coordinator.publish_version(0)
@@ -313,6 +313,7 @@ def test_a_depot_that_is_away_for_an_update_is_gone_round(
     ((update, _),) = large.coordinator.updates
     assert not update.stored
     assert len(large.coordinator.parts) == update.parts
+    assert caplog.text.count("an update is not put into the depot") == 1
 
 
 def test_one_that_comes_to_no_verdict_by_the_depot_goes_in_parts(

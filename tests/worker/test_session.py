@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas.messages import Declined, Presence, Task
 from tests.worker.examples import a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
-from worker import assignment, events, session
+from worker import assignment, events, session, states
 from worker.options import Once, UntilRunEnds
 from worker.owed import OPEN_MAX, PATIENCE_S
 from worker.parcel import NOTHING_TRAINED
@@ -157,7 +157,7 @@ class AnyOrder:
 
     def start(self) -> None:
         """An answer comes for each `Taken`, so it may come more than once."""
-        taking = isinstance(self.world.session.work, assignment.Taking)
+        taking = isinstance(self.world.session.work, states.Taking)
         wanted = not taking or self.rng.random() < 0.9
         version = self.world.task.base_version
         if version is None or self.rng.random() < 0.1:
@@ -690,7 +690,7 @@ def test_a_training_killed_for_its_silence_after_its_commit_has_done_its_task() 
     world.tick(100.0)
     assert world.counts["KillTraining"] == 1
     assert world.last("update").subject == parcel.update_id
-    assert world.session.work == assignment.Idle()
+    assert world.session.work == states.Idle()
 
 
 def test_a_training_given_up_after_its_commit_sends_its_update_all_the_same() -> None:
@@ -1164,7 +1164,7 @@ def test_the_session_is_a_value_and_its_past_does_not_change() -> None:
     before = world.session
     world.finish_training()
     assert before != world.session
-    assert isinstance(before.work, assignment.Training)
+    assert isinstance(before.work, states.Training)
 
 
 # A queue of its own, and being sent away.

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.messages import Declined, Presence, Standing, Start, Taken, Task, part_count
 from tests.worker.examples import a_standing, a_start, an_update
-from worker import assignment, events, session
+from worker import assignment, events, session, states
 from worker.events import Action, Ref
 from worker.options import ATTEMPTS_MAX, Options
 from worker.parcel import Parcel
@@ -348,7 +348,7 @@ class World:
         for ref in list(self.flying):
             if ref in self.flying:
                 self.confirm(ref)
-        if isinstance(self.session.work, assignment.Taking):
+        if isinstance(self.session.work, states.Taking):
             self.start(self.task, version=self.task.base_version or 0)
         if self.fetching is not None:
             self.has_model()
