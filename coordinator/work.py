@@ -333,10 +333,24 @@ class Work:
             worker_id=worker_id,
         )
 
-    def awaited(self, run_id: str, version: int, worker_id: str) -> list[tuple[str, str]]:
-        """A worker's tasks of a version that may still be answered: under a lease, and lapsed."""
+    def awaited(
+        self, run_id: str, version: int, worker_id: str, since: float
+    ) -> list[tuple[str, str]]:
+        """A worker's tasks of a version that may still be answered: under a lease, and lapsed.
+
+        Args:
+            run_id: Of the run.
+            version: That they are trained on.
+            worker_id: Whose.
+            since: Those whose lease ended before are awaited no more.
+        """
         asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
-        return [(row[0], row[1]) for row in statements.AWAITED.run(self._connection, asked)]
+        rows = statements.AWAITED.run(self._connection, asked)
+        return [
+            (task_id, state)
+            for task_id, state, lease_end in rows
+            if state == "taken" or lease_end is None or lease_end >= since
+        ]
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""

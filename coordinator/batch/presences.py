@@ -11,7 +11,7 @@ from coordinator.errors import Restored
 from coordinator.events import WorkerSeen
 from coordinator.intake import KIND
 from coordinator.states import Collecting
-from coordinator.tries import Bar, bar_of_tasks, bar_of_update
+from coordinator.tries import ON_ITS_WAY_S, Bar, bar_of_tasks, bar_of_update
 from schemas.digest import update_id_of
 from schemas.messages import NAMES_MAX, Presence, Update
 
@@ -125,6 +125,8 @@ class Presences:
         """Whether an update of the current version by this worker is on its way, and may count.
 
         Its lease says so; or, once that has ended, the worker itself: it names what it has sent.
+        That is believed for a while: one that a restore has lost would be named for ever, and one
+        that comes after all is refused as one of two.
         """
         run, worker_id = self._steps.state.run, presence.worker_id
 
@@ -132,7 +134,8 @@ class Presences:
             update_id = update_id_of(run.incarnation, task_id, worker_id)
             return update_id if update_id in presence.open_updates else ""
 
-        awaited = self._work.awaited(run.run_id, run.version, worker_id)
+        since = self._desk.now - ON_ITS_WAY_S
+        awaited = self._work.awaited(run.run_id, run.version, worker_id, since)
         return bar_of_tasks(awaited, sent, run.policy.late)
 
     def _refuse_ahead(self, presence: Presence) -> None:

@@ -12,7 +12,15 @@ from coordinator.explaining.answer import SHORT, Scene
 from coordinator.intake import KIND
 from coordinator.records import RunRow, WorkerRow
 from coordinator.registry import UNHEARD_MAX
-from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred, held
+from coordinator.tries import (
+    ON_ITS_WAY_S,
+    Bar,
+    Phase,
+    bar_of_tasks,
+    bar_of_update,
+    barred,
+    held,
+)
 from coordinator.wording import count_of, span
 
 EVALUATES = "it is in the evaluation cohort: it evaluates versions, and never trains"
@@ -25,7 +33,7 @@ def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     """
     run, work = scene.accounts.run(), scene.accounts.work
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
-    awaited = work.awaited(run.run_id, run.version, worker_id)
+    awaited = work.awaited(run.run_id, run.version, worker_id, scene.now - ON_ITS_WAY_S)
     late = run.policy["late"]
     # Whether it has sent the update of a task whose lease has ended only the worker can say.
     seen = scene.accounts.worker(worker_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coordinator.run import DEADLINES_PAUSED
+from coordinator.tries import ON_ITS_WAY_S
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.world import MakeWorld, World
 
@@ -93,6 +94,19 @@ def test_who_gives_a_task_up_after_its_lease_is_not_waited_for(
     world.step()
     assert world.task_row(task.task_id).state == "declined"
     assert may_take(world, worker, sent)
+
+
+def test_an_update_that_never_comes_is_not_waited_for_for_ever(make_world: MakeWorld) -> None:
+    """A backup was put back, and nobody told: what it lost is still said to be on its way."""
+    world = make_world(rounds__late="weigh", rounds__quorum=2, rounds__deadline="1d")
+    worker = world.worker("a")
+    task, start = world.begin_task(worker)
+    lost = worker.update(task, start, world.layout, 1.0)
+    world.pass_time(31.0)
+    assert not may_take(world, worker, lost.update_id)
+    world.pass_time(ON_ITS_WAY_S)
+    assert may_take(world, worker, lost.update_id)
+    assert world.verdict(world.answer(worker, 1.0)) == "counted"
 
 
 def test_a_task_that_the_broker_lost_is_offered_again_though_quorums_are_met(

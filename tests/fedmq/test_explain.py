@@ -328,11 +328,14 @@ def test_who_was_refused_is_told_that_an_extension_is_another_chance(
     assert task.task_id[:12] in said["why"], "the old refusal does not hide what is awaited"
 
 
-def test_what_only_the_worker_can_say_is_said_so(make_world: MakeWorld, capsys: Capture) -> None:
+def test_what_only_the_worker_can_say_is_said_so(
+    make_world: MakeWorld, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world = make_world(rounds__lease="20s", rounds__deadline="10m")
     worker = world.worker("till-2")
     task, start = world.begin_task(worker)
     world.pass_time(21.0)
+    monkeypatch.setattr("time.time", lambda: world.now)
     said = facts(world, capsys, "till-2")
     assert said["may_take"] is told(world, worker) is True
     assert f"unless it says that it has sent its update of task {task.task_id[:12]}" in said["why"]
