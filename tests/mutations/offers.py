@@ -185,6 +185,15 @@ OFFERS = (
         "::test_who_gives_a_task_up_after_its_lease_is_not_waited_for",
     ),
     Mutation(
+        _GATE,
+        "an update that never comes is waited for for ever",
+        "coordinator/work.py",
+        'if state == "taken" or lease_end is None or lease_end >= since',
+        "if True",
+        "tests/coordinator/test_service_tries.py"
+        "::test_an_update_that_never_comes_is_not_waited_for_for_ever",
+    ),
+    Mutation(
         _LEASE,
         "who asks again gets a new lease",
         "coordinator/dispatch.py",
