@@ -46,6 +46,11 @@ class Stored:
     def put(self) -> None:
         self.depot.put(self.name, self.payload)
 
+    def send(self) -> None:
+        """Put it into the depot, and close the upload."""
+        self.put()
+        self.close()
+
     def close(self, step: bool = True) -> None:
         parts = part_count(len(self.payload), PART_BYTES)
         self.worker.send(replace(self.update, parts=parts, stored=True), b"")
@@ -140,8 +145,7 @@ def stored_of(
 def test_an_update_of_the_depot_counts_like_any_other(world: World, depot: SimulatedDepot) -> None:
     for value in (1.0, 3.0):
         one = stored(world, depot, value)
-        one.put()
-        one.close()
+        one.send()
         assert one.verdict == "counted"
         assert one.name not in depot.objects
     assert world.weight() == 3.0
@@ -157,8 +161,7 @@ def test_its_spooled_bytes_are_those_of_one_that_came_in_parts(
     world: World, depot: SimulatedDepot
 ) -> None:
     one = stored(world, depot)
-    one.put()
-    one.close()
+    one.send()
     row = world.ledger(one.update.update_id)
     world.service._spool.close()
     segment = world.folder / "state" / "spool" / f"{row.segment:08d}.seg"
@@ -171,16 +174,14 @@ def test_one_that_is_not_there_is_unknown(world: World, depot: SimulatedDepot) -
     one.close()
     assert one.verdict == ""
     assert one.ask().unknown == (one.update.update_id,)
-    one.put()
-    one.close()
+    one.send()
     assert one.verdict == "counted"
 
 
 def test_one_that_was_torn_is_deleted_and_unknown(world: World, depot: SimulatedDepot) -> None:
     one = stored(world, depot)
     depot.tears = 1
-    one.put()
-    one.close()
+    one.send()
     assert one.verdict == ""
     assert one.name not in depot.objects
     assert one.ask().unknown == (one.update.update_id,)
@@ -189,8 +190,7 @@ def test_one_that_was_torn_is_deleted_and_unknown(world: World, depot: Simulated
 def test_a_torn_one_is_not_read_at_all(world: World, depot: SimulatedDepot) -> None:
     one = stored(world, depot)
     depot.tears = 1
-    one.put()
-    one.close()
+    one.send()
     assert depot.read_bytes == 0
 
 
@@ -199,13 +199,11 @@ def test_one_that_holds_other_bytes_takes_no_id_and_is_deleted(
 ) -> None:
     one = stored(world, depot)
     depot.mixes_up = 1
-    one.put()
-    one.close()
+    one.send()
     assert one.verdict == ""
     assert world.strays() == {"malformed": 1}
     assert one.name not in depot.objects
-    one.put()
-    one.close()
+    one.send()
     assert one.verdict == "counted"
 
 
@@ -256,8 +254,7 @@ def test_while_it_is_read_nothing_is_wanted_of_the_worker(
     slow: World, depot: SimulatedDepot, porters: Porters
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     for _ in range(PARTS):
         standing = one.ask()
         assert (standing.unknown, standing.missing, standing.verdicts) == ((), {}, {})
@@ -270,8 +267,7 @@ def test_small_updates_are_counted_while_a_large_one_is_read(
     slow: World, depot: SimulatedDepot
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     answered = slow.answer(slow.somebody())
     assert slow.verdict(answered) == "counted"
     assert one.verdict == ""
@@ -304,8 +300,7 @@ def two_closed(world: World, depot: SimulatedDepot) -> tuple[Stored, Stored]:
     """The first is not acked while it is held, the second is."""
     one, other = stored(world, depot, 1.0), stored(world, depot, 3.0)
     for each in (one, other):
-        each.put()
-        each.close()
+        each.send()
     assert (one.unsettled, other.unsettled) == (1, 0)
     return one, other
 
@@ -357,8 +352,7 @@ def test_one_whose_turn_has_not_come_is_held_for_as_long_as_others_are_read(
     slow = make(**WIDE)
     several = [stored(slow, depot) for _ in range(AT_ONCE + 1)]
     for each in several:
-        each.put()
-        each.close()
+        each.send()
     last = several[-1]
     for _ in range(PARTS - 1):
         slow.pass_time(HOLD_S * 0.9)
@@ -378,8 +372,7 @@ def test_if_the_depot_is_silent_about_all_they_are_let_go_together(
     slow = make(**WIDE)
     several = [stored(slow, depot) for _ in range(AT_ONCE + 2)]
     for each in several:
-        each.put()
-        each.close()
+        each.send()
     slow.pass_time(HOLD_S)
     for each in several:
         assert each.ask().unknown == (each.update.update_id,)
@@ -390,8 +383,7 @@ def test_who_hangs_is_not_asked_while_another_is_free(
     slow: World, depot: SimulatedDepot, porters: Porters
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     (free,) = (porter for porter in porters.held if not porter.waiting)
     slow.cut()
     while free.go():
@@ -404,8 +396,7 @@ def test_while_the_depot_hangs_one_reading_waits_for_each_who_reads(
 ) -> None:
     for _ in range(AT_ONCE):
         each = stored(slow, depot)
-        each.put()
-        each.close()
+        each.send()
     for _ in range(5):
         slow.cut()
     assert [len(porter.waiting) for porter in porters.held] == [2] * AT_ONCE
@@ -415,8 +406,7 @@ def test_that_the_depot_hangs_is_logged(
     slow: World, depot: SimulatedDepot, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     with caplog.at_level(logging.WARNING):
         slow.pass_time(HOLD_S)
     assert "updates are not read from the depot, which was silent for 600 s: 1" in caplog.text
@@ -430,8 +420,7 @@ def test_one_that_there_is_no_room_for_waits_for_it(
     *others, one = [stored(slow, depot) for _ in range(2**20 // (ROWS * 8) + 1)]
     for each in others:
         each.worker.send_part(each.update, each.payload, PART_BYTES, 0)
-    one.put()
-    one.close()
+    one.send()
     for _ in range(2):
         porters.go()
         slow.step()
@@ -454,8 +443,7 @@ def test_one_that_gave_way_while_it_was_read_is_read_from_its_beginning(
     porters.are_prompt = False
     slow = make(coordinator__uploads_bytes="1MiB", coordinator__uploads_age="1h", **WIDE)
     one, *others = [stored(slow, depot) for _ in range(2**20 // (ROWS * 8) + 1)]
-    one.put()
-    one.close()
+    one.send()
     porters.go()
     slow.step()
     slow.service._run._uploads.forget(one.update.update_id)
@@ -483,8 +471,7 @@ def test_while_there_is_no_room_only_as_many_look_for_it_as_are_read_at_a_time(
     for each in several[:most]:
         each.worker.send_part(each.update, each.payload, PART_BYTES, 0)
     for each in several[most:]:
-        each.put()
-        each.close()
+        each.send()
     for looks in range(1, 4):
         while porters.go():
             slow.step()
@@ -550,8 +537,7 @@ def test_a_cut_connection_reads_nothing_twice(
     slow: World, depot: SimulatedDepot, porters: Porters
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     for _ in range(2):
         porters.go()
         slow.step()
@@ -566,8 +552,7 @@ def test_a_restart_reads_only_what_is_missing(
     slow: World, depot: SimulatedDepot, porters: Porters
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     for _ in range(2):
         porters.go()
         slow.step()
@@ -583,8 +568,7 @@ def test_it_may_go_on_in_parts_over_the_broker(
     slow: World, depot: SimulatedDepot, porters: Porters
 ) -> None:
     one = stored(slow, depot)
-    one.put()
-    one.close()
+    one.send()
     porters.go()
     slow.step()
     slow.pass_time(HOLD_S)
@@ -602,8 +586,7 @@ def test_two_payloads_of_one_update_give_one_verdict(world: World, depot: Simula
     digest = digest_of(other_payload)
     other = replace(one, update=replace(one.update, payload_digest=digest), payload=other_payload)
     for each in (one, other):
-        each.put()
-        each.close()
+        each.send()
     row = world.ledger(one.update.update_id)
     assert (row.verdict, row.copies) == ("counted", 1)
     assert not [name for name in depot.objects if name.startswith("updates/")]
@@ -634,8 +617,7 @@ def test_without_a_depot_its_parts_are_missing(
 ) -> None:
     world = make_world(size=ROWS)
     one = stored(world, depot)
-    one.put()
-    one.close()
+    one.send()
     standing = one.ask()
     assert standing.unknown == (one.update.update_id,)
     assert not standing.takes_stored
