@@ -162,10 +162,7 @@ class Connection:
 
     def look_at_model(self, worker_id: str) -> None:
         """A worker did not find the model: look whether it is there."""
-        if isinstance(self._models, ModelObjects):
-            self._models.doubt(worker_id)
-        else:
-            self._models.doubt()
+        self._models.doubt(worker_id)
 
     # what happens
 

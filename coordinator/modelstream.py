@@ -153,9 +153,10 @@ class ModelStream:
         self._recount()
         self._ready(offset)
 
-    def doubt(self) -> None:
+    def doubt(self, worker_id: str) -> None:
         """A worker did not find the model: look again."""
         if self._offset is not None and self._reader is None and not self._unconfirmed:
+            _log.info("worker %s did not find the model: looking whether it is there", worker_id)
             hint, self._offset, self._next_offset = self._offset, None, None
             self._read(hint)
 

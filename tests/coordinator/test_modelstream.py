@@ -254,12 +254,12 @@ def test_a_damaged_version_is_written_again(bench: Bench, damage: str) -> None:
 def test_a_worker_that_does_not_find_the_model_makes_it_look(bench: Bench) -> None:
     current = version(0)
     bench.connect(current)
-    bench.stream.doubt()
+    bench.stream.doubt("a")
     bench.settle()
     assert bench.ready == [(0, 0), (0, 0)]
     assert bench.messages == 4
-    bench.stream.doubt()
-    bench.stream.doubt()
+    bench.stream.doubt("a")
+    bench.stream.doubt("a")
     assert bench.stream.offset is None
     bench.settle()
     assert bench.ready[2:] == [(0, 0)]
@@ -270,7 +270,7 @@ def test_a_doubt_after_the_stream_was_emptied_brings_the_model_back(bench: Bench
     bench.stream.publish(version(1))
     bench.settle()
     bench.empty()
-    bench.stream.doubt()
+    bench.stream.doubt("a")
     bench.settle()
     bench.wake()
     assert bench.ready == [(0, 0), (1, 4), (1, 0)]
@@ -279,7 +279,7 @@ def test_a_doubt_after_the_stream_was_emptied_brings_the_model_back(bench: Bench
 
 def test_a_version_published_while_the_last_is_looked_for_takes_its_place(bench: Bench) -> None:
     bench.connect(version(0))
-    bench.stream.doubt()
+    bench.stream.doubt("a")
     bench.stream.publish(version(1))
     bench.settle()
     assert bench.ready[-1][0] == 1
@@ -328,7 +328,7 @@ def test_parts_that_the_broker_is_slow_to_confirm_are_not_sent_twice(bench: Benc
 def test_a_deleted_stream_is_lost_until_it_is_connected_again(bench: Bench) -> None:
     bench.connect(version(0))
     bench.other.delete(QUEUE)
-    bench.stream.doubt()
+    bench.stream.doubt("a")
     bench.settle()
     assert bench.stream.lost
     assert bench.stream.offset is None
