@@ -76,7 +76,7 @@ class Crowd:
         self._asked: dict[int, Worker] = {}
         self._told: dict[str, tuple[Worker, Start]] = {}
         self._unsent: deque[tuple[Worker, Start]] = deque()
-        self._closing: dict[int, Worker] = {}
+        self._closing: set[int] = set()  # closing messages that are not confirmed
         self._unheard: set[int] = set()  # updates of the round that are not answered
         self.events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._transport = open_transport(settings.broker.url, self.events.put, "crowd")
@@ -97,7 +97,7 @@ class Crowd:
                 case Answered() if event.token in self._asked:
                     self._hear(self._asked[event.token], event.body)
                 case Confirmed() if event.token in self._closing:
-                    del self._closing[event.token]
+                    self._closing.discard(event.token)
                     self._pump()
                 case _:
                     pass
@@ -136,7 +136,7 @@ class Crowd:
         while self._unsent and len(self._closing) < self._window:
             worker, start = self._unsent.popleft()
             token = self._send(worker, start)
-            self._closing[token] = worker
+            self._closing.add(token)
             self._unheard.add(token)
 
     def _hear_verdict(self, token: int) -> None:
