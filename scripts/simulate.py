@@ -23,7 +23,7 @@ TOLD_EVERY_S = 10.0
 _EVIDENCE = """\
 # Evidence of the simulator
 
-<!-- Written by `make simulate SEEDS={seeds} EVIDENCE={file}`; not by hand. -->
+<!-- Written by `make simulate SEEDS={seeds} EVIDENCE=FILE`; not by hand. -->
 
 {seeds} federations of 2 to 4 workers, the services themselves in virtual time, were broken
 at random ([decision 0017](../decisions/0017-the-simulated-world-runs-the-services.md)).
@@ -90,10 +90,9 @@ class Sum:
             ]
         )
 
-    def as_page(self, file: str) -> str:
+    def as_page(self) -> str:
         """For the documentation."""
         return _EVIDENCE.format(
-            file=file,
             seeds=len(self.findings),
             python=platform.python_version(),
             machine=platform.machine(),
@@ -124,7 +123,7 @@ def main() -> int:
     result = tried(arguments.first, arguments.seeds)
     print(result.in_words())
     if arguments.evidence:
-        Path(arguments.evidence).write_text(result.as_page(arguments.evidence))
+        Path(arguments.evidence).write_text(result.as_page())
     return int(bool(result.broken) or len(result.findings) < arguments.seeds)
 
 

@@ -83,7 +83,7 @@ def test_a_broken_law_is_told_with_the_seed_and_its_history(
     assert "world          is healed" in finding.broken
     told = Sum([finding], 1.0)
     assert told.in_words().endswith("seeds that break a law: 3")
-    assert "| **seeds that break a law** | 1 |" in told.as_page("page.md")
+    assert "| **seeds that break a law** | 1 |" in told.as_page()
 
 
 def test_after_a_world_the_services_log_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
