@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.topology import Binding, Queue, Topology
+from schemas.buffer import Buffer
 
 RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
 EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
@@ -146,7 +147,7 @@ class Answered:
     """An answer to the answerable publish `token`; there may be more than one."""
 
     token: int
-    body: bytes
+    body: Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Delivered:
 
     consumer: int
     tag: int
-    body: bytes
+    body: Buffer
     message_id: str
     redelivered: bool
     user_id: str

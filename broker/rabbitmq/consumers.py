@@ -188,7 +188,8 @@ class Consumer:
         self._place = offset + 1
         tag = next(self._tags)
         self.held[tag] = method.delivery_tag
-        self._outlet.tell(delivery(self.order.id, tag, method, properties, body))
+        whole = self._lane.body(body)
+        self._outlet.tell(delivery(self.order.id, tag, method, properties, whole))
 
     def cancelled(self) -> None:
         """See `lanes.User`."""

@@ -9,10 +9,11 @@ from pika.spec import Basic
 
 from broker.rabbitmq.publisher import ANSWER_QUEUE
 from broker.transport import AnswerTo, Delivered
+from schemas.buffer import Buffer
 
 
 def delivery(
-    consumer: int, tag: int, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    consumer: int, tag: int, method: Basic.Deliver, properties: BasicProperties, body: Buffer
 ) -> Delivered:
     """The event of a delivery."""
     headers = properties.headers if isinstance(properties.headers, dict) else {}

@@ -163,9 +163,14 @@ class Engine:
         if self._link is not None and self._link.is_up:
             self._link.settle(tag)
 
+    def hold(self) -> None:
+        """Commands are about to be carried out: what they send goes together, with `flush`."""
+        self._dialer.hold()
+
     def flush(self) -> None:
         """All commands that there are were carried out: send what can be sent together."""
         self._with_link(lambda link: link.flush())
+        self._dialer.release()
 
     def reject(self, tag: int, requeue: bool) -> None:
         """See `Transport.reject`."""

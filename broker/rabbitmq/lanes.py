@@ -16,6 +16,7 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 
 from broker.rabbitmq.line import Line
+from schemas.buffer import Buffer
 
 FREE_MOST = 2
 """Free channels that are kept open on a connection."""
@@ -44,12 +45,17 @@ class Lane:
         self.prefetch = prefetch
         self.user: User | None = user
         self.channel: Channel | None = None
+        self._line = line
         line.open_channel(self._opened)
 
     @property
     def is_open(self) -> bool:
         """Whether it can be used."""
         return self.channel is not None and self.channel.is_open
+
+    def body(self, body: bytes) -> Buffer:
+        """See `Line`."""
+        return self._line.body(body)
 
     def _opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._closed)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from pika import BasicProperties
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import io_services_utils
 from pika.channel import Channel
 from pika.exceptions import AMQPConnectionError
 
 from broker.rabbitmq.parameters import Address
+from broker.rabbitmq.stream import Services
+from schemas.buffer import Buffer
 
 _CLOSE_S = 3.0  # for a close that the broker does not answer
 _RECEIVE_BYTES, _CONSUME_BYTES = 256 * 1024, 1024 * 1024
@@ -19,7 +23,7 @@ _RECEIVE_BYTES, _CONSUME_BYTES = 256 * 1024, 1024 * 1024
 def read_in_large_pieces() -> None:
     """Make pika read up to 256 KiB at a time: its 4 KiB cost a third of the time of a large body.
 
-    The attributes are private to pika; where they are not, nothing is gained and nothing lost.
+    For connections with TLS, which are pika's own (see `stream`). The attributes are private to pika; where they are not, nothing is gained and nothing lost.
     """
     base: Any = getattr(io_services_utils, "_AsyncTransportBase", None)
     if hasattr(base, "_MAX_RECV_BYTES") and hasattr(base, "_MAX_CONSUME_BYTES"):
@@ -45,18 +49,75 @@ class Line:
         self._on_lost = on_lost
         self._closed = False
         self._gone = False
+        self._services = Services(dialer.loop)
         self._connection = SelectConnection(
             dialer.address.parameters(purpose),
             on_open_callback=self._opened,
             on_open_error_callback=self._ended,
             on_close_callback=self._ended,
-            custom_ioloop=dialer.loop,
+            custom_ioloop=self._services,
         )
 
     @property
     def is_open(self) -> bool:
         """Whether channels can be opened on it."""
         return self._connection.is_open and not self._closed
+
+    def body(self, body: bytes) -> Buffer:
+        """The body of the message that pika has just delivered.
+
+        Args:
+            body: As pika gives it.
+        """
+        stream = self._services.stream
+        return body if stream is None else stream.body
+
+    def publish(
+        self,
+        channel: Channel,
+        exchange: str,
+        routing_key: str,
+        body: Sequence[Buffer],
+        properties: BasicProperties,
+        *,
+        mandatory: bool = False,
+    ) -> None:
+        """Publish on a channel of this connection.
+
+        Args:
+            channel: The channel.
+            exchange: The exchange's name.
+            routing_key: The routing key.
+            body: Pieces of the body, which do not change any more.
+            properties: The message's.
+            mandatory: Whether it comes back if no queue takes it.
+
+        Raises:
+            ShortStringTooLong: A name is too long; nothing was sent.
+        """
+        publish = partial(
+            channel.basic_publish,
+            exchange,
+            routing_key,
+            properties=properties,
+            mandatory=mandatory,
+        )
+        stream = self._services.stream
+        if stream is None:
+            publish(body=b"".join(body))
+        else:
+            frame_bytes = self._connection.params.frame_max
+            stream.write_with(body, frame_bytes, partial(publish, body=b""))
+
+    def hold(self) -> None:
+        """What is said from here on goes together, with `release`."""
+        if self._services.stream is not None:
+            self._services.stream.hold()
+
+    def release(self) -> None:
+        """See `hold`."""
+        if self._services.stream is not None:
+            self._services.stream.release()
 
     def open_channel(self, on_open: Callable[[Channel], None]) -> None:
         """Open a channel, unless the connection is about to end."""
@@ -122,6 +183,16 @@ class Dialer:
         line = Line(self, purpose, on_open, on_lost)
         self._lines.add(line)
         return line
+
+    def hold(self) -> None:
+        """What is said from here on goes together, with `release`."""
+        for line in self._lines:
+            line.hold()
+
+    def release(self) -> None:
+        """See `hold`."""
+        for line in self._lines:
+            line.release()
 
     def close_all(self, on_silence: Callable[[], None]) -> None:
         """Close every connection and say when the last has ended."""

@@ -82,10 +82,11 @@ class Publisher:
             self._waiting.append(Open(token, message))
             return
         try:
-            channel.basic_publish(
+            self._line.publish(
+                channel,
                 message.exchange,
                 message.routing_key,
-                message.body,
+                (message.body,),
                 self._properties(token, message),
                 mandatory=True,
             )
@@ -101,7 +102,7 @@ class Publisher:
             return
         properties = BasicProperties(correlation_id=to.correlation_id, user_id=self._user)
         try:
-            channel.basic_publish("", to.address, body, properties)
+            self._line.publish(channel, "", to.address, (body,), properties)
         except ShortStringTooLong:
             return
         next(self._sequence)  # the broker counts and confirms it all the same
@@ -198,7 +199,7 @@ class Publisher:
     ) -> None:
         correlation_id = properties.correlation_id or ""
         if correlation_id.isdecimal() and len(correlation_id) < 20:
-            self._outlet.tell(Answered(int(correlation_id), body))
+            self._outlet.tell(Answered(int(correlation_id), self._line.body(body)))
 
 
 def _blame(reason: ChannelClosedByBroker, left: list[Open]) -> Open | None:

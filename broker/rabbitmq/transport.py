@@ -181,10 +181,14 @@ class RabbitTransport:
 
     def _run_commands(self) -> None:
         self._is_woken = False  # first, so that what is added from here on wakes the loop again
-        for _ in range(len(self._commands)):
-            self._commands.popleft()()
-        if self._engine is not None:
-            self._engine.flush()
+        engine = self._engine
+        assert engine is not None, "there are commands once it is there"
+        engine.hold()
+        try:
+            for _ in range(len(self._commands)):
+                self._commands.popleft()()
+        finally:
+            engine.flush()
 
 
 def _runs_to_its_end(loop: IOLoop, engine: Engine) -> bool:
