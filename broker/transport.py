@@ -40,7 +40,8 @@ class Outgoing:
     Attributes:
         exchange: Name of the exchange; "" is the broker's default exchange.
         routing_key: Where to; for the default exchange the queue's name.
-        body: The frame.
+        body: The frame, or its first part.
+        payload: The rest of it. Neither is copied, so neither may change before the outcome.
         message_id: The id of the work the message is about, the same each time it is sent.
         answerable: Ask for answers: each one is posted as `Answered` with this publish's token
             (direct reply-to: it needs no queue and no permission). Answers that come after the
@@ -51,10 +52,20 @@ class Outgoing:
 
     exchange: str
     routing_key: str
-    body: bytes
+    body: Buffer
     message_id: str = ""
     answerable: bool = False
     expires_s: float = 0.0
+    payload: Buffer = b""
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the message."""
+        return len(self.body) + len(self.payload)
+
+    def whole(self) -> bytes:
+        """A copy of the message as it arrives."""
+        return b"".join((self.body, self.payload))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from coordinator.modelobjects import ModelObjects
 from coordinator.modelstream import ModelStream, ModelVersion
 from coordinator.offering import Offers, TaskOutlet
 from coordinator.ownqueues import OwnQueues
+from schemas.buffer import Buffer
 
 Source = Literal["control", "updates", "parked"]
 
@@ -156,7 +157,7 @@ class Connection:
         """Publish the next version."""
         self._models.publish(version)
 
-    def publish_copy(self, body: bytes, message_id: str, routing_key: str) -> None:
+    def publish_copy(self, body: Buffer, message_id: str, routing_key: str) -> None:
         """Publish a copy of a refused message for people, if there is room for it."""
         self._copies.publish(body, message_id, routing_key)
 

@@ -9,6 +9,7 @@ disk to this process's memory.
 from __future__ import annotations
 
 from broker.transport import Confirmed, Doubtful, Event, Outgoing, Refused, Returned, Transport
+from schemas.buffer import Buffer
 
 ON_THEIR_WAY_BYTES_MAX = 64 * 1024 * 1024
 ON_THEIR_WAY_MAX = 1000
@@ -32,7 +33,7 @@ class CopyOutlet:
         self._bytes = 0
         self.dropped = 0
 
-    def publish(self, body: bytes, message_id: str, routing_key: str) -> bool:
+    def publish(self, body: Buffer, message_id: str, routing_key: str) -> bool:
         """Publish a copy; False if it is dropped."""
         full = self._bytes + len(body) > ON_THEIR_WAY_BYTES_MAX
         # A single one always has room, however large: the broker took it.

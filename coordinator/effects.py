@@ -9,6 +9,7 @@ from coordinator.aggregation.counted import Counted
 from coordinator.records import Place
 from coordinator.tries import Bar
 from coordinator.uploads import Upload
+from schemas.buffer import Buffer
 from schemas.messages import Presence, Update
 
 
@@ -49,7 +50,7 @@ class PublishRefused:
         routing_key: The one that it came with.
     """
 
-    body: bytes
+    body: Buffer
     message_id: str
     routing_key: str
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from broker.topology import Names
 from broker.transport import Delivered
+from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import DecodeError, UnsupportedVersion
 from schemas.messages import (
@@ -115,7 +116,7 @@ def home_of(letter: Letter, names: Names) -> tuple[str, str] | None:
             return None
 
 
-def hexdump(body: bytes, most: int = 64) -> list[str]:
+def hexdump(body: Buffer, most: int = 64) -> list[str]:
     """The first bytes, 16 to a line, and as text where they are printable ASCII."""
     lines = []
     for place in range(0, min(len(body), most), _HEX_ROW):

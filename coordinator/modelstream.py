@@ -34,10 +34,11 @@ from broker.transport import (
     Transport,
 )
 from disk import let_go
+from schemas.buffer import Buffer
 from schemas.codecs.model import ModelOnWire
 from schemas.digest import RunningDigest
 from schemas.errors import DecodeError
-from schemas.messages import ModelPart, decode, encode, part_count, part_span
+from schemas.messages import ModelPart, decode, head_of, part_count, part_span
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ class ModelVersion:
         """How many messages carry it."""
         return part_count(self.num_bytes, self.part_bytes)
 
-    def encode_part(self, index: int) -> bytes:
-        """One part as a message."""
+    def encode_part(self, index: int) -> tuple[bytes, Buffer]:
+        """One part as a message: its head, and its payload in place."""
         start, end = part_span(index, self.num_bytes, self.part_bytes)
         part = ModelPart(
             run_id=self.run_id,
@@ -79,9 +80,7 @@ class ModelVersion:
             index=index,
             parts=self.parts,
         )
-        body = encode(part, self.model.read(start, end))
-        let_go(self.model.model)
-        return body
+        return head_of(part, end - start), self.model.read(start, end)
 
 
 class ModelStream:
@@ -178,6 +177,8 @@ class ModelStream:
         match event:
             case Confirmed() if event.token in self._unconfirmed:
                 self._unconfirmed.remove(event.token)
+                if self._current is not None:
+                    let_go(self._current.model.model)
                 self._heard_at = self._now()
                 self._pump()
             case Doubtful() | Refused() | Returned() if event.token in self._unconfirmed:
@@ -214,7 +215,8 @@ class ModelStream:
         assert self._queue is not None
         while self._unsent and len(self._unconfirmed) < WINDOW:
             version, index = self._unsent.popleft()
-            message = Outgoing("", self._queue.name, version.encode_part(index), version.digest)
+            head, payload = version.encode_part(index)
+            message = Outgoing("", self._queue.name, head, version.digest, payload=payload)
             self._unconfirmed.add(self._transport.publish(message))
 
     def _read(self, offset: int | None) -> None:

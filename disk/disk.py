@@ -92,11 +92,11 @@ class Lock(Protocol):
 class Disk(Protocol):
     """The steps that files are made of. See the rules at the top of the file."""
 
-    def create(self, path: Path) -> File:
+    def create(self, path: Path, *, lasting: bool = True) -> File:
         """Open a file to write it anew; what was there is gone."""
         ...
 
-    def append(self, path: Path) -> File:
+    def append(self, path: Path, *, lasting: bool = True) -> File:
         """Open a file to write behind what is there; it is made if there is none."""
         ...
 

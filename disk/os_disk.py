@@ -38,13 +38,14 @@ def _begin_to_write(descriptor: int, start: int, length: int) -> None:
 class OsFile:
     """A file of the system."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, lasting: bool) -> None:
         self._file = file
+        self._lasting = lasting
 
     def write(self, data: Buffer) -> None:
         """See `File.write`."""
         size = memoryview(data).nbytes
-        if size < EARLY_BYTES:
+        if size < EARLY_BYTES or not self._lasting:
             self._file.write(data)
             return
         start = self._file.tell()
@@ -130,13 +131,13 @@ class OsLock:
 class OsDisk:
     """The system's disk; `disk.disk.Disk` says what each method does."""
 
-    def create(self, path: Path) -> OsFile:
+    def create(self, path: Path, *, lasting: bool = True) -> OsFile:
         """See `Disk.create`."""
-        return OsFile(path.open("wb"))
+        return OsFile(path.open("wb"), lasting=lasting)
 
-    def append(self, path: Path) -> OsFile:
+    def append(self, path: Path, *, lasting: bool = True) -> OsFile:
         """See `Disk.append`."""
-        return OsFile(path.open("ab"))
+        return OsFile(path.open("ab"), lasting=lasting)
 
     def pages(self, path: Path) -> OsPages:
         """See `Disk.pages`."""

@@ -10,6 +10,7 @@ import numpy as np
 from coordinator.judged import Judged
 from coordinator.letters import Letter, hexdump
 from coordinator.wording import count_of
+from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.errors import DecodeError
 from schemas.fields import to_fields
@@ -91,7 +92,7 @@ def as_json(letter: Letter, judged: Judged, times: int) -> dict[str, Any]:
     }
 
 
-def shown(letter: Letter, judged: Judged, body: bytes, home: tuple[str, str] | None) -> list[str]:
+def shown(letter: Letter, judged: Judged, body: Buffer, home: tuple[str, str] | None) -> list[str]:
     """The lines of `fedmq dead show`."""
     lines = [
         f"id         {letter.digest}",
@@ -165,7 +166,7 @@ def _quoted(text: str) -> str:
     return one_line(text)[:_SHOWN_CHARS]
 
 
-def _payload(body: bytes) -> list[str]:
+def _payload(body: Buffer) -> list[str]:
     """What can be said of a payload without printing it."""
     try:
         message, payload = decode(body)

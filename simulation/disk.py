@@ -142,7 +142,7 @@ class SimulatedDisk:
         self.platter = platter
         self.mishaps = mishaps
 
-    def create(self, path: Path) -> SimulatedFile:
+    def create(self, path: Path, *, lasting: bool = True) -> SimulatedFile:
         """See `Disk.create`."""
         node = self._made(path)
         if node.data:
@@ -151,7 +151,7 @@ class SimulatedDisk:
         node.touched_ns = self.platter.tick()
         return SimulatedFile(node, self, path.name)
 
-    def append(self, path: Path) -> SimulatedFile:
+    def append(self, path: Path, *, lasting: bool = True) -> SimulatedFile:
         """See `Disk.append`."""
         return SimulatedFile(self._made(path), self, path.name)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker.memory import MemoryBroker
+from schemas.buffer import Buffer
 from schemas.messages import UpdatePart, decode
 from simulation.platter import FolderNode, Platter
 
@@ -45,7 +46,7 @@ class UploadWatch:
         self._kept: frozenset[str] = frozenset()
         self._root = platter.root
 
-    def sent(self, update_id: str, body: bytes) -> None:
+    def sent(self, update_id: str, body: Buffer) -> None:
         """A message with an update, or some of it, has reached the broker."""
         message, _ = decode(body)
         if isinstance(message, UpdatePart):

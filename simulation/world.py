@@ -224,7 +224,7 @@ class World:
         if message.exchange == self._names.update_exchange:
             self.scene.sent.append(message)
             if self.plan.in_parts:
-                self._uploads.sent(message.message_id, message.body)
+                self._uploads.sent(message.message_id, message.whole())
             self.tell(who, f"publishes update {message.message_id[:8]}")
         elif message.exchange == self._names.control_exchange:
             self.tell(who, f"says {message.routing_key.split('.')[1]} {message.message_id[:8]}")

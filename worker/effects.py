@@ -17,6 +17,7 @@ from broker import transport as wire
 from broker.topology import Names
 from broker.transport import Outgoing, Transport
 from depot import update_name
+from schemas.buffer import Buffer
 from schemas.errors import DecodeError
 from schemas.messages import (
     Declined,
@@ -30,6 +31,7 @@ from schemas.messages import (
     UpdatePart,
     decode,
     encode,
+    head_of,
     part_span,
 )
 from worker import events
@@ -57,7 +59,7 @@ _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 Events = tuple[SessionEvent, ...]
 FromElsewhere = Report | FromDepot | ObjectPut
 Happening = wire.Event | FromElsewhere
-Body = tuple[str, bytes]
+Body = tuple[str, bytes, Buffer]
 """A run and a frame about it."""
 
 
@@ -101,12 +103,16 @@ class Effects:
         # Consumers of this connection, the current one last. What was delivered to one before it
         # was cancelled may still be in the mailbox.
         self._consumers: deque[int] = deque(maxlen=_CONSUMERS_KEPT)
+        self._is_online = False
         self._unreached = False  # and it has been said
         self._unput = False  # the depot took no update, and it has been said
         self._declined = ""  # the last task given up
         # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
         # again, it is looked at again: the coordinator may have found what had rotted meanwhile.
         self._sound: set[str] = set()
+        # Written just now, in this connection, and so sent at once: looked at if sent again.
+        self._written: set[str] = set()
+        self._read_just_now = ""  # the digest of the model that was, until something trains on it
         self._chores = Chores(config.worker_id)
         self._stream: int | None = None
         self._reader: ModelReader | None = None
@@ -160,6 +166,7 @@ class Effects:
             case events.DropTask(task_id):
                 return self._drop(task_id)
             case events.Release(update_id):
+                self._written.discard(update_id)
                 self._tidy("release", update_id, self._store.release)
                 self._is_sent(update_id)
             case events.Settle(update_id, verdict):
@@ -242,7 +249,7 @@ class Effects:
 
     def _send(self, ref: Ref, update_id: str, body_of: Callable[[str], Body]) -> Events:
         try:
-            run_id, body = body_of(update_id)
+            run_id, head, payload = body_of(update_id)
         except PayloadLostError as error:
             self._log(logging.ERROR, f"an update is given up: {error}")
             return self._payload_gone(ref, update_id)
@@ -253,9 +260,10 @@ class Effects:
             Outgoing(
                 self._names.update_exchange,
                 key,
-                body,
+                head,
                 message_id=update_id,
                 answerable=ref.about == "update",
+                payload=payload,
             )
         )
         self._refs[token] = ref
@@ -288,15 +296,23 @@ class Effects:
     def _make_sure(self, update_id: str) -> None:
         """Look once whether a payload is what was written."""
         if update_id not in self._sound:
-            self._store.check_payload(update_id)
+            if not self._is_just_written(update_id):
+                self._store.check_payload(update_id)
             self._sound.add(update_id)
+
+    def _is_just_written(self, update_id: str) -> bool:
+        """Whether nothing can have happened to a payload yet. Said once of each."""
+        is_new = update_id in self._written
+        self._written.discard(update_id)
+        return is_new
 
     def _update(self, update_id: str, stored: bool) -> Body:
         """An update's message: with its payload if it is the only one."""
-        update, payload = self._store.to_send(update_id)
-        if payload:
-            return update.run_id, encode(update, payload)
-        return update.run_id, encode(replace(update, stored=stored) if stored else update)
+        is_new = self._is_just_written(update_id)
+        update, payload = self._store.to_send(update_id, look=not is_new)
+        if stored and not payload:
+            update = replace(update, stored=True)
+        return update.run_id, head_of(update, len(payload)), payload
 
     def _part(self, update_id: str, index: int) -> Body:
         self._make_sure(update_id)
@@ -316,7 +332,8 @@ class Effects:
             index=index,
             parts=update.parts,
         )
-        return update.run_id, encode(part, self._store.payload(update_id, *span))
+        payload = self._store.payload(update_id, *span)
+        return update.run_id, head_of(part, len(payload)), payload
 
     def _keep(self, task: Task) -> Events:
         self._chores.drop(("drop", task.task_id))
@@ -403,7 +420,9 @@ class Effects:
             config=dict(config.learner_config),
             examples=config.traits.examples,
             life=self._life,
+            model_is_fresh=start.model_digest == self._read_just_now,
         )
+        self._read_just_now = ""
         self._trainer.submit(job, self._notify)
         return ()
 
@@ -432,7 +451,7 @@ class Effects:
         """What an event of the transport, or a report of the trainer, means to the session."""
         match happening:
             case wire.Connected():
-                self._unreached = False
+                self._is_online, self._unreached = True, False
                 self._log(logging.INFO, "connected to the broker")
                 return (events.WentOnline(),)
             case wire.Disconnected(reason, retry_in_s):
@@ -468,7 +487,9 @@ class Effects:
                 assert_never(unreachable)
 
     def _went_offline(self) -> Events:
+        self._is_online = False
         self._consumers.clear()
+        self._written.clear()
         self._questions.clear()
         self._stop_fetching()
         return (events.WentOffline(),)
@@ -477,7 +498,7 @@ class Effects:
         ref = self._refs.pop(token, None)
         return () if ref is None else (ref,)
 
-    def _answered(self, token: int, body: bytes) -> Events:
+    def _answered(self, token: int, body: Buffer) -> Events:
         try:
             message, _ = decode(body)
         except DecodeError as error:
@@ -528,6 +549,7 @@ class Effects:
         if taken == "whole":
             self._stop_fetching()
             self._reader = None
+            self._read_just_now = digest
             return (events.ModelReady(digest),)
         # An ack lets one more come. The last ones are not acked, so that nothing is on its way when
         # the reader is cancelled, and its connection can be kept (see `Transport.consume`).
@@ -571,6 +593,7 @@ class Effects:
             case Finished(task_id):
                 found = self._trained(task_id)
                 self._count(found)
+                self._note_written(found)
                 return found or (
                     events.TrainingFailed(task_id, "crash", "its update is not in the outbox"),
                 )
@@ -581,6 +604,13 @@ class Effects:
                 return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
             case unreachable:
                 assert_never(unreachable)
+
+    def _note_written(self, found: Events) -> None:
+        match found:
+            case (events.TrainingDone(_, parcel),) if self._is_online:
+                self._written.add(parcel.update_id)
+            case _:
+                pass
 
     def _count(self, found: Events) -> None:
         """Count what a training process did."""

@@ -162,7 +162,7 @@ class PartialModel:
         """Add the next bytes."""
         if self._file is None:
             disk = self._cache.disk
-            self._file = (disk.append if self.num_bytes else disk.create)(self._path)
+            self._file = (disk.append if self.num_bytes else disk.create)(self._path, lasting=False)
         self._file.write(data)
         self._running.update(data)
         self.num_bytes += data.nbytes

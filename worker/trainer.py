@@ -43,6 +43,7 @@ class Job:
         deadline_s: Seconds left of the lease, None if unknown.
         examples: How many examples there are, as the owner says; 0 if he does not.
         life: `Store.life` of the worker's store.
+        model_is_fresh: The agent has just read the whole model and looked at its digest.
     """
 
     worker_id: str
@@ -57,6 +58,7 @@ class Job:
     config: Mapping[str, Any] = field(default_factory=dict)
     examples: int = 0
     life: str = ""
+    model_is_fresh: bool = False
 
     @property
     def key(self) -> str:

@@ -35,6 +35,7 @@ from broker.transport import (
     Outgoing,
 )
 from coordinator.allocation import keep_memory_of_messages
+from schemas.buffer import Buffer
 from schemas.digest import digest_of, update_id_of
 from schemas.layout import Layout
 from schemas.messages import (
@@ -119,7 +120,7 @@ class Crowd:
         message = Outgoing(self._names.control_exchange, key, encode(taken), answerable=True)
         self._asked[self._transport.publish(message)] = worker
 
-    def _hear(self, worker: Worker, body: bytes) -> None:
+    def _hear(self, worker: Worker, body: Buffer) -> None:
         start, _ = decode(body)
         if not isinstance(start, Start) or worker.worker_id in self._told:
             return

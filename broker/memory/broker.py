@@ -259,8 +259,8 @@ class MemoryBroker:
     def _outcome(
         self, client: Client, token: int, message: Outgoing, targets: list[str] | None
     ) -> Event:
-        if len(message.body) > self._message_bytes_max:
-            size, limit = len(message.body), self._message_bytes_max
+        if message.num_bytes > self._message_bytes_max:
+            size, limit = message.num_bytes, self._message_bytes_max
             return Refused(token, f"{size} bytes, the broker takes up to {limit}: send parts")
         if targets is None:
             return Returned(token, f"there is no exchange {message.exchange}")
@@ -275,7 +275,7 @@ class MemoryBroker:
     def _incoming(self, client: Client, token: int, message: Outgoing) -> Message:
         return Message(
             routing_key=message.routing_key,
-            body=message.body,
+            body=message.whole(),
             message_id=message.message_id,
             user_id=client.user,
             answer_to=AnswerTo(client.address, str(token)) if message.answerable else None,

@@ -7,9 +7,10 @@ is gone shows in how often Python refers to it.
 
 from __future__ import annotations
 
+import mmap
 import sys
 
-KEPT_BYTES = 32 * 1024 * 1024  # as much as unsettled deliveries of a consumer may have
+KEPT_BYTES = 48 * 1024 * 1024  # half more than unsettled updates have: some are just being read
 KEPT_COUNT = 32  # they are looked through one by one
 _STEP_BYTES = 64 * 1024  # sizes are rounded up: bodies of about one size can take turns
 _UNUSED = 3  # references to what only the list has: the list's, the loop's, and the question's
@@ -19,15 +20,15 @@ class Buffers:
     """Memory that is kept, at most `KEPT_BYTES` and `KEPT_COUNT` pieces; for one thread."""
 
     def __init__(self) -> None:
-        self._kept: list[bytearray] = []
+        self._kept: list[mmap.mmap] = []
         self._kept_bytes = 0
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int) -> mmap.mmap:
         """At least so many bytes, with anything in them. They are in use while there is a view."""
         for kept in self._kept:
             if size <= len(kept) <= 2 * size + _STEP_BYTES and sys.getrefcount(kept) == _UNUSED:
                 return kept
-        made = bytearray(size + -size % _STEP_BYTES)
+        made = _memory(size + -size % _STEP_BYTES)
         self._drop_unused(len(made))
         if len(self._kept) < KEPT_COUNT and self._kept_bytes + len(made) <= KEPT_BYTES:
             self._kept.append(made)
@@ -42,3 +43,8 @@ class Buffers:
             if sys.getrefcount(kept) == _UNUSED:
                 self._kept.remove(kept)
                 self._kept_bytes -= len(kept)
+
+
+def _memory(size: int) -> mmap.mmap:
+    """Memory of its own: it goes back to the system at once, and is not cleared a second time."""
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -122,7 +122,8 @@ class Declarer:
             job.on_done()
             self._jobs.popleft()
         self._channel = None
-        channel.close()
+        if channel.is_open:  # the connection may be at its end
+            channel.close()
 
     def _closed(self, channel: Channel, reason: AMQPError) -> None:
         if channel is not self._channel:

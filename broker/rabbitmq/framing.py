@@ -167,8 +167,8 @@ class Incoming:
             return False
         if size > _MESSAGE_BYTES:
             raise FramingError(f"a message of {size} bytes: at most {_MESSAGE_BYTES} are allowed")
-        memory = self._buffers.take(size) if size >= _LARGE_BYTES else bytearray(size)
-        self._coming[channel] = _Coming(with_body_size(header, 0), memoryview(memory)[:size], size)
+        place = memoryview(self._buffers.take(size) if size >= _LARGE_BYTES else bytearray(size))
+        self._coming[channel] = _Coming(with_body_size(header, 0), place[:size], size)
         return True
 
     def _begin_frame(self, channel: int, size: int) -> None:
@@ -205,8 +205,8 @@ def body_frames(channel: int, body: Sequence[Buffer], frame_bytes: int) -> Itera
     most = frame_bytes - _HEAD.size - len(END)
     left = sum(map(len, body))
     room = 0  # in the frame that was begun
-    for piece in map(memoryview, body):
-        at = 0
+    for each in body:
+        piece, at = memoryview(each), 0
         while at < len(piece):
             if not room:
                 room = min(most, left)

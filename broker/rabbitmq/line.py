@@ -23,7 +23,8 @@ _RECEIVE_BYTES, _CONSUME_BYTES = 256 * 1024, 1024 * 1024
 def read_in_large_pieces() -> None:
     """Make pika read up to 256 KiB at a time: its 4 KiB cost a third of the time of a large body.
 
-    For connections with TLS, which are pika's own (see `stream`). The attributes are private to pika; where they are not, nothing is gained and nothing lost.
+    For connections with TLS, which are pika's own (see `stream`). The attributes are private to
+    pika; where they are not, nothing is gained and nothing lost.
     """
     base: Any = getattr(io_services_utils, "_AsyncTransportBase", None)
     if hasattr(base, "_MAX_RECV_BYTES") and hasattr(base, "_MAX_CONSUME_BYTES"):

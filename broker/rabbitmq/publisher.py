@@ -86,7 +86,7 @@ class Publisher:
                 channel,
                 message.exchange,
                 message.routing_key,
-                (message.body,),
+                (message.body, message.payload),
                 self._properties(token, message),
                 mandatory=True,
             )
@@ -212,7 +212,7 @@ def _blame(reason: ChannelClosedByBroker, left: list[Open]) -> Open | None:
 
     def fits(message: Outgoing) -> bool:
         if reason.reply_code == PRECONDITION_FAILED:
-            return size is not None and len(message.body) == int(size[1])
+            return size is not None and message.num_bytes == int(size[1])
         if exchange is None or (message.exchange or _DEFAULT_EXCHANGE) != exchange[1]:
             return False
         return topic is None or message.routing_key == topic[1]

@@ -44,7 +44,7 @@ Linked = Callable[
 ]
 
 
-class Services(SelectorIOServicesAdapter):
+class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
     """What pika wants of a loop, for one connection.
 
     Attributes:
@@ -84,7 +84,7 @@ class Services(SelectorIOServicesAdapter):
         on_done((self.stream, protocol))
 
 
-class _Linking(AbstractIOReference):
+class _Linking(AbstractIOReference):  # type: ignore[misc]
     """That a connection is about to be handed over."""
 
     def __init__(self, sock: socket.socket, link: Callable[[], None]) -> None:
@@ -105,7 +105,7 @@ class _Linking(AbstractIOReference):
         return is_waiting
 
 
-class Stream(AbstractStreamTransport):
+class Stream(AbstractStreamTransport):  # type: ignore[misc]
     """A connection.
 
     Args:

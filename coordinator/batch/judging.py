@@ -34,7 +34,7 @@ class Arrived:
     update: Update
     payload: Buffer
     keep: Callable[[], Place]
-    copy: bytes
+    copy: Buffer
     asking: AnswerTo | None
     passed: Callable[[], object] | None = None
 

@@ -11,6 +11,7 @@ from coordinator.batch.strays import Strays
 from coordinator.batch.updates import Updates
 from coordinator.events import TaskDeclined
 from coordinator.intake import Stray
+from schemas.buffer import Buffer
 from schemas.errors import DecodeError
 from schemas.messages import Declined, Presence, Taken, Task, decode
 
@@ -48,7 +49,7 @@ class Parked:
             case _:
                 return self._updates.receive(delivery)
 
-    def _task_given_up(self, task: Task, body: bytes, why: str) -> bool:
+    def _task_given_up(self, task: Task, body: Buffer, why: str) -> bool:
         stray = self._strays.incarnation_fault(task)
         if stray is not None:
             return self._strays.refuse(body, stray)

@@ -13,6 +13,7 @@ from coordinator.effects import FetchParts, ForgetObject, ForgetParts, PartKept
 from coordinator.intake import Part, Stray, fault_of, header_fault
 from coordinator.uploadfiles import Shape
 from disk import chunks_of, let_go
+from schemas.buffer import Buffer
 from schemas.digest import digest_of_stream
 from schemas.messages import Update, encode, head_of
 
@@ -32,7 +33,7 @@ class Parts:
         self._work = steps.work
         self.waiting: set[int] = set()
 
-    def keep(self, part: Part, body: bytes) -> bool:
+    def keep(self, part: Part, body: Buffer) -> bool:
         """Keep a part until its upload is complete; whether it is accepted."""
         about = part.part
         if self._work.verdict_of(about.update_id) is not None:

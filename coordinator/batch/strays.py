@@ -7,6 +7,7 @@ from typing import Literal
 from coordinator.batch.steps import Steps
 from coordinator.effects import PublishRefused
 from coordinator.intake import Stray, incarnation_fault
+from schemas.buffer import Buffer
 from schemas.digest import digest_of
 from schemas.messages import Declined, Presence, Taken, Task
 
@@ -26,7 +27,7 @@ class Strays:
         self.routing_key = ""
         self.count = 0
 
-    def refuse(self, body: bytes, stray: Stray) -> Literal[False]:
+    def refuse(self, body: Buffer, stray: Stray) -> Literal[False]:
         """Record bytes that take no update id; they are not accepted."""
         digest = digest_of(body)
         claims = {"worker_id": stray.worker_id, "task_id": stray.task_id}
@@ -40,11 +41,11 @@ class Strays:
         self.keep_copy(body, digest)
         return False
 
-    def keep_copy(self, body: bytes, message_id: str) -> None:
+    def keep_copy(self, body: Buffer, message_id: str) -> None:
         """Have a refused message kept for people."""
         self._steps.effects.append(PublishRefused(body, message_id, self.routing_key))
 
-    def accept(self, body: bytes) -> None:
+    def accept(self, body: Buffer) -> None:
         """A message was accepted; if it was a stray before, the store learns it."""
         if self._may_have_been_one(len(body)):
             self._work.accept_stray(digest_of(body), self._desk.now)

@@ -61,7 +61,7 @@ def test_confirmed_messages_survive_the_death_of_the_broker(rabbitmq_node: Rabbi
     peer.mailbox.take(Connected, deadline_s=90.0)
     _consume_until_there(peer, TASKS, None)
     again = [peer.delivered() for _ in bodies]
-    assert sorted(delivered.body for delivered in again) == sorted(bodies)
+    assert sorted(bytes(delivered.body) for delivered in again) == sorted(bodies)
     assert next(each for each in again if each.body == b"0").redelivered
     _consume_until_there(peer, STREAM, 0)
     assert peer.delivered().body == b"model"

@@ -67,7 +67,7 @@ class DeadBroker(ABC):
 
     def bodies(self) -> list[bytes]:
         """The bodies in the people's queue, which it takes out."""
-        return [delivered.body for delivered in self.content(self.names.refused_queue)]
+        return [bytes(delivered.body) for delivered in self.content(self.names.refused_queue)]
 
     @contextmanager
     def looking(self, silence_s: float = 30.0) -> Iterator[DeadQueues]:
@@ -117,7 +117,7 @@ def keep(_: Delivered) -> Fate:
 
 def collect(into: list[bytes]) -> Callable[[Delivered], Fate]:
     def note(delivered: Delivered) -> Fate:
-        into.append(delivered.body)
+        into.append(bytes(delivered.body))
         return Keep()
 
     return note
@@ -182,7 +182,7 @@ class DeadQueuesContract:
                 with pytest.raises(KeyboardInterrupt):
                     queues.look(interrupt)
         left = broker.content(broker.names.refused_queue)
-        assert sorted(delivered.body for delivered in left) == sorted(bodies)
+        assert sorted(bytes(delivered.body) for delivered in left) == sorted(bodies)
         assert not any(delivered.redelivered for delivered in left)
 
     def test_an_interrupt_ends_a_long_look_early(self, broker: DeadBroker) -> None:
@@ -192,7 +192,7 @@ class DeadQueuesContract:
         with broker.looking() as queues:
 
             def interrupt(delivered: Delivered) -> Fate:
-                seen.append(delivered.body)
+                seen.append(bytes(delivered.body))
                 if len(seen) == 2:
                     queues.interrupt()
                 return Keep()
@@ -201,7 +201,7 @@ class DeadQueuesContract:
                 queues.look(interrupt)
         assert len(seen) < len(bodies)
         left = broker.content(broker.names.refused_queue)
-        assert sorted(delivered.body for delivered in left) == sorted(bodies)
+        assert sorted(bytes(delivered.body) for delivered in left) == sorted(bodies)
         assert not any(delivered.redelivered for delivered in left)
 
     def test_an_empty_queue_is_no_trouble(self, broker: DeadBroker) -> None:

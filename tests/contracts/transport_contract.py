@@ -114,7 +114,7 @@ class Peer:
         return self.mailbox.take(Counted, lambda event: event.queue == queue.name).ready
 
     def answer(self, token: int) -> bytes:
-        return self.mailbox.take(Answered, lambda event: event.token == token).body
+        return bytes(self.mailbox.take(Answered, lambda event: event.token == token).body)
 
     def settled(self) -> None:
         """See that the broker has worked through all that this client has said so far."""
@@ -502,7 +502,7 @@ class TransportContract:
         peer.transport.disconnect()
         peer.connect().consume(TASKS, prefetch=6)
         kept = [body for place, body in enumerate(bodies) if place not in order]
-        assert sorted(peer.delivered().body for _ in kept) == kept
+        assert sorted(bytes(peer.delivered().body) for _ in kept) == kept
         peer.settled()
         assert not peer.mailbox.left(Delivered)
 
@@ -517,7 +517,7 @@ class TransportContract:
         assert peer.delivered().body == bodies[1]
         peer.transport.disconnect()
         peer.connect().consume(TASKS, prefetch=4)
-        assert sorted(peer.delivered().body for _ in range(2)) == [bodies[1], bodies[3]]
+        assert sorted(bytes(peer.delivered().body) for _ in range(2)) == [bodies[1], bodies[3]]
         peer.settled()
         assert not peer.mailbox.left(Delivered)
 
@@ -832,7 +832,7 @@ class TransportContract:
         }
         for question in reversed([other.delivered() for _ in bodies]):
             assert question.answer_to is not None
-            other.transport.answer(question.answer_to, question.body)
+            other.transport.answer(question.answer_to, bytes(question.body))
         for body, token in asked.items():
             assert peer.answer(token) == body
 

@@ -70,7 +70,7 @@ def test_each_has_its_fate(desk: Desk) -> None:
         b"drop": Drop(),
         b"send": Send(NAMES.dead_exchange, "u.r.0.w", "its name"),
     }
-    look = desk.look(lambda delivered: fates[delivered.body], 3)
+    look = desk.look(lambda delivered: fates[bytes(delivered.body)], 3)
     assert (look.done, look.taken, look.failures, look.stuck) == (True, 3, [], 0)
     assert desk.left == 1
     assert desk.broker.ready(NAMES.parked_queue) == 1

@@ -355,7 +355,7 @@ class World:
         transport.consume(self.names.refused_queue, 1000)
         for event in events:
             if isinstance(event, Delivered):
-                bodies.append(event.body)
+                bodies.append(bytes(event.body))
                 transport.ack(event.tag)
         transport.stop()
         return bodies

@@ -238,7 +238,7 @@ def test_what_is_buffered_when_the_disk_is_full_is_read_again(
     assert reader._partial._file is not None
     reader._partial._file.close()
     cache.disk.truncate(cache.folder / f"{PARTIAL}{DIGEST}", 7)
-    reader._partial._file = OsFile(Full())
+    reader._partial._file = OsFile(Full(), lasting=True)
     reader.stop()
     reader.go_on(START)
     assert reader.offset == 10

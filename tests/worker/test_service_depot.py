@@ -378,9 +378,13 @@ def test_an_update_whose_payload_is_lost_is_given_up_before_it_is_put(
     trainer = HeldTrainer()
     service._trainer = service._effects._trainer = trainer
     large.run()
+    service.go_offline()
+    large.run()
     trainer.release()
+    service.drain()
     (payload,) = (tmp_path / "w1" / "outbox").iterdir()
     payload.write_bytes(b"x" * payload.stat().st_size)
+    service.go_online()
     large.run(60.0)
     assert large.coordinator.updates == []
     assert service.report.open_updates == 0
