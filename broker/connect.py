@@ -16,6 +16,7 @@ def open_transport(
     retry_max_s: float = RETRY_MAX_S,
     connect_timeout_s: float = CONNECT_S,
     linger_s: float = LINGER_S,
+    driven: bool = False,
 ) -> Transport:
     """Make the transport for a URL; `start` it to connect.
 
@@ -27,6 +28,7 @@ def open_transport(
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
         connect_timeout_s: Seconds that one attempt to connect may take.
         linger_s: Seconds for which a connection that reads a stream is kept after use.
+        driven: Make one without a thread (`broker.transport.Driven`).
 
     Raises:
         BrokerUrlError: The URL is not one of RabbitMQ.
@@ -41,9 +43,13 @@ def open_transport(
         raise BrokerUrlError(
             f"expected a broker URL like amqp://user:password@host:port/vhost, got {mask_url(url)}"
         )
-    from broker.rabbitmq import RabbitTransport  # pika costs 0.1 s, which not everybody needs
+    from broker.rabbitmq import (  # pika costs 0.1 s, which not everybody needs
+        DrivenTransport,
+        RabbitTransport,
+    )
 
-    return RabbitTransport(
+    make = DrivenTransport if driven else RabbitTransport
+    return make(
         url,
         post,
         name,

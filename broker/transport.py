@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from broker.topology import Binding, Queue, Topology
 from schemas.buffer import Buffer
@@ -341,4 +341,20 @@ class Transport(Protocol):
 
     def delete(self, queue: Queue) -> None:
         """Delete a queue with what is in it; nothing happens if there is none."""
+        ...
+
+
+@runtime_checkable
+class Driven(Transport, Protocol):
+    """A transport without a thread: it moves while `drive` is called, always by the same thread.
+
+    Events are posted on that thread, from within `drive`, and it is the one that calls `stop`.
+    """
+
+    def drive(self, wait_s: float) -> None:
+        """Send and receive until events were posted, or for so long, or until `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Have `drive` return soon. From any thread, and from a signal's handler."""
         ...

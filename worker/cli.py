@@ -201,6 +201,7 @@ def _service(settings: Settings, config: WorkerConfig, trainer: ProcessTrainer) 
             heartbeat_s=math.ceil(broker.heartbeat_s),
             connect_timeout_s=broker.connect_timeout_s,
             linger_s=settings.worker.reader_linger_s,
+            driven=True,
         ),
         trainer,
         depot=_depot_of(settings),

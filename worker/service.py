@@ -26,7 +26,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from broker import transport as wire
-from broker.transport import Post, Transport
+from broker.transport import Driven, Post, Transport
 from depot import Depot
 from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
@@ -130,7 +130,8 @@ class WorkerService:
         self._observe = observe
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._rng = random.Random(identify("worker", config.seed, config.worker_id))
-        self._transport = make_transport(self._mailbox.put)
+        self._transport = transport = make_transport(self._mailbox.put)
+        self._driven = transport if isinstance(transport, Driven) else None
         self._thread: threading.Thread | None = None
         self._exit_code: int | None = None
         self._reason = ""
@@ -175,11 +176,11 @@ class WorkerService:
 
     def ask_to_stop(self) -> None:
         """Begin to leave in good order; may be called from a signal handler."""
-        self._mailbox.put(StopAsked())
+        self._post(StopAsked())
 
     def ask_health(self, reply: Reply) -> None:
         """Ask how the worker is; its own thread replies. From any thread."""
-        self._mailbox.put(HealthAsked(reply))
+        self._post(HealthAsked(reply))
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until the worker has left by itself; False if it has not in time."""
@@ -187,7 +188,7 @@ class WorkerService:
 
     def kill(self) -> None:
         """End at once without a word, as `kill -9` would: the state folder stays as it is."""
-        self._mailbox.put(_Quit())
+        self._post(_Quit())
         if self._thread is None:
             self.drain()
         elif self._thread is not threading.current_thread():
@@ -195,11 +196,11 @@ class WorkerService:
 
     def go_offline(self) -> None:
         """Disconnect; training goes on."""
-        self._mailbox.put(OnlineWanted(False))
+        self._post(OnlineWanted(False))
 
     def go_online(self) -> None:
         """Connect again (within the hours and spells that the settings give)."""
-        self._mailbox.put(OnlineWanted(True))
+        self._post(OnlineWanted(True))
 
     # The same by hand, for virtual time.
 
@@ -233,7 +234,7 @@ class WorkerService:
             cache,
             self._transport,
             self._trainer,
-            self._mailbox.put,
+            self._post,
             self._device,
             self._depot,
         )
@@ -299,9 +300,20 @@ class WorkerService:
             _log.exception("%s: a bug; nothing is lost", self.config.worker_id)
             self._end(1, "a bug, see the log")
 
+    def _post(self, mail: Mail) -> None:
+        """Put something into the mailbox, from any thread."""
+        self._mailbox.put(mail)
+        if self._driven is not None:
+            self._driven.wake()
+
     def _next_mail(self, wait_s: float) -> Mail | None:
+        wait_s = min(max(wait_s, 0.0), _WAIT_MOST_S)
+        if self._driven is not None:
+            if wait_s and self._mailbox.empty():
+                self._driven.drive(wait_s)
+            wait_s = 0.0
         try:
-            return self._mailbox.get(timeout=min(max(wait_s, 0.0), _WAIT_MOST_S))
+            return self._mailbox.get(timeout=wait_s)
         except queue.Empty:
             return None
 
@@ -315,7 +327,7 @@ class WorkerService:
             self._tidy_at = math.inf
             self._effects.tidy_again()
         if self._depot is not None:
-            self._depot.give_up(self._mailbox.put)
+            self._depot.give_up(self._post)
         self._advance(events.Tick())
         self._settle_down()
 

@@ -35,7 +35,9 @@ def main() -> None:
     for number in range(arguments.first, arguments.first + arguments.workers):
         config = worker_config(settings, f"w{number}")
         config = replace(config, folder=config.folder / f"w{number}")
-        crowd.append(WorkerService(config, lambda post: open_transport(url, post, "w"), trainer))
+        crowd.append(
+            WorkerService(config, lambda post: open_transport(url, post, "w", driven=True), trainer)
+        )
     for worker in crowd:
         worker.start()
     print("started", flush=True)

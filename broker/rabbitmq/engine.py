@@ -65,12 +65,12 @@ class Engine:
         if self._wanted:
             self._hang_up(Disconnected(reason, retry_in_s=0.0))
 
-    def shut(self, timeout_s: float) -> None:
-        """Go offline for good: the loop ends when the broker has said goodbye, or in time."""
+    def shut(self, timeout_s: float, on_end: Callable[[], None]) -> None:
+        """Go offline for good; it is the end when the broker has said goodbye, or in time."""
         self.disconnect("stopped")
         self._post = None
-        self._loop.call_later(timeout_s, self._loop.stop)
-        self._dialer.close_all(self._loop.stop)
+        self._loop.call_later(timeout_s, on_end)
+        self._dialer.close_all(on_end)
 
     def recover(self, error: Exception) -> None:
         """Begin anew after an error that nobody foresaw, of ours or of pika."""

@@ -84,9 +84,7 @@ class RabbitTransport:
                 return
             if self._thread is None:
                 self._loop = IOLoop()
-                self._engine = Engine(
-                    self._loop, self._address, self._post, self._retry_max_s, self._linger_s
-                )
+                self._engine = self._made_engine(self._loop)
                 self._thread = threading.Thread(
                     target=self._run,
                     args=(self._loop, self._engine),
@@ -103,9 +101,9 @@ class RabbitTransport:
     def stop(self, timeout_s: float = 5.0) -> None:
         """See `Transport.stop`."""
         with self._starting:
-            if not self._stopped:
-                self._do(Engine.shut, timeout_s)
-                self._stopped = True
+            if not self._stopped and self._loop is not None:
+                self._do(Engine.shut, timeout_s, self._loop.stop)
+            self._stopped = True
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s + 1.0)
 
@@ -170,6 +168,9 @@ class RabbitTransport:
             self._is_woken = True
             self._loop.add_callback_threadsafe(self._run_commands)
         return True
+
+    def _made_engine(self, loop: IOLoop) -> Engine:
+        return Engine(loop, self._address, self._post, self._retry_max_s, self._linger_s)
 
     def _run(self, loop: IOLoop, engine: Engine) -> None:
         """The thread: runs the loop until the engine is shut, whatever goes wrong in it."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from broker.rabbitmq import RabbitTransport
 from tests.broker.rabbit_bench import RabbitBench
 from tests.support.rabbitmq_node import RabbitmqNode
 
@@ -18,7 +19,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[RabbitBench]:
     if not url:
         node: RabbitmqNode = request.getfixturevalue("rabbitmq_node")
         url = node.url(node.shared_vhost())
-    bench = RabbitBench(url)
+    bench = RabbitBench(url, getattr(request.cls, "transport", RabbitTransport))
     bench.forget()
     yield bench
     bench.close()

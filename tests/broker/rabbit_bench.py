@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
 from urllib.parse import urlsplit
 
-from broker.rabbitmq import RabbitTransport
+from broker.rabbitmq import DrivenTransport, RabbitTransport
 from broker.topology import Topology
+from broker.transport import Post
 from tests.broker.tcp_proxy import TcpProxy, Wire
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import LATE, OWN, SHORT, SPARE, TOPOLOGY, Bench, Peer
 
 
+class PumpedTransport(DrivenTransport):
+    """A driven transport, and who drives it."""
+
+    def __init__(self, url: str, post: Post, name: str, **options: Any) -> None:
+        super().__init__(url, post, name, **options)
+        self._pump: threading.Thread | None = threading.Thread(target=self._drive_on, daemon=True)
+        self._pump.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        pump, self._pump = self._pump, None
+        if pump is not None:
+            self.wake()
+            pump.join()
+        super().stop(timeout_s)
+
+    def _drive_on(self) -> None:
+        while self._pump is not None:
+            self.drive(60.0)
+
+
 class RabbitBench(Bench):
     """Clients of a vhost, each behind a wire of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, make: type[RabbitTransport] = RabbitTransport) -> None:
         self.url = url
+        self._make = make
         self.linger_s = 600.0  # longer than any test
         self._parts = urlsplit(url)
         self.place = (self._parts.hostname or "localhost", self._parts.port or 5672)
@@ -32,9 +56,7 @@ class RabbitBench(Bench):
 
     def direct(self, url: str, name: str = "client") -> Peer:
         mailbox = Mailbox()
-        transport = RabbitTransport(
-            url, mailbox.post, name, retry_max_s=1.0, linger_s=self.linger_s
-        )
+        transport = self._make(url, mailbox.post, name, retry_max_s=1.0, linger_s=self.linger_s)
         peer = Peer(transport, mailbox)
         self._peers.append(peer)
         return peer

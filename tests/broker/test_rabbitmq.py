@@ -24,7 +24,7 @@ from broker.transport import (
     Outgoing,
     Refused,
 )
-from tests.broker.rabbit_bench import RabbitBench
+from tests.broker.rabbit_bench import PumpedTransport, RabbitBench
 from tests.broker.tcp_proxy import TcpProxy
 from tests.contracts.mailbox import Mailbox
 from tests.contracts.transport_contract import (
@@ -40,6 +40,14 @@ pytestmark = pytest.mark.rabbitmq
 
 
 class TestRabbitTransport(TransportContract):
+    @pytest.fixture
+    def bench(self, bench: RabbitBench) -> RabbitBench:
+        return bench
+
+
+class TestDrivenTransport(TransportContract):
+    transport = PumpedTransport
+
     @pytest.fixture
     def bench(self, bench: RabbitBench) -> RabbitBench:
         return bench
