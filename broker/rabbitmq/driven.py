@@ -126,8 +126,10 @@ class DrivenTransport(RabbitTransport):
         self._ended = True
 
     def _close(self) -> None:
-        loop = self._loop
+        loop, engine = self._loop, self._engine
         assert loop is not None, "it is made with one"
+        assert engine is not None, "it is made with one"
+        engine.discard()
         loop.remove_handler(self._bell.fileno())
         loop.close()
         self._bell.close()

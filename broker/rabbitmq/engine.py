@@ -72,6 +72,10 @@ class Engine:
         self._loop.call_later(timeout_s, on_end)
         self._dialer.close_all(on_end)
 
+    def discard(self) -> None:
+        """Let go of every connection: the loop has ended."""
+        self._dialer.discard_all()
+
     def recover(self, error: Exception) -> None:
         """Begin anew after an error that nobody foresaw, of ours or of pika."""
         if self._wanted:

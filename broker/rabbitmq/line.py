@@ -137,6 +137,10 @@ class Line:
             # pika's own close fails an assertion of its own while a connection is being made.
             self._abort()
 
+    def discard(self) -> None:
+        """Let go of it: the loop has ended."""
+        self._services.discard()
+
     def _abort(self) -> None:
         # Private to pika, which has no public way to end a connection without a farewell; where
         # it is not, a connection being made ends by its own time limit.
@@ -201,6 +205,11 @@ class Dialer:
         for line in list(self._lines):
             line.close()
         self._tell_silence()
+
+    def discard_all(self) -> None:
+        """Let go of every connection: the loop has ended, in time or not."""
+        for line in self._lines:
+            line.discard()
 
     def forget(self, line: Line) -> None:
         """Take note that a connection has ended."""

@@ -54,6 +54,14 @@ class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
     def __init__(self, loop: IOLoop) -> None:
         super().__init__(loop)
         self.stream: Stream | None = None
+        self._linking: _Linking | None = None
+
+    def discard(self) -> None:
+        """Hang up without a word: the loop has ended."""
+        if self._linking is not None:
+            self._linking.cancel()
+        if self.stream is not None:
+            self.stream.discard()
 
     def create_streaming_connection(
         self,
@@ -68,7 +76,7 @@ class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
             return super().create_streaming_connection(
                 protocol_factory, sock, on_done, ssl_context, server_hostname
             )
-        linking = _Linking(sock, partial(self._link, protocol_factory, sock, on_done))
+        self._linking = linking = _Linking(sock, partial(self._link, protocol_factory, sock, on_done))
         self.add_callback_threadsafe(linking.run)
         return linking
 
@@ -273,6 +281,11 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._services.remove_reader(self._sock.fileno())
         self._watch(False)
         self._services.add_callback_threadsafe(self._lose)
+
+    def discard(self) -> None:
+        """See `Services.discard`."""
+        self._is_over = True
+        self._sock.close()
 
     def _lose(self) -> None:
         try:

@@ -178,6 +178,7 @@ class RabbitTransport:
             while not _runs_to_its_end(loop, engine):
                 loop.add_callback_threadsafe(self._run_commands)  # those behind the one that failed
         finally:
+            engine.discard()
             loop.close()
 
     def _run_commands(self) -> None:
