@@ -16,10 +16,12 @@ from pika.spec import Basic
 
 from broker.rabbitmq.deliveries import delivery, stream_offset
 from broker.rabbitmq.lanes import Lanes
+from broker.rabbitmq.methods import Came, came_of_pika
 from broker.rabbitmq.outlet import Outlet
 from broker.rabbitmq.retry import NOT_FOUND, REFUSED
 from broker.topology import Queue
 from broker.transport import ConsumerLost, Consuming
+from schemas.buffer import Buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,31 +167,45 @@ class Consumer:
             return
         self._name = channel.basic_consume(
             self.order.queue.name,
-            self._delivered,
+            self._delivered_by_pika,
             arguments=self.order.arguments(),
             callback=lambda _: self._accepted(),
         )
 
     def _accepted(self) -> None:
+        self._lane.tap(self)
         self.is_consuming = not self.is_ending
         self._outlet.tell(Consuming(self.order.id))
 
-    def _delivered(
-        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    def _delivered_by_pika(
+        self, _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
+        self.delivered(came_of_pika(method, properties), self._lane.body(body))
+
+    @property
+    def is_tapping(self) -> bool:
+        """See `stream.Tap`."""
+        return self.is_consuming
+
+    def acked(self, number: int, multiple: bool) -> bool:
+        """See `stream.Tap`: nothing is published here."""
+        return False
+
+    def delivered(self, message: Came, body: Buffer) -> None:
+        """See `stream.Tap`."""
         # A stream is sent in chunks, which may begin before the offset asked for.
-        offset = stream_offset(properties)
+        offset, channel = stream_offset(message.headers), self._lane.channel
         if self.order.offset is not None and offset < self.order.offset:
-            channel.basic_ack(method.delivery_tag)
+            if channel is not None and channel.is_open:
+                channel.basic_ack(message.number)
             return
         if self._is_resting:
             self._is_overrun = True
             return
         self._place = offset + 1
         tag = next(self._tags)
-        self.held[tag] = method.delivery_tag
-        whole = self._lane.body(body)
-        self._outlet.tell(delivery(self.order.id, tag, method, properties, whole))
+        self.held[tag] = message.number
+        self._outlet.tell(delivery(self.order.id, tag, offset, message, body))
 
     def cancelled(self) -> None:
         """See `lanes.User`."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from broker.rabbitmq.buffers import Buffers
 from schemas.buffer import Buffer
 
-HEADER, BODY = 2, 3
+_HEADER, _BODY = 2, 3
 HEARTBEAT = b"\x08\0\0\0\0\0\0\xce"
 END = b"\xce"
 FRAME_BYTES = 128 * 1024  # the largest frame that pika agrees to
@@ -143,7 +143,7 @@ class Incoming:
         """The next frame that pika is to have; None if a body begins, or there is no more."""
         while self._end - self._start >= _HEAD.size:
             kind, channel, size = _HEAD.unpack_from(self._inbox, self._start)
-            if kind == BODY:
+            if kind == _BODY:
                 self._start += _HEAD.size
                 self._begin_frame(channel, size)
                 return None
@@ -156,7 +156,7 @@ class Incoming:
                 return None
             frame = bytes(self._inbox[self._start : self._start + whole])
             self._start += whole
-            if kind != HEADER or not self._begin_body(channel, frame):
+            if kind != _HEADER or not self._begin_body(channel, frame):
                 return frame
         return None
 
@@ -210,7 +210,7 @@ def body_frames(channel: int, body: Sequence[Buffer], frame_bytes: int) -> Itera
         while at < len(piece):
             if not room:
                 room = min(most, left)
-                yield _HEAD.pack(BODY, channel, room)
+                yield _HEAD.pack(_BODY, channel, room)
             taken = piece[at : at + room]
             yield taken
             at += len(taken)

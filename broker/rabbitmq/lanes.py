@@ -16,6 +16,7 @@ from pika.exceptions import AMQPError
 from pika.frame import Method
 
 from broker.rabbitmq.line import Line
+from broker.rabbitmq.stream import Tap
 from schemas.buffer import Buffer
 
 FREE_MOST = 2
@@ -57,6 +58,16 @@ class Lane:
         """See `Line`."""
         return self._line.body(body)
 
+    def tap(self, tap: Tap) -> None:
+        """Have the user told of messages before pika."""
+        if self.channel is not None:
+            self._line.tap(self.channel, tap)
+
+    def untap(self) -> None:
+        """See `tap`."""
+        if self.channel is not None:
+            self._line.tap(self.channel, None)
+
     def _opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._closed)
         channel.add_on_cancel_callback(self._cancelled)
@@ -72,6 +83,7 @@ class Lane:
             self.user.cancelled()
 
     def _closed(self, _channel: Channel, reason: AMQPError) -> None:
+        self.untap()
         user, self.user = self.user, None
         if user is not None:
             user.closed(reason)
@@ -101,6 +113,7 @@ class Lanes:
     def give_back(self, lane: Lane) -> None:
         """Take back a lane on which nobody consumes and nothing is unsettled."""
         lane.user = None
+        lane.untap()
         self._free.append(lane)
         for old in self._free[:-FREE_MOST]:
             if old.channel is not None and old.is_open:

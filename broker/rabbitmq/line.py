@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
-from pika import BasicProperties
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import io_services_utils
 from pika.channel import Channel
 from pika.exceptions import AMQPConnectionError
 
+from broker.rabbitmq.framing import body_frames
+from broker.rabbitmq.methods import Properties, header_frame, publish_frame
 from broker.rabbitmq.parameters import Address
-from broker.rabbitmq.stream import Services
+from broker.rabbitmq.stream import Services, Tap
 from schemas.buffer import Buffer
 
 _CLOSE_S = 3.0  # for a close that the broker does not answer
@@ -79,7 +79,7 @@ class Line:
         exchange: str,
         routing_key: str,
         body: Sequence[Buffer],
-        properties: BasicProperties,
+        properties: Properties,
         *,
         mandatory: bool = False,
     ) -> None:
@@ -96,19 +96,25 @@ class Line:
         Raises:
             ShortStringTooLong: A name is too long; nothing was sent.
         """
-        publish = partial(
-            channel.basic_publish,
-            exchange,
-            routing_key,
-            properties=properties,
-            mandatory=mandatory,
-        )
         stream = self._services.stream
         if stream is None:
-            publish(body=b"".join(body))
-        else:
-            frame_bytes = self._connection.params.frame_max
-            stream.write_with(body, frame_bytes, partial(publish, body=b""))
+            whole, beside = b"".join(body), properties.as_of_pika()
+            channel.basic_publish(exchange, routing_key, whole, beside, mandatory)
+            return
+        number, frame_bytes = channel.channel_number, self._connection.params.frame_max
+        frames = (
+            publish_frame(number, exchange, routing_key, mandatory),
+            header_frame(number, sum(map(len, body)), properties),
+        )
+        stream.write_all((*frames, *body_frames(number, body, frame_bytes)))
+
+    def tap(self, channel: Channel, tap: Tap | None) -> None:
+        """Have somebody told of a channel's messages before pika, or nobody any more.
+
+        Nothing happens with TLS: there all goes through pika, and so it may at any time.
+        """
+        if self._services.stream is not None:
+            self._services.stream.tap(channel.channel_number, tap)
 
     def hold(self) -> None:
         """What is said from here on goes together, with `release`."""

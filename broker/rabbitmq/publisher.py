@@ -25,6 +25,7 @@ from pika.frame import Method
 from pika.spec import Basic
 
 from broker.rabbitmq.line import Line
+from broker.rabbitmq.methods import Came, Properties, came_of_pika
 from broker.rabbitmq.outlet import Outlet
 from broker.rabbitmq.retry import NOT_FOUND, PRECONDITION_FAILED, REFUSED
 from broker.transport import (
@@ -36,9 +37,9 @@ from broker.transport import (
     Refused,
     Returned,
 )
+from schemas.buffer import Buffer
 
 ANSWER_QUEUE = "amq.rabbitmq.reply-to"
-_PERSISTENT = 2
 _TOO_LARGE = re.compile(r"message size (\d+)")
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
 _TOPIC = re.compile(r"topic '([^']*)'")
@@ -100,7 +101,7 @@ class Publisher:
         channel = self._channel
         if channel is None or not channel.is_open:
             return
-        properties = BasicProperties(correlation_id=to.correlation_id, user_id=self._user)
+        properties = Properties(to.correlation_id, self._user)
         try:
             self._line.publish(channel, "", to.address, (body,), properties)
         except ShortStringTooLong:
@@ -111,15 +112,15 @@ class Publisher:
         """Tokens of the publishes without an outcome."""
         return sorted(publish.token for publish in (*self._open.values(), *self._waiting))
 
-    def _properties(self, token: int, message: Outgoing) -> BasicProperties:
+    def _properties(self, token: int, message: Outgoing) -> Properties:
         expires_ms = max(round(message.expires_s * 1000), 1)
-        return BasicProperties(
-            delivery_mode=_PERSISTENT,
-            message_id=message.message_id or None,
-            correlation_id=str(token),  # says which publish came back, and which is answered
-            reply_to=ANSWER_QUEUE if message.answerable else None,
-            expiration=str(expires_ms) if message.expires_s else None,
-            user_id=self._user,
+        return Properties(
+            str(token),  # says which publish came back, and which is answered
+            self._user,
+            persistent=True,
+            reply_to=ANSWER_QUEUE if message.answerable else "",
+            expiration=str(expires_ms) if message.expires_s else "",
+            message_id=message.message_id,
         )
 
     # The channel.
@@ -127,7 +128,7 @@ class Publisher:
     def _opened(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._closed)
         channel.add_on_return_callback(self._came_back)
-        channel.confirm_delivery(self._confirmed, callback=lambda _: self._hear(channel))
+        channel.confirm_delivery(self._settled_by_pika, callback=lambda _: self._hear(channel))
 
     def _hear(self, channel: Channel) -> None:
         channel.basic_consume(
@@ -139,6 +140,7 @@ class Publisher:
 
     def _begin(self, channel: Channel) -> None:
         self._channel = channel
+        self._line.tap(channel, self)
         self._sequence = itertools.count(1)
         on_ready, self._on_ready = self._on_ready, None
         if on_ready is not None:
@@ -147,7 +149,8 @@ class Publisher:
         for publish in waiting:
             self.publish(publish.token, publish.message)
 
-    def _closed(self, _channel: Channel, reason: AMQPError) -> None:
+    def _closed(self, channel: Channel, reason: AMQPError) -> None:
+        self._line.tap(channel, None)
         if not isinstance(reason, ChannelClosedByBroker):
             return  # the whole connection ended; the link sees to that
         self._channel = None
@@ -177,29 +180,45 @@ class Publisher:
         reason = f"({method.reply_code}) {method.reply_text}: no queue is bound to {where}"
         self._returned[int(properties.correlation_id)] = reason
 
-    def _confirmed(self, frame: Method) -> None:
-        number, multiple = frame.method.delivery_tag, frame.method.multiple
+    @property
+    def is_tapping(self) -> bool:
+        """See `stream.Tap`."""
+        return True
+
+    def delivered(self, message: Came, body: Buffer) -> None:
+        """See `stream.Tap`: it is an answer."""
+        if message.correlation_id.isdecimal() and len(message.correlation_id) < 20:
+            self._outlet.tell(Answered(int(message.correlation_id), body))
+
+    def acked(self, number: int, multiple: bool) -> bool:
+        """See `stream.Tap`."""
+        self._settle(number, multiple, taken=True)
+        return True
+
+    def _settled_by_pika(self, frame: Method) -> None:
+        taken = isinstance(frame.method, Basic.Ack)
+        self._settle(frame.method.delivery_tag, frame.method.multiple, taken=taken)
+
+    def _settle(self, number: int, multiple: bool, *, taken: bool) -> None:
         if not multiple:
             numbers = [number] if number in self._open else []
         else:
             numbers = list(itertools.takewhile(lambda n: number == 0 or n <= number, self._open))
         for each in numbers:
-            self._outlet.tell(self._outcome(self._open.pop(each), frame.method))
+            self._outlet.tell(self._outcome(self._open.pop(each), taken=taken))
 
-    def _outcome(self, publish: Open, method: Basic.Ack | Basic.Nack) -> Event:
+    def _outcome(self, publish: Open, *, taken: bool) -> Event:
         returned = self._returned.pop(publish.token, None)
         if returned is not None:
             return Returned(publish.token, returned)
-        if isinstance(method, Basic.Nack):
+        if not taken:
             return Refused(publish.token, "the broker refused it: a queue is full")
         return Confirmed(publish.token)
 
     def _answered(
-        self, _channel: Channel, _method: Basic.Deliver, properties: BasicProperties, body: bytes
+        self, _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        correlation_id = properties.correlation_id or ""
-        if correlation_id.isdecimal() and len(correlation_id) < 20:
-            self._outlet.tell(Answered(int(correlation_id), self._line.body(body)))
+        self.delivered(came_of_pika(method, properties), self._line.body(body))
 
 
 def _blame(reason: ChannelClosedByBroker, left: list[Open]) -> Open | None:

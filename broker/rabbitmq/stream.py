@@ -1,11 +1,12 @@
-"""A TCP connection to the broker, for pika, which sees no bodies of messages.
+"""A TCP connection to the broker, for pika, which sees no messages.
 
 pika's own sends each frame by itself, a message in three or more, and moves bodies several times.
 This one sends what was written together as one, and bodies lie beside what pika sees (`framing`).
-It is made for pika's public interface to a transport, and is as careful as pika's: nothing of a
-connection is called back from within a call to it.
+What is delivered and confirmed goes past pika to who has a `Tap` for it, and messages are written
+past it (`methods`). It is made for pika's public interface to a transport, and is as careful as
+pika's: nothing of a connection is called back from within a call to it.
 
-With TLS pika's own is used, and bodies go through pika.
+With TLS pika's own is used, and all goes through pika.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
+from typing import Protocol
 
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import (
@@ -28,15 +30,38 @@ from pika.adapters.utils.nbio_interface import (
 )
 from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
-from broker.rabbitmq.framing import HEADER, HEARTBEAT, Incoming, body_frames, with_body_size
+from broker.rabbitmq.framing import HEARTBEAT, Incoming
+from broker.rabbitmq.methods import CONTENT_HEADER, METHOD, Came, ack_of, came, is_deliver
 from schemas.buffer import Buffer
 
 logger = logging.getLogger(__name__)
 
 _READ_MOST = 1024 * 1024  # at a time: the other connections of the loop have their turn
 _PIECES = 256  # that are sent at once; the system takes at most 1024
-_ALIVE_EVERY_S = 1.0  # pika is told that a body is coming, or it would think that nothing does
+_ALIVE_EVERY_S = 1.0  # so often pika is told that something comes, or it would hang up
 _CAN = hasattr(socket.socket, "sendmsg") and hasattr(socket.socket, "recvmsg_into")
+
+
+class Tap(Protocol):
+    """Who is told of a channel's messages before pika.
+
+    Attributes:
+        is_tapping: Takes deliveries; else they are pika's.
+    """
+
+    @property
+    def is_tapping(self) -> bool:
+        """See above."""
+        ...
+
+    def delivered(self, message: Came, body: Buffer) -> None:
+        """A message was delivered."""
+        ...
+
+    def acked(self, number: int, multiple: bool) -> bool:
+        """The broker acked a publish, or all up to it; False if that is for pika."""
+        ...
+
 
 Linked = Callable[
     [tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException],
@@ -76,7 +101,9 @@ class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
             return super().create_streaming_connection(
                 protocol_factory, sock, on_done, ssl_context, server_hostname
             )
-        self._linking = linking = _Linking(sock, partial(self._link, protocol_factory, sock, on_done))
+        self._linking = linking = _Linking(
+            sock, partial(self._link, protocol_factory, sock, on_done)
+        )
         self.add_callback_threadsafe(linking.run)
         return linking
 
@@ -134,7 +161,8 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._services = services
         self._incoming = Incoming()
         self._outgoing: deque[Buffer] = deque()
-        self._with_body: tuple[Sequence[Buffer], int] | None = None
+        self._taps: dict[int, Tap] = {}  # by channel
+        self._delivers: dict[int, bytes] = {}  # by channel, without what it delivers
         self._is_holding = False  # what is written waits for `release`
         self._is_watching = False  # for room to send
         self._is_over = False
@@ -154,33 +182,15 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         if self._outgoing and not self._is_watching and not self._is_over:
             self._send()
 
-    def write_with(
-        self, body: Sequence[Buffer], frame_bytes: int, write: Callable[[], None]
-    ) -> None:
-        """Have a body go behind the content header that `write` writes.
-
-        Args:
-            body: Its pieces, which must not change until they were sent.
-            frame_bytes: The largest frame.
-            write: Has pika publish a message without a body.
-        """
-        self._with_body = body, frame_bytes
-        try:
-            write()
-        finally:
-            self._with_body = None
-
     def write(self, data: bytes) -> None:
         """See pika's `AbstractStreamTransport`."""
+        self.write_all((data,))
+
+    def write_all(self, pieces: Iterable[Buffer]) -> None:
+        """Write what must stay together; it must not change until it was sent."""
         if self._is_over:
             return
-        if self._with_body is not None and data[0] == HEADER:
-            body, frame_bytes = self._with_body
-            data = with_body_size(data, sum(map(len, body)))
-            self._outgoing.append(data)
-            self._outgoing.extend(body_frames(int.from_bytes(data[1:3], "big"), body, frame_bytes))
-        else:
-            self._outgoing.append(data)
+        self._outgoing.extend(pieces)
         if not self._is_holding and not self._is_watching:
             self._watch(True)
 
@@ -247,17 +257,41 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
             read += count
             is_more = count == sum(map(len, room))  # else that was all
             for frame, body in incoming.advance(count):
-                self.body = body
-                self._protocol.data_received(frame)
+                self._tell(frame, body)
                 if self._is_over:
                     break
         self.body = b""
 
+    def tap(self, channel: int, tap: Tap | None) -> None:
+        """Have somebody told of a channel's messages, or nobody but pika."""
+        if tap is None:
+            self._taps.pop(channel, None)
+        else:
+            self._taps[channel] = tap
+
+    def _tell(self, frame: bytes, body: Buffer) -> None:
+        """Tell whom it may concern of a frame, and of the body that is whole with it."""
+        channel = frame[1] << 8 | frame[2]
+        tap, deliver = self._taps.get(channel), self._delivers.pop(channel, None)
+        if tap is not None and frame[0] == METHOD:
+            if tap.is_tapping and is_deliver(frame):
+                self._delivers[channel] = frame
+                return
+            ack = ack_of(frame)
+            if ack is not None and tap.acked(*ack):
+                return
+        if deliver is not None:
+            if tap is not None and tap.is_tapping and frame[0] == CONTENT_HEADER:
+                tap.delivered(came(deliver, frame), body)
+                return
+            self._protocol.data_received(deliver)  # nobody wants it any more: pika rejects it
+        self.body = body
+        self._protocol.data_received(frame)
+
     def _say_alive(self) -> None:
-        """Tell pika from time to time that something comes, while it sees nothing of it."""
-        self.body = b""
+        """Tell pika from time to time that something comes: it sees little of it."""
         now = time.monotonic()
-        if self._incoming.is_within_a_body and now - self._told_alive >= _ALIVE_EVERY_S:
+        if now - self._told_alive >= _ALIVE_EVERY_S and not self._is_over:
             self._told_alive = now
             self._protocol.data_received(HEARTBEAT)
 
