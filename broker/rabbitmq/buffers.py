@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Sequence
 
 KEPT_BYTES = 48 * 1024 * 1024  # half more than unsettled updates have: some are just being read
 KEPT_COUNT = 32  # they are looked through one by one
 _STEP_BYTES = 64 * 1024  # sizes are rounded up: bodies of about one size can take turns
-_UNUSED = 3  # references to what only the list has: the list's, the loop's, and the question's
 
 
 class Buffers:
@@ -25,26 +25,42 @@ class Buffers:
 
     def take(self, size: int) -> mmap.mmap:
         """At least so many bytes, with anything in them. They are in use while there is a view."""
-        for kept in self._kept:
-            if size <= len(kept) <= 2 * size + _STEP_BYTES and sys.getrefcount(kept) == _UNUSED:
-                return kept
+        for at, kept in enumerate(map(len, self._kept)):
+            if size <= kept <= 2 * size + _STEP_BYTES and _is_unused(self._kept, at):
+                return self._kept[at]
         made = _memory(size + -size % _STEP_BYTES)
         self._drop_unused(len(made))
-        if len(self._kept) < KEPT_COUNT and self._kept_bytes + len(made) <= KEPT_BYTES:
+        if self._has_room(len(made)):
             self._kept.append(made)
             self._kept_bytes += len(made)
         return made
 
-    def _drop_unused(self, room: int) -> None:
-        """Let unused ones go, the oldest first, until there is room, for those of other sizes."""
-        for kept in list(self._kept):
-            if len(self._kept) < KEPT_COUNT and self._kept_bytes + room <= KEPT_BYTES:
-                return
-            if sys.getrefcount(kept) == _UNUSED:
-                self._kept.remove(kept)
-                self._kept_bytes -= len(kept)
+    def _has_room(self, size: int) -> bool:
+        return len(self._kept) < KEPT_COUNT and self._kept_bytes + size <= KEPT_BYTES
+
+    def _drop_unused(self, size: int) -> None:
+        """Let unused ones go, the oldest first, until there is room for one of another size."""
+        at = 0
+        while at < len(self._kept) and size <= KEPT_BYTES and not self._has_room(size):
+            if _is_unused(self._kept, at):
+                self._kept_bytes -= len(self._kept.pop(at))
+            else:
+                at += 1
 
 
 def _memory(size: int) -> mmap.mmap:
     """Memory of its own: it goes back to the system at once, and is not cleared a second time."""
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+def _references(pieces: Sequence[object], at: int) -> int:
+    return sys.getrefcount(pieces[at])
+
+
+# Of what only a list has. Pythons differ in what the question itself adds (3.14 counts fewer
+# references), so it is asked in the one place, and the answer is never a number known beforehand.
+_UNUSED = _references([object()], 0)
+
+
+def _is_unused(pieces: Sequence[object], at: int) -> bool:
+    return _references(pieces, at) == _UNUSED
