@@ -29,6 +29,7 @@ _INBOX_BYTES = 2 * FRAME_BYTES
 _HEAD = struct.Struct(">BHL")
 _SIZE = struct.Struct(">Q")
 _SIZE_AT = _HEAD.size + 4
+_HEADER_LEAST_BYTES = _SIZE_AT + _SIZE.size + len(END)
 _GREETING = b"AMQP"  # what a broker answers that speaks another protocol, in 8 bytes
 _LARGE_BYTES = 64 * 1024  # a smaller body is copied once more, and then is `bytes`
 _MESSAGE_BYTES = 512 * 1024 * 1024  # RabbitMQ has none that is larger
@@ -134,8 +135,7 @@ class Incoming:
         if self._start == self._end:
             self._start = self._end = 0
             return False
-        if self._inbox[self._start] != END[0]:
-            raise FramingError(f"expected 206 behind a frame, came {self._inbox[self._start]}")
+        _check_end(self._inbox[self._start])
         self._start += 1
         return True
 
@@ -148,7 +148,8 @@ class Incoming:
                 self._begin_frame(channel, size)
                 return None
             whole = _HEAD.size + size + 1
-            if kind == _GREETING[0] and self._inbox[self._start :][:4] == _GREETING:
+            is_greeting = kind == _GREETING[0] and self._inbox[self._start :][:4] == _GREETING
+            if is_greeting:
                 whole = 8
             if whole > FRAME_BYTES:
                 raise FramingError(f"a frame of {whole} bytes: {FRAME_BYTES} were agreed on")
@@ -156,12 +157,18 @@ class Incoming:
                 return None
             frame = bytes(self._inbox[self._start : self._start + whole])
             self._start += whole
+            if not is_greeting:
+                _check_end(frame[-1])  # pika would, but it does not see all of them
             if kind != _HEADER or not self._begin_body(channel, frame):
                 return frame
         return None
 
     def _begin_body(self, channel: int, header: bytes) -> bool:
         """Make room for a body; False if it is empty."""
+        if len(header) < _HEADER_LEAST_BYTES:
+            raise FramingError(f"a content header of {len(header)} bytes: it has no body's size")
+        if channel in self._coming:
+            raise FramingError(f"a second body on channel {channel} before the first was whole")
         size = body_size(header)
         if not size:
             return False
@@ -180,6 +187,11 @@ class Incoming:
         self._current, self._left = coming, size
         if size == coming.size - coming.filled:
             del self._coming[channel]
+
+
+def _check_end(byte: int) -> None:
+    if byte != END[0]:
+        raise FramingError(f"expected 206 behind a frame, came {byte}")
 
 
 def body_size(header: bytes) -> int:
