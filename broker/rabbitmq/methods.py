@@ -28,17 +28,17 @@ _FRAME = struct.Struct(">BHL")
 _CLASS_60 = struct.Struct(">HHQ")  # class, weight, size of the body
 _FLAGS = struct.Struct(">H")
 _TAG = struct.Struct(">QB")
+_TABLE = struct.Struct(">L")
 _AT = _FRAME.size  # where a frame's payload begins
 _SHORT_MOST = 255
 _PERSISTENT = 2
+_TIMESTAMP_BYTES = 8
 # Of the properties: which flag says that it is there.
+_CONTENT_TYPE, _CONTENT_ENCODING = 1 << 15, 1 << 14
+_CONTENT = _CONTENT_TYPE | _CONTENT_ENCODING
 _HEADERS, _DELIVERY_MODE, _PRIORITY = 1 << 13, 1 << 12, 1 << 11
 _CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID = 1 << 10, 1 << 9, 1 << 8, 1 << 7
-_USER_ID = 1 << 4
-_USUAL = (
-    _HEADERS | _DELIVERY_MODE | _PRIORITY | _CORRELATION_ID | _REPLY_TO | _EXPIRATION
-    | _MESSAGE_ID | _USER_ID
-)  # fmt: skip
+_TIMESTAMP, _TYPE, _USER_ID = 1 << 6, 1 << 5, 1 << 4
 
 
 class Came(NamedTuple):
@@ -195,21 +195,39 @@ def _properties(header: bytes) -> tuple[Mapping[str, Any], str, str, str, str]:
     """Headers, correlation id, address for answers, message id and user of a content header."""
     at = _AT + _CLASS_60.size
     (flags,) = _FLAGS.unpack_from(header, at)
-    if flags & ~_USUAL:
-        unusual = BasicProperties().decode(header, at)
-        return came_of_pika(Basic.Deliver(delivery_tag=0), unusual)[3:]
     at += _FLAGS.size
+    if flags & _CONTENT:
+        for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
+            if flags & flag:
+                at += 1 + header[at]
     headers: Mapping[str, Any] = {}
     if flags & _HEADERS:
-        headers, at = decode_table(header, at)
+        headers, at = _table(header, at)
     at += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
     texts = []
-    for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID, _USER_ID):
-        if flags & flag:
+    for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _USER_ID):
+        if not flags & flag:
+            texts.append("")
+        elif flag == _TIMESTAMP:
+            texts.append("")
+            at += _TIMESTAMP_BYTES
+        else:
             end = at + 1 + header[at]
             texts.append(header[at + 1 : end].decode(errors="replace"))
             at = end
-        else:
-            texts.append("")
-    correlation_id, reply_to, _, message_id, user_id = texts
+    correlation_id, reply_to, _, message_id, _, _, user_id = texts
     return headers, correlation_id, reply_to, message_id, user_id
+
+
+def _table(header: bytes, at: int) -> tuple[Mapping[str, Any], int]:
+    """Headers, and where they end; none if pika does not understand them.
+
+    Strangers write them. A time after the year 9999, or tables in tables a thousand deep, would
+    end the connection, and every further one, since the broker delivers the message again.
+    """
+    (size,) = _TABLE.unpack_from(header, at)
+    try:
+        headers, _ = decode_table(header, at)
+    except Exception:  # of many kinds: ValueError, OverflowError, RecursionError, pika's own
+        headers = {}
+    return headers, at + _TABLE.size + size
