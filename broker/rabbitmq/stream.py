@@ -72,12 +72,18 @@ Linked = Callable[
 class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
     """What pika wants of a loop, for one connection.
 
+    Args:
+        loop: The loop.
+        clock: Seconds that only go forward.
+
     Attributes:
+        clock: As given.
         stream: The connection, once it is made; None with TLS.
     """
 
-    def __init__(self, loop: IOLoop) -> None:
+    def __init__(self, loop: IOLoop, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(loop)
+        self.clock = clock
         self.stream: Stream | None = None
         self._linking: _Linking | None = None
 
@@ -167,7 +173,7 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._is_watching = False  # for room to send
         self._is_over = False
         self._error: BaseException | None = None
-        self._told_alive = 0.0
+        self._told_alive = services.clock()
         services.set_reader(sock.fileno(), self._readable)
 
     # Writing.
@@ -211,7 +217,7 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._watch(bool(self._outgoing))
 
     def _drop_sent(self, count: int) -> None:
-        while count:
+        while count or (self._outgoing and not self._outgoing[0]):  # an empty one is sent at once
             first = self._outgoing.popleft()
             if count < len(first):
                 self._outgoing.appendleft(memoryview(first)[count:])
@@ -290,7 +296,7 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
 
     def _say_alive(self) -> None:
         """Tell pika from time to time that something comes: it sees little of it."""
-        now = time.monotonic()
+        now = self._services.clock()
         if now - self._told_alive >= _ALIVE_EVERY_S and not self._is_over:
             self._told_alive = now
             self._protocol.data_received(HEARTBEAT)
