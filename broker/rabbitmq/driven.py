@@ -51,6 +51,7 @@ class DrivenTransport(RabbitTransport):
         )
         self._mailbox = post
         self._has_told = False
+        self._is_telling = False
         self._driver = 0  # the thread that drives
         self._ended = False
         self._alarm_at = float("inf")
@@ -71,6 +72,7 @@ class DrivenTransport(RabbitTransport):
         self._do(Engine.shut, timeout_s, self._end)
         self._stopped = True
         until = time.monotonic() + timeout_s
+        self.drive(0.0)  # what is in doubt is told, however short the time
         while not self._ended and (left_s := until - time.monotonic()) > 0:
             self.drive(left_s)
         self._close()
@@ -95,19 +97,25 @@ class DrivenTransport(RabbitTransport):
 
     def wake(self) -> None:
         """See `Driven.wake`."""
-        if threading.get_ident() != self._driver:
+        # Of the driving thread, too: it may be a signal's handler, while that waits. But who is
+        # told an event need not be woken for it.
+        if not self._is_telling or threading.get_ident() != self._driver:
             self._bell.ring()
 
     def _do(self, method: Callable[..., None], *arguments: object) -> bool:
         if self._stopped:
             return False
         self._commands.append(partial(method, self._engine, *arguments))
-        self.wake()
+        if threading.get_ident() != self._driver:
+            self._bell.ring()
         return True
 
     def _tell(self, event: Event) -> None:
-        self._has_told = True
-        self._mailbox(event)
+        self._has_told = self._is_telling = True
+        try:
+            self._mailbox(event)
+        finally:
+            self._is_telling = False
 
     def _rung(self, _fd: int, _events: int) -> None:
         self._bell.hush()
@@ -129,6 +137,7 @@ class DrivenTransport(RabbitTransport):
         loop, engine = self._loop, self._engine
         assert loop is not None, "it is made with one"
         assert engine is not None, "it is made with one"
+        self._ended = True  # in time or not
         engine.discard()
         loop.remove_handler(self._bell.fileno())
         loop.close()
