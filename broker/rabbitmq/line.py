@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pika import spec
 from pika.adapters.select_connection import IOLoop, SelectConnection
 from pika.adapters.utils import io_services_utils
 from pika.channel import Channel
 from pika.exceptions import AMQPConnectionError
 
 from broker.rabbitmq.framing import body_frames
-from broker.rabbitmq.methods import Properties, header_frame, publish_frame
+from broker.rabbitmq.methods import Properties, TolerantProperties, header_frame, publish_frame
 from broker.rabbitmq.parameters import Address
 from broker.rabbitmq.stream import Services, Tap
 from schemas.buffer import Buffer
@@ -30,6 +31,17 @@ def read_in_large_pieces() -> None:
     if hasattr(base, "_MAX_RECV_BYTES") and hasattr(base, "_MAX_CONSUME_BYTES"):
         base._MAX_RECV_BYTES = _RECEIVE_BYTES
         base._MAX_CONSUME_BYTES = _CONSUME_BYTES
+
+
+def read_strange_headers() -> None:
+    """Make pika take headers that it cannot read for none, and not end the connection.
+
+    For connections with TLS, as above. pika documents no such place; where there is none, who may
+    publish can have us connect again and again.
+    """
+    classes: Any = getattr(spec, "props", None)
+    if isinstance(classes, dict):
+        classes[spec.BasicProperties.INDEX] = TolerantProperties
 
 
 class Line:
@@ -177,6 +189,7 @@ class Dialer:
         self._lines: set[Line] = set()
         self._on_silence: Callable[[], None] | None = None
         read_in_large_pieces()
+        read_strange_headers()
 
     def dial(
         self,

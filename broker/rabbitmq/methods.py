@@ -28,7 +28,8 @@ _FRAME = struct.Struct(">BHL")
 _CLASS_60 = struct.Struct(">HHQ")  # class, weight, size of the body
 _FLAGS = struct.Struct(">H")
 _TAG = struct.Struct(">QB")
-_TABLE = struct.Struct(">L")
+_TABLE = struct.Struct(">L")  # its size
+_NO_TABLE = _TABLE.pack(0)
 _AT = _FRAME.size  # where a frame's payload begins
 _SHORT_MOST = 255
 _PERSISTENT = 2
@@ -191,18 +192,34 @@ def _text(value: str | bytes | None) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
+class TolerantProperties(BasicProperties):  # type: ignore[misc]
+    """Properties for pika, without headers if those cannot be read.
+
+    Strangers write headers. A time after the year 9999, or tables in tables a thousand deep, would
+    end the connection, and every further one, since the broker delivers the message again.
+    """
+
+    def decode(self, encoded: bytes, offset: int = 0) -> BasicProperties:
+        """See pika's."""
+        try:
+            return super().decode(encoded, offset)
+        except Exception:  # of many kinds: ValueError, OverflowError, RecursionError, pika's own
+            (flags,) = _FLAGS.unpack_from(encoded, offset)
+            if not flags & _HEADERS:
+                raise
+            at = _behind_content(encoded, offset)
+            without = encoded[:at] + _NO_TABLE + encoded[_behind_table(encoded, at) :]
+            return super().decode(without, offset)
+
+
 def _properties(header: bytes) -> tuple[Mapping[str, Any], str, str, str, str]:
     """Headers, correlation id, address for answers, message id and user of a content header."""
     at = _AT + _CLASS_60.size
     (flags,) = _FLAGS.unpack_from(header, at)
-    at += _FLAGS.size
-    if flags & _CONTENT:
-        for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
-            if flags & flag:
-                at += 1 + header[at]
+    at = _behind_content(header, at)
     headers: Mapping[str, Any] = {}
     if flags & _HEADERS:
-        headers, at = _table(header, at)
+        headers, at = _table(header, at), _behind_table(header, at)
     at += bool(flags & _DELIVERY_MODE) + bool(flags & _PRIORITY)
     texts = []
     for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _USER_ID):
@@ -219,15 +236,26 @@ def _properties(header: bytes) -> tuple[Mapping[str, Any], str, str, str, str]:
     return headers, correlation_id, reply_to, message_id, user_id
 
 
-def _table(header: bytes, at: int) -> tuple[Mapping[str, Any], int]:
-    """Headers, and where they end; none if pika does not understand them.
+def _behind_content(encoded: bytes, at: int) -> int:
+    """Where properties go on behind their flags and what is said of the content's type."""
+    (flags,) = _FLAGS.unpack_from(encoded, at)
+    at += _FLAGS.size
+    if flags & _CONTENT:
+        for flag in (_CONTENT_TYPE, _CONTENT_ENCODING):
+            if flags & flag:
+                at += 1 + encoded[at]
+    return at
 
-    Strangers write them. A time after the year 9999, or tables in tables a thousand deep, would
-    end the connection, and every further one, since the broker delivers the message again.
-    """
-    (size,) = _TABLE.unpack_from(header, at)
+
+def _table(encoded: bytes, at: int) -> Mapping[str, Any]:
     try:
-        headers, _ = decode_table(header, at)
-    except Exception:  # of many kinds: ValueError, OverflowError, RecursionError, pika's own
-        headers = {}
-    return headers, at + _TABLE.size + size
+        headers: Mapping[str, Any] = decode_table(encoded, at)[0]
+    except Exception:  # see `TolerantProperties`
+        return {}
+    return headers
+
+
+def _behind_table(encoded: bytes, at: int) -> int:
+    size: int
+    (size,) = _TABLE.unpack_from(encoded, at)
+    return at + _TABLE.size + size

@@ -15,6 +15,7 @@ from broker.rabbitmq import RabbitTransport
 from broker.topology import Queue, Topology
 from broker.transport import Confirmed, Disconnected, Outgoing
 from tests.broker.rabbit_bench import PumpedTransport, RabbitBench
+from tests.broker.strange_headers import STRANGE, publish_strangely
 from tests.broker.tls_proxy import TlsProxy, make_certificate
 from tests.contracts.transport_contract import Peer
 
@@ -116,3 +117,19 @@ def test_a_broker_whose_certificate_nobody_trusts_is_not_spoken_to(secured: Secu
     peer.transport.start()
     assert "CERTIFICATE_VERIFY_FAILED" in peer.mailbox.take(Disconnected).reason
     assert secured.proxy.num_connections == 0
+
+
+@pytest.mark.usefixtures("trusted")
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("scheme", ["amqp", "amqps"])
+def test_headers_that_cannot_be_read_end_no_connection(
+    secured: Secured, scheme: str, strange: str
+) -> None:
+    peer = secured.connected()
+    publish_strangely(secured.bench.url, secured.updates.name, STRANGE[strange], b"strange")
+    reader = peer if scheme == "amqps" else secured.bench.direct(secured.bench.url).connect()
+    peer.publish(secured.updates, b"next")
+    reader.consume(secured.updates)
+    assert reader.delivered().body == b"strange"
+    assert reader.delivered().body == b"next"
+    assert reader.mailbox.left(Disconnected) == []

@@ -17,6 +17,7 @@ from pika.frame import Header, Heartbeat, Method, decode_frame
 from broker.rabbitmq.methods import (
     Came,
     Properties,
+    TolerantProperties,
     ack_of,
     came,
     came_of_pika,
@@ -24,6 +25,7 @@ from broker.rabbitmq.methods import (
     is_deliver,
     publish_frame,
 )
+from tests.broker.strange_headers import STRANGE, nested
 
 CHANNELS = st.integers(1, 65535)
 TAGS = st.integers(0, 2**64 - 1)
@@ -97,6 +99,9 @@ def delivered(properties: BasicProperties, number: int = 5) -> tuple[bytes, byte
 
 def came_by_pika(deliver: bytes, header: bytes) -> Came:
     return came_of_pika(of_pika(deliver).method, of_pika(header).properties)
+
+
+PROPERTIES_AT = 7 + 12  # in a content header
 
 
 # What is written.
@@ -234,25 +239,17 @@ def test_text_that_is_none_is_readable_all_the_same() -> None:
     assert came_to_us.correlation_id == came_to_us.message_id == "\N{REPLACEMENT CHARACTER}"
 
 
-def nested(depth: int) -> bytes:
-    """A table in a table in a table."""
-    table = b""
-    for _ in range(depth):
-        table = b"\1tF" + struct.pack(">L", len(table)) + table
-    return table
-
-
 @pytest.mark.parametrize(
     "table",
     [
-        b"\1t" + b"T" + b"\xff" * 8,
+        *STRANGE.values(),
         b"\1t" + b"T" + (10**12).to_bytes(8),
         b"\1f" + b"d" + struct.pack(">d", float("nan")),
         b"\1f" + b"f" + struct.pack(">f", float("inf")),
         b"\1u" + b"?" + b"unknown",
         nested(5000),
     ],
-    ids=["no year", "year 33658", "nan", "inf", "unknown", "nested"],
+    ids=[*STRANGE, "year 33658", "nan", "inf", "unknown", "deeply nested"],
 )
 def test_headers_that_cannot_be_read_are_none_and_the_rest_of_the_message_stands(
     table: bytes,
@@ -262,9 +259,24 @@ def test_headers_that_cannot_be_read_are_none_and_the_rest_of_the_message_stands
     payload += b"\6update" + b"\4till"
     header = struct.pack(">BHL", 2, 1, len(payload)) + payload + b"\xce"
     with pytest.raises(Exception, match=r".*"):
-        decode_frame(header)
+        BasicProperties().decode(header, PROPERTIES_AT)
+    by_pika = TolerantProperties().decode(header, PROPERTIES_AT)
+    assert (by_pika.message_id, by_pika.user_id, by_pika.headers) == ("update", "till", {})
     said = came(delivered(BasicProperties())[0], header)
     assert (said.number, said.message_id, said.user_id, said.headers) == (5, "update", "till", {})
+
+
+@given(st.fixed_dictionaries({}, optional=PROPERTIES))
+def test_tolerant_properties_are_those_of_pika(properties: dict[str, Any]) -> None:
+    header = Header(1, 10, BasicProperties(**properties)).marshal()
+    expected = BasicProperties().decode(header, PROPERTIES_AT)
+    assert TolerantProperties().decode(header, PROPERTIES_AT) == expected
+
+
+def test_properties_without_headers_that_cannot_be_read_are_an_error_as_ever() -> None:
+    header = Header(1, 10, BasicProperties(timestamp=1)).marshal()
+    with pytest.raises(struct.error):
+        TolerantProperties().decode(header[:-5], PROPERTIES_AT)
 
 
 @given(CHANNELS, TAGS, st.booleans())
