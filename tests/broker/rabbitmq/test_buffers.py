@@ -156,6 +156,13 @@ def test_what_is_larger_than_all_that_may_be_kept_goes_back_at_once() -> None:
     assert watched.sizes() == []
 
 
+def test_nothing_makes_room_for_what_is_not_kept_anyway() -> None:
+    watched = Watched()
+    watched.body(MIB)
+    watched.body(KEPT_BYTES + 1)
+    assert watched.sizes() == [MIB]
+
+
 def test_unused_pieces_of_another_size_make_room_for_bodies_of_this_one() -> None:
     watched = Watched()
     small = [watched.body(100_000) for _ in range(KEPT_COUNT)]
