@@ -748,6 +748,7 @@ def test_what_a_full_disk_did_not_let_go_is_let_go_when_there_is_room(
         real(store, update_id)
 
     monkeypatch.setattr(Store, "release", release)
+    monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
     trainer = InlineTrainer()
     trainer.workshop = Workshop(inline_bytes=0)
     federation.worker(trainer=trainer)
