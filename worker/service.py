@@ -7,7 +7,8 @@
 Rules of the file:
 
 - Everything is done on one thread: the service's own (`start`), or that of whoever calls `open`,
-  `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox.
+  `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox. A
+  transport without a thread (`Driven`) is driven while the mailbox is empty.
 - What the session wants is carried out in the order it says; what comes of it at once (a task that
   is on disk, a model that was in the cache) is its next event.
 """
