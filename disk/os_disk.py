@@ -53,6 +53,10 @@ class OsFile:
             _begin_to_write(self._file.fileno(), start, self._waiting)
             self._waiting = 0
 
+    def flush(self) -> None:
+        """See `File.flush`."""
+        self._file.flush()
+
     def sync(self) -> None:
         """See `File.sync`."""
         self._file.flush()

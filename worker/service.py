@@ -213,6 +213,13 @@ class WorkerService:
             WrongStateError: It is another worker's.
             StoreError: It cannot be written.
         """
+        try:
+            self._open()
+        except BaseException:
+            self._transport.stop()
+            raise
+
+    def _open(self) -> None:
         config, now = self.config, self._clock()
         self._lock = FolderLock(self._disk, config.folder)
         try:
@@ -310,7 +317,7 @@ class WorkerService:
     def _next_mail(self, wait_s: float) -> Mail | None:
         wait_s = min(max(wait_s, 0.0), _WAIT_MOST_S)
         if self._driven is not None:
-            if wait_s and self._mailbox.empty():
+            if self._mailbox.empty():
                 self._driven.drive(wait_s)
             wait_s = 0.0
         try:

@@ -234,9 +234,12 @@ def test_a_model_that_was_just_read_is_not_looked_at_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    monkeypatch.setattr(
-        "worker.training.digest_of_stream", lambda _: looked.append("at it") or digest_of(MODEL)
-    )
+
+    def look(_: object) -> str:
+        looked.append("at it")
+        return digest_of(MODEL)
+
+    monkeypatch.setattr("worker.training.digest_of_stream", look)
     bench.run(model_is_fresh=True)
     assert looked == []
     bench.run()
