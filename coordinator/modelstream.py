@@ -137,6 +137,8 @@ class ModelStream:
         self._rewriting = self._recounting = False
         self._unsent.clear()
         self._unconfirmed.clear()
+        if self._current is not None:
+            let_go(self._current.model.model)
 
     def publish(self, version: ModelVersion) -> None:
         """Publish the next version; `on_ready` follows, at once if the offset can be counted."""

@@ -38,6 +38,9 @@ class Work:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        # Of the updates that this transaction has judged: who sent one asks about it right behind.
+        self._given: dict[str, str] = {}
+        self._counted: dict[tuple[str, str, int, str], LedgerRow] = {}
 
     @property
     def connection(self) -> Connection:
@@ -294,6 +297,8 @@ class Work:
 
     def verdict_of(self, update_id: str) -> str | None:
         """The verdict of an update, None if it has none yet."""
+        if update_id in self._given:
+            return self._given[update_id]
         rows = statements.VERDICT.run(self._connection, {"update_id": update_id})
         return rows[0][0] if rows else None
 
@@ -302,6 +307,9 @@ class Work:
         values = _values(row)
         del values["arrival"]
         insertion(schema.ledger, tuple(values)).run(self._connection, values)
+        self._given[row.update_id] = row.verdict
+        if row.verdict == "counted":
+            self._counted[row.run_id, row.kind, row.base_version, row.worker_id] = row
 
     def raise_copies(self, update_id: str) -> None:
         """Note that a further copy of an update came."""
@@ -325,7 +333,8 @@ class Work:
         Only a refusal for what its data are uses a try up, and only until the round is extended, or
         the run was paused for long.
         """
-        return statements.SPENT.one(
+        counted = self._counted.get((run_id, kind, version, worker_id))
+        return counted or statements.SPENT.one(
             self._connection,
             run_id=run_id,
             kind=kind,

@@ -33,6 +33,15 @@ class File(Protocol):
         """
         ...
 
+    def flush(self) -> None:
+        """Hand what was written to the system, as `close` does, but for what it says to that.
+
+        Raises:
+            OSError: If it does not take it.
+            ValueError: If the file is closed.
+        """
+        ...
+
     def sync(self) -> None:
         """Make all that was written durable. If it fails, any of it may be lost.
 
@@ -93,11 +102,21 @@ class Disk(Protocol):
     """The steps that files are made of. See the rules at the top of the file."""
 
     def create(self, path: Path, *, lasting: bool = True) -> File:
-        """Open a file to write it anew; what was there is gone."""
+        """Open a file to write it anew; what was there is gone.
+
+        Args:
+            path: Of the file.
+            lasting: It is to be synced, so the system may begin to write it out at once.
+        """
         ...
 
     def append(self, path: Path, *, lasting: bool = True) -> File:
-        """Open a file to write behind what is there; it is made if there is none."""
+        """Open a file to write behind what is there; it is made if there is none.
+
+        Args:
+            path: Of the file.
+            lasting: As of `create`.
+        """
         ...
 
     def pages(self, path: Path) -> Pages:

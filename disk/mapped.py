@@ -13,10 +13,10 @@ CHUNK_BYTES = 1024 * 1024
 def let_go(view: Buffer) -> None:
     """Give the memory of a mapped view back to the system; it is read again when it is looked at.
 
-    Nothing happens to what is not mapped, nor to a private view: what was written to it is nowhere
-    else.
+    Nothing happens to what is not mapped, nor to a private view, nor to memory without a file (a
+    map of another type): what was written there is nowhere else.
     """
-    if isinstance(view, memoryview) and view.readonly and isinstance(view.obj, mmap.mmap):
+    if isinstance(view, memoryview) and view.readonly and type(view.obj) is mmap.mmap:
         view.obj.madvise(mmap.MADV_DONTNEED)
 
 

@@ -18,8 +18,8 @@ from schemas.buffer import Buffer
 # Some file systems of networks and of user space: what they do with entries is out of our hands.
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
-EARLY_BYTES = 64 * 1024
-"""What is written in pieces so large is on its way to the disk at once: a sync waits for less."""
+EARLY_BYTES = 1024 * 1024
+"""Whenever so much was written it is on its way to the disk: a sync waits for less."""
 
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
 
@@ -41,20 +41,26 @@ class OsFile:
     def __init__(self, file: BinaryIO, *, lasting: bool) -> None:
         self._file = file
         self._lasting = lasting
+        self._waiting = 0  # bytes that are not on their way yet
 
     def write(self, data: Buffer) -> None:
         """See `File.write`."""
-        size = memoryview(data).nbytes
-        if size < EARLY_BYTES or not self._lasting:
-            self._file.write(data)
-            return
-        start = self._file.tell()
         self._file.write(data)
-        _begin_to_write(self._file.fileno(), start, size)
+        self._waiting += memoryview(data).nbytes
+        if self._waiting >= EARLY_BYTES and self._lasting:
+            self._file.flush()
+            start = self._file.tell() - self._waiting
+            _begin_to_write(self._file.fileno(), start, self._waiting)
+            self._waiting = 0
+
+    def flush(self) -> None:
+        """See `File.flush`."""
+        self._file.flush()
 
     def sync(self) -> None:
         """See `File.sync`."""
         self._file.flush()
+        self._waiting = 0
         os.fsync(self._file.fileno())
 
     def tell(self) -> int:

@@ -39,6 +39,12 @@ class SimulatedFile:
         if len(self._held) > BUFFERED:
             self._pass_on()
 
+    def flush(self) -> None:
+        """See `File.flush`."""
+        self._require_open()
+        self._disk.mishaps.at(f"flush {self._name}")
+        self._pass_on()
+
     def sync(self) -> None:
         """See `File.sync`."""
         self._require_open()

@@ -110,7 +110,7 @@ class Effects:
         # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
         # again, it is looked at again: the coordinator may have found what had rotted meanwhile.
         self._sound: set[str] = set()
-        # Written just now, in this connection, and so sent at once: looked at if sent again.
+        # Written just now, and so sent at once, in this connection: looked at if sent again.
         self._written: set[str] = set()
         self._read_just_now = ""  # the digest of the model that was, until something trains on it
         self._chores = Chores(config.worker_id)
@@ -171,6 +171,7 @@ class Effects:
                 self._is_sent(update_id)
             case events.Settle(update_id, verdict):
                 self._sound.discard(update_id)
+                self._written.discard(update_id)
                 self._tidy("settle", update_id, partial(self._settle, verdict=verdict))
             case events.MarkSent(update_id, sent):
                 self._sound.discard(update_id)
@@ -178,6 +179,7 @@ class Effects:
                 if sent:
                     self._is_sent(update_id)
             case events.Forget(update_id):
+                self._written.discard(update_id)
                 self._tidy("forget", update_id, self._store.forget)
             case events.Remark(level, text):
                 self._log(getattr(logging, level.upper()), text)
@@ -353,6 +355,7 @@ class Effects:
 
     def _fetch(self, start: Start) -> Events:
         assert start.model_digest is not None, "only a wanted start is fetched"
+        self._read_just_now = ""
         if self._cache.has(start.model_digest, start.model_bytes):
             self._cache.touch(start.model_digest)
             return (events.ModelReady(start.model_digest),)
@@ -397,6 +400,7 @@ class Effects:
             reader.drop()
 
     def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
+        is_fresh, self._read_just_now = start.model_digest == self._read_just_now, ""
         try:
             if not self._store.begin_attempt(start):
                 # A training process that outlived another agent may have finished it since.
@@ -420,9 +424,8 @@ class Effects:
             config=dict(config.learner_config),
             examples=config.traits.examples,
             life=self._life,
-            model_is_fresh=start.model_digest == self._read_just_now,
+            model_is_fresh=is_fresh,
         )
-        self._read_just_now = ""
         self._trainer.submit(job, self._notify)
         return ()
 
@@ -488,6 +491,7 @@ class Effects:
 
     def _went_offline(self) -> Events:
         self._is_online = False
+        self._read_just_now = ""
         self._consumers.clear()
         self._written.clear()
         self._questions.clear()
@@ -605,9 +609,15 @@ class Effects:
             case unreachable:
                 assert_never(unreachable)
 
+    @property
+    def _is_sent_at_once(self) -> bool:
+        """Whether nothing of the outbox is on its way before what is written now."""
+        waits = any(ref.about in ("update", "part", "object") for ref in self._refs.values())
+        return self._is_online and not waits
+
     def _note_written(self, found: Events) -> None:
         match found:
-            case (events.TrainingDone(_, parcel),) if self._is_online:
+            case (events.TrainingDone(_, parcel),) if self._is_sent_at_once:
                 self._written.add(parcel.update_id)
             case _:
                 pass

@@ -97,7 +97,7 @@ class ModelCache:
 
     def discard(self, digest: str) -> None:
         """Forget a model that turned out damaged."""
-        with suppress(OSError):  # its digest is looked at before each training
+        with suppress(OSError):  # its digest is looked at before it is trained on again
             self.disk.remove(self.path_of(digest))
 
     def trim(self, spare: str, keep: int = MODELS_KEPT) -> None:
@@ -180,6 +180,7 @@ class PartialModel:
                 raise OSError(errno.EIO, "what was kept of the model is damaged")
             raise ModelGoneError(f"expected digest {self.digest:.12}…, came {found:.12}…")
         if self._file is not None:
+            self._file.flush()  # else a full disk could refuse the end of it without a word
             self._file.close()
             self._file = None
         self._cache.keep(self._path, self.digest)

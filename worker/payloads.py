@@ -12,6 +12,7 @@ Rules of the file:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from worker.errors import PayloadLostError
 
 DAMAGED_KEPT = 8
 VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
+LINGERING_BYTES = 64 * 1024 * 1024  # of sent payloads that are removed a little later
 
 
 class Payloads:
@@ -39,6 +41,7 @@ class Payloads:
         self._damaged = folder / "damaged"
         self._disk = disk
         self._unremoved: set[str] = set()  # updates of which a file may be left
+        self._lingering: dict[str, int] = {}  # such as are removed a little later: their bytes
 
     def write(self, update: Update, payload: Buffer) -> str:
         """Write a payload, durable on return; its file's name.
@@ -106,6 +109,28 @@ class Payloads:
     def may_have(self, update_id: str) -> bool:
         """Whether `remove` has something to look for."""
         return update_id in self._unremoved
+
+    def may_linger(self, name: str) -> bool:
+        """Whether a file may be left for a while, until something else waits for the disk."""
+        size = self._disk.size(self._folder / name) or 0
+        return size + sum(self._lingering.values()) <= LINGERING_BYTES
+
+    def lingers(self, update_id: str) -> bool:
+        """Whether an update's file waits for `remove_lingering`."""
+        return update_id in self._lingering
+
+    def let_linger(self, update_id: str) -> None:
+        """Leave an update's file to `remove_lingering`, if it has one."""
+        if self.may_have(update_id):
+            files = self._files_of(update_id)
+            self._lingering[update_id] = sum(self._disk.size(file) or 0 for file in files)
+
+    def remove_lingering(self) -> None:
+        """What names such files is gone for good. Those that cannot be removed go on lingering."""
+        for update_id in list(self._lingering):
+            with suppress(OSError):
+                self.remove(update_id)
+                del self._lingering[update_id]
 
     def remove(self, update_id: str) -> None:
         """Remove an update's files, those that another training of it left included."""

@@ -7,7 +7,8 @@
 Rules of the file:
 
 - Everything is done on one thread: the service's own (`start`), or that of whoever calls `open`,
-  `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox.
+  `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox. A
+  transport without a thread (`Driven`) is driven while the mailbox is empty.
 - What the session wants is carried out in the order it says; what comes of it at once (a task that
   is on disk, a model that was in the cache) is its next event.
 """
@@ -212,6 +213,13 @@ class WorkerService:
             WrongStateError: It is another worker's.
             StoreError: It cannot be written.
         """
+        try:
+            self._open()
+        except BaseException:
+            self._transport.stop()
+            raise
+
+    def _open(self) -> None:
         config, now = self.config, self._clock()
         self._lock = FolderLock(self._disk, config.folder)
         try:
@@ -309,7 +317,7 @@ class WorkerService:
     def _next_mail(self, wait_s: float) -> Mail | None:
         wait_s = min(max(wait_s, 0.0), _WAIT_MOST_S)
         if self._driven is not None:
-            if wait_s and self._mailbox.empty():
+            if self._mailbox.empty():
                 self._driven.drive(wait_s)
             wait_s = 0.0
         try:

@@ -481,29 +481,37 @@ class Store:
 
     def release(self, update_id: str) -> None:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
-        with self._transaction(waits=self._has_file(update_id)):
+        may_linger = self._may_linger(update_id)
+        with self._transaction(waits=not may_linger):
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
-        self._remove_payload(update_id)
+        self._remove_payload(update_id, at_once=not may_linger)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
-        # A file is removed only after the row that names it is gone for good.
-        with self._transaction(waits=self._has_file(update_id) or verdict != COUNTED):
+        waits = not self._may_linger(update_id) or verdict != COUNTED
+        with self._transaction(waits=waits):
             noted = self._db.execute(
                 "UPDATE marks SET verdict = ? WHERE update_id = ? AND verdict IS NULL",
                 (verdict, update_id),
             )
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
             left_over = self.residuals.settle(update_id, verdict)
-        self._remove_payload(update_id)
+        self._remove_payload(update_id, at_once=waits)
         self._remove_residuals(left_over)
         return noted.rowcount == 1
 
-    def _has_file(self, update_id: str) -> bool:
+    def _may_linger(self, update_id: str) -> bool:
+        """Whether an update's file, if it has one, need not be removed at once.
+
+        It is removed only after the row that names it is gone for good. That need not be waited
+        for: what waits for the disk next does so for the row as well.
+        """
         row = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
         if row is not None and row[0]:
             self._payloads.expect_removal(update_id)
-        return self._payloads.may_have(update_id)
+            with _failures():
+                return self._payloads.may_linger(row[0])
+        return not self._payloads.may_have(update_id) or self._payloads.lingers(update_id)
 
     def forget(self, update_id: str) -> None:
         """Give up an update whose payload is lost, mark and all: its task may be trained again.
@@ -574,9 +582,12 @@ class Store:
         with _failures():
             self.residuals.remove(names)
 
-    def _remove_payload(self, update_id: str) -> None:
+    def _remove_payload(self, update_id: str, *, at_once: bool) -> None:
         with _failures():
-            self._payloads.remove(update_id)
+            if at_once:
+                self._payloads.remove(update_id)
+            else:
+                self._payloads.let_linger(update_id)
 
     def _open_row(self, update_id: str) -> _OpenRow:
         found = self._row(
@@ -608,9 +619,12 @@ class Store:
             try:
                 if not waits:
                     self._db.execute(_DOES_NOT_WAIT)
+                before = self._db.total_changes
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._db.execute("COMMIT")
+                if waits and self._db.total_changes > before:  # else there was nothing to wait for
+                    self._payloads.remove_lingering()
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")

@@ -48,9 +48,13 @@ class Buffers:
                 at += 1
 
 
+class _Memory(mmap.mmap):
+    """Memory that no file is behind, and so nobody may let go of (`disk.let_go`)."""
+
+
 def _memory(size: int) -> mmap.mmap:
     """Memory of its own: it goes back to the system at once, and is not cleared a second time."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return _Memory(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _references(pieces: Sequence[object], at: int) -> int:

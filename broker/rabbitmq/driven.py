@@ -25,6 +25,8 @@ from broker.transport import CONNECT_S, LINGER_S, RETRY_MAX_S, Event, Post
 
 logger = logging.getLogger(__name__)
 
+_LONG_S = 5.0  # without being driven
+
 
 class DrivenTransport(RabbitTransport):
     """A `Driven` transport over RabbitMQ. Arguments as of `RabbitTransport`."""
@@ -53,6 +55,7 @@ class DrivenTransport(RabbitTransport):
         self._has_told = False
         self._is_telling = False
         self._driver = 0  # the thread that drives
+        self._drove_at = time.monotonic()
         self._ended = False
         self._alarm_at = float("inf")
         self._loop = loop = IOLoop()
@@ -84,6 +87,10 @@ class DrivenTransport(RabbitTransport):
         self._driver = threading.get_ident()
         self._has_told = False
         try:
+            if time.monotonic() - self._drove_at > _LONG_S:
+                # Timers first, and a heartbeat that lies in the socket would be missed.
+                loop.call_later(0.0, _do_nothing)
+                loop.poll()
             if self._commands:
                 self._run_commands()
             loop.process_timeouts()
@@ -94,11 +101,13 @@ class DrivenTransport(RabbitTransport):
             logger.exception("error in the broker's loop, connecting again")
             assert self._engine is not None, "it is made with one"
             self._engine.recover(error)
+        finally:
+            self._drove_at = time.monotonic()
 
     def wake(self) -> None:
         """See `Driven.wake`."""
-        # Of the driving thread, too: it may be a signal's handler, while that waits. But who is
-        # told an event need not be woken for it.
+        # On the driving thread it may be a signal's handler, which may have come between any two
+        # instructions of `drive`, or right before it. Who is being told an event needs no bell.
         if not self._is_telling or threading.get_ident() != self._driver:
             self._bell.ring()
 
@@ -122,8 +131,9 @@ class DrivenTransport(RabbitTransport):
 
     def _set_alarm(self, loop: IOLoop, wait_s: float) -> None:
         """Have `poll` end in time. One that was set and is too early does no harm."""
-        at = time.monotonic() + wait_s
-        if at < self._alarm_at:
+        now = time.monotonic()
+        at = now + wait_s
+        if at < self._alarm_at or self._alarm_at <= now:  # an error in another timer may take it
             self._alarm_at = at
             loop.call_later(wait_s, self._alarm)
 
@@ -142,6 +152,10 @@ class DrivenTransport(RabbitTransport):
         loop.remove_handler(self._bell.fileno())
         loop.close()
         self._bell.close()
+
+
+def _do_nothing() -> None:
+    pass
 
 
 class _Bell:

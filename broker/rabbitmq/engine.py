@@ -173,8 +173,10 @@ class Engine:
 
     def flush(self) -> None:
         """All commands that there are were carried out: send what can be sent together."""
-        self._with_link(lambda link: link.flush())
-        self._dialer.release()
+        try:
+            self._with_link(lambda link: link.flush())
+        finally:
+            self._dialer.release()
 
     def reject(self, tag: int, requeue: bool) -> None:
         """See `Transport.reject`."""

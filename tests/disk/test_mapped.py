@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.rabbitmq.buffers import Buffers
 from disk import OS_DISK, chunks_of, let_go
 
 SIZE = 32 * 1024 * 1024
@@ -51,3 +52,12 @@ def test_chunks_are_all_of_it(path: Path) -> None:
         assert b"".join(chunks_of(data, size)) == data
         assert b"".join(chunks_of(OS_DISK.map(path, 0, 1000), size)) == data
     assert list(chunks_of(b"")) == []
+
+
+def test_memory_without_a_file_is_not_let_go_of() -> None:
+    memory = Buffers().take(100_000)
+    memory[:5] = b"hello"
+    view = memoryview(memory).toreadonly()
+    let_go(view)
+    assert [bytes(chunk[:5]) for chunk in chunks_of(view[:5])] == [b"hello"]
+    assert bytes(view[:5]) == b"hello"

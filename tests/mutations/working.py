@@ -25,6 +25,15 @@ WORKING = (
         "tests/worker/test_store.py::test_a_crash_while_finishing_leaves_everything_or_nothing",
     ),
     Mutation(
+        _LEAVES,
+        "a payload is removed while a power cut may bring back the row that names it",
+        "worker/store.py",
+        "if waits and self._db.total_changes > before:",
+        "if True:",
+        "tests/worker/test_store.py"
+        "::test_the_file_of_a_released_update_goes_with_the_next_that_is_durable",
+    ),
+    Mutation(
         _ONE_STEP,
         "the payload is not durable when its row is written",
         "worker/payloads.py",
@@ -47,10 +56,10 @@ WORKING = (
         "the mark goes with the update",
         "worker/store.py",
         '            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))\n'
-        "        self._remove_payload(update_id)\n\n    def settle",
+        "        self._remove_payload(update_id, at_once=not may_linger)\n\n    def settle",
         '            self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))\n'
         '            self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))\n'
-        "        self._remove_payload(update_id)\n\n    def settle",
+        "        self._remove_payload(update_id, at_once=not may_linger)\n\n    def settle",
         "tests/worker/test_store.py::test_a_released_update_leaves_its_mark",
     ),
     Mutation(

@@ -227,6 +227,21 @@ def test_a_disk_that_fails_while_tidying_up_is_no_failure(
     reader.drop()
 
 
+def test_a_full_disk_gives_no_model_its_name(cache: ModelCache, reader: ModelReader) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    for index in range(PARTS - 1):
+        reader.take(part(index), span(index), 10 + index)
+    assert reader._partial._file is not None
+    reader._partial._file.close()
+    reader._partial._file = OsFile(Full(), lasting=False)
+    with pytest.raises(OSError, match="No space left"):
+        reader.take(part(PARTS - 1), span(PARTS - 1), 9 + PARTS)
+    assert not cache.has(DIGEST, len(BODY))
+
+
 def test_what_is_buffered_when_the_disk_is_full_is_read_again(
     cache: ModelCache, reader: ModelReader
 ) -> None:

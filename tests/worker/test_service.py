@@ -693,6 +693,62 @@ def test_a_rotten_payload_is_given_up_and_not_confirmed_and_lost(
     assert payloads(federation) == [[1.0] * 4], "its task may be trained again"
 
 
+def test_a_model_is_fresh_for_the_first_training_only(federation: Federation) -> None:
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer)
+    federation.coordinator.publish_version(0)
+    federation.coordinator.offer()
+    federation.run(1.0)
+    ((first, notify),) = trainer.jobs
+    assert first.model_is_fresh
+    trainer.jobs.clear()
+    notify(Broken(first.task_id, "crash", "the training process ended"))
+    federation.run(60.0)
+    ((again, _),) = trainer.jobs
+    assert again.task_id == first.task_id
+    assert not again.model_is_fresh
+
+
+def test_what_was_just_written_is_looked_at_when_it_is_sent_again(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bool] = []
+    real = Store.to_send
+
+    def to_send(store: Store, update_id: str, *, look: bool = True) -> Any:
+        looks.append(look)
+        return real(store, update_id, look=look)
+
+    monkeypatch.setattr(Store, "to_send", to_send)
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer)
+    federation.coordinator.publish_version(0)
+    federation.coordinator.offer()
+    federation.run(1.0)
+    federation.broker.refuse(True)
+    trainer.release()
+    federation.run(60.0)
+    federation.broker.refuse(False)
+    federation.run(120.0)
+    assert looks[0] is False
+    assert len(looks) > 1
+    assert all(looks[1:])
+    assert payloads(federation) == [[1.0] * 4]
+
+
+def test_an_upload_that_was_just_written_is_not_looked_at(
+    in_parts: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(Store, "check_payload", lambda _, update_id: looked.append(update_id))
+    in_parts.worker("Large")
+    in_parts.coordinator.publish_version(0)
+    in_parts.coordinator.offer()
+    in_parts.run(1.0)
+    assert len(in_parts.coordinator.parts) == 4
+    assert looked == []
+
+
 def test_an_upload_that_was_rotten_before_it_was_sent_is_given_up(
     in_parts: Federation,
 ) -> None:
@@ -748,6 +804,7 @@ def test_what_a_full_disk_did_not_let_go_is_let_go_when_there_is_room(
         real(store, update_id)
 
     monkeypatch.setattr(Store, "release", release)
+    monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
     trainer = InlineTrainer()
     trainer.workshop = Workshop(inline_bytes=0)
     federation.worker(trainer=trainer)

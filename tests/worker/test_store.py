@@ -261,6 +261,19 @@ def test_a_released_update_leaves_its_mark(opened: Store) -> None:
     assert opened.parcels() == ()
     assert opened.known(TASK.task_id) == "done"
     assert opened.unheard(10) == (update_id,)
+
+
+def test_the_file_of_a_released_update_goes_with_the_next_that_is_durable(opened: Store) -> None:
+    opened.release(finished(opened))
+    opened.mark_sent("unknown", True)  # changes nothing, and so waits for nothing
+    assert len(payload_files(opened)) == 1, "a power cut may bring back the row that names it"
+    opened.keep_task(a_task(9))
+    assert payload_files(opened) == []
+
+
+def test_what_lingers_is_bounded(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
+    opened.release(finished(opened))
     assert payload_files(opened) == []
 
 
@@ -392,6 +405,23 @@ def test_a_file_that_could_not_be_removed_is_removed_when_it_is_tried_again(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    update_id = finished(opened)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", fail)
+        opened.release(update_id)
+        opened.keep_task(a_task(8))
+    assert len(payload_files(opened)) == 1
+    opened.keep_task(a_task(9))
+    assert payload_files(opened) == []
+
+
+def test_a_file_that_could_not_be_removed_at_once_is_removed_when_it_is_tried_again(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
     update_id = finished(opened)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", fail)
@@ -596,6 +626,7 @@ def test_a_crash_while_an_update_leaves_the_outbox_repeats_it_or_not(
         assert len(payload_files(found)) == len(found.parcels()) == (known == "open")
         act(found)
         assert found.parcels() == ()
+        found.keep_task(a_task(9))
         assert payload_files(found) == []
 
 

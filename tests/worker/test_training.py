@@ -230,6 +230,22 @@ def test_a_learner_that_is_not_there_does_not_fit(bench: Bench) -> None:
     assert report.kind == "unfit"
 
 
+def test_a_model_that_was_just_read_is_not_looked_at_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def look(_: object) -> str:
+        looked.append("at it")
+        return digest_of(MODEL)
+
+    monkeypatch.setattr("worker.training.digest_of_stream", look)
+    bench.run(model_is_fresh=True)
+    assert looked == []
+    bench.run()
+    assert looked == ["at it"]
+
+
 def test_a_damaged_model_is_thrown_away(bench: Bench) -> None:
     bench.model.write_bytes(b"x" * len(MODEL))
     report = bench.run()
