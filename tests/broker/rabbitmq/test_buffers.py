@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.rabbitmq.buffers import KEPT_BYTES, KEPT_COUNT, Buffers
+from disk import let_go
 
 BODY_BYTES = 200_000
 MIB = 1024 * 1024
@@ -75,6 +76,13 @@ def test_what_one_body_says_stays_while_others_come_and_go() -> None:
     for byte in b"abc":
         other = body(buffers)
         other[:] = bytes([byte]) * BODY_BYTES
+    assert bytes(kept) == b"k" * BODY_BYTES
+
+
+def test_a_body_that_is_let_go_of_as_if_it_lay_in_a_file_is_still_there() -> None:
+    kept = body(Buffers())
+    kept[:] = b"k" * BODY_BYTES
+    let_go(kept.toreadonly())
     assert bytes(kept) == b"k" * BODY_BYTES
 
 
