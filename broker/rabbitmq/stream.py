@@ -240,8 +240,6 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         try:
             self._receive()
             self._say_alive()
-        except OSError as error:
-            self._end(error)
         except Exception as error:
             logger.exception("error in what came from the broker, connecting again")
             self._end(error)
@@ -256,6 +254,9 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
                 count, *_ = self._sock.recvmsg_into(room)
             except BlockingIOError:
                 break
+            except OSError as error:
+                self._end(error)
+                return
             if not count:
                 self._protocol.eof_received()
                 self._end(None)
