@@ -14,7 +14,8 @@ from pika.exceptions import AMQPConnectionError
 from broker.rabbitmq.framing import body_frames
 from broker.rabbitmq.methods import Properties, TolerantProperties, header_frame, publish_frame
 from broker.rabbitmq.parameters import Address
-from broker.rabbitmq.stream import Services, Tap
+from broker.rabbitmq.services import Services
+from broker.rabbitmq.stream import Tap
 from schemas.buffer import Buffer
 
 _CLOSE_S = 3.0  # for a close that the broker does not answer
@@ -24,7 +25,7 @@ _RECEIVE_BYTES, _CONSUME_BYTES = 256 * 1024, 1024 * 1024
 def read_in_large_pieces() -> None:
     """Make pika read up to 256 KiB at a time: its 4 KiB cost a third of the time of a large body.
 
-    For connections with TLS, which are pika's own (see `stream`). The attributes are private to
+    For connections with TLS, which are pika's own (see `services`). The attributes are private to
     pika; where they are not, nothing is gained and nothing lost.
     """
     base: Any = getattr(io_services_utils, "_AsyncTransportBase", None)

@@ -5,8 +5,6 @@ This one sends what was written together as one, and bodies lie beside what pika
 What is delivered and confirmed goes past pika to who has a `Tap` for it, and messages are written
 past it (`methods`). It is made for pika's public interface to a transport, and is as careful as
 pika's: nothing of a connection is called back from within a call to it.
-
-With TLS pika's own is used, and all goes through pika.
 """
 
 from __future__ import annotations
@@ -14,21 +12,17 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
-from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import (
-    AbstractIOReference,
+    AbstractFileDescriptorServices,
     AbstractStreamProtocol,
     AbstractStreamTransport,
 )
-from pika.adapters.utils.selector_ioloop_adapter import SelectorIOServicesAdapter
 
 from broker.rabbitmq.framing import HEARTBEAT, Incoming
 from broker.rabbitmq.methods import CONTENT_HEADER, METHOD, Came, ack_of, came, is_deliver
@@ -39,7 +33,8 @@ logger = logging.getLogger(__name__)
 _READ_MOST = 1024 * 1024  # at a time: the other connections of the loop have their turn
 _PIECES = 256  # that are sent at once; the system takes at most 1024
 _ALIVE_EVERY_S = 1.0  # so often pika is told that something comes, or it would hang up
-_CAN = hasattr(socket.socket, "sendmsg") and hasattr(socket.socket, "recvmsg_into")
+IS_POSSIBLE = hasattr(socket.socket, "sendmsg") and hasattr(socket.socket, "recvmsg_into")
+"""Whether the system has what a stream is made of."""
 
 
 class Tap(Protocol):
@@ -63,89 +58,6 @@ class Tap(Protocol):
         ...
 
 
-Linked = Callable[
-    [tuple[AbstractStreamTransport, AbstractStreamProtocol] | BaseException],
-    None,
-]
-
-
-class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
-    """What pika wants of a loop, for one connection.
-
-    Args:
-        loop: The loop.
-        clock: Seconds that only go forward.
-
-    Attributes:
-        clock: As given.
-        stream: The connection, once it is made; None with TLS.
-    """
-
-    def __init__(self, loop: IOLoop, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(loop)
-        self.clock = clock
-        self.stream: Stream | None = None
-        self._linking: _Linking | None = None
-
-    def discard(self) -> None:
-        """Hang up without a word: the loop has ended."""
-        if self._linking is not None:
-            self._linking.cancel()
-        if self.stream is not None:
-            self.stream.discard()
-
-    def create_streaming_connection(
-        self,
-        protocol_factory: Callable[[], AbstractStreamProtocol],
-        sock: socket.socket,
-        on_done: Linked,
-        ssl_context: ssl.SSLContext | None = None,
-        server_hostname: str | None = None,
-    ) -> AbstractIOReference:
-        """See pika's `AbstractIOServices`."""
-        if ssl_context is not None or not _CAN:
-            return super().create_streaming_connection(
-                protocol_factory, sock, on_done, ssl_context, server_hostname
-            )
-        self._linking = linking = _Linking(
-            sock, partial(self._link, protocol_factory, sock, on_done)
-        )
-        self.add_callback_threadsafe(linking.run)
-        return linking
-
-    def _link(
-        self,
-        protocol_factory: Callable[[], AbstractStreamProtocol],
-        sock: socket.socket,
-        on_done: Linked,
-    ) -> None:
-        protocol = protocol_factory()
-        self.stream = Stream(sock, protocol, self)
-        protocol.connection_made(self.stream)
-        on_done((self.stream, protocol))
-
-
-class _Linking(AbstractIOReference):  # type: ignore[misc]
-    """That a connection is about to be handed over."""
-
-    def __init__(self, sock: socket.socket, link: Callable[[], None]) -> None:
-        self._sock = sock
-        self._link: Callable[[], None] | None = link
-
-    def run(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link()
-
-    def cancel(self) -> bool:
-        """See pika's `AbstractIOReference`."""
-        is_waiting = self._link is not None
-        if is_waiting:
-            self._link = None
-            self._sock.close()
-        return is_waiting
-
-
 class Stream(AbstractStreamTransport):  # type: ignore[misc]
     """A connection.
 
@@ -153,13 +65,18 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         sock: Connected, and never waiting.
         protocol: Who is told what comes.
         services: The loop.
+        clock: Seconds that only go forward.
 
     Attributes:
         body: That of the message whose frames the protocol is being told.
     """
 
     def __init__(
-        self, sock: socket.socket, protocol: AbstractStreamProtocol, services: Services
+        self,
+        sock: socket.socket,
+        protocol: AbstractStreamProtocol,
+        services: AbstractFileDescriptorServices,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.body: Buffer = b""
         self._sock = sock
@@ -173,7 +90,8 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._is_watching = False  # for room to send
         self._is_over = False
         self._error: BaseException | None = None
-        self._told_alive = services.clock()
+        self._clock = clock
+        self._told_alive = clock()
         services.set_reader(sock.fileno(), self._readable)
 
     # Writing.
@@ -297,7 +215,7 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
 
     def _say_alive(self) -> None:
         """Tell pika from time to time that something comes: it sees little of it."""
-        now = self._services.clock()
+        now = self._clock()
         if now - self._told_alive >= _ALIVE_EVERY_S and not self._is_over:
             self._told_alive = now
             self._protocol.data_received(HEARTBEAT)
@@ -324,7 +242,7 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         self._services.add_callback_threadsafe(self._lose)
 
     def discard(self) -> None:
-        """See `Services.discard`."""
+        """Hang up without a word: the loop has ended."""
         self._is_over = True
         self._sock.close()
 

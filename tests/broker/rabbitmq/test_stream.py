@@ -18,7 +18,8 @@ from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractS
 from pika.frame import Body, Header, Heartbeat, Method
 
 from broker.rabbitmq.methods import Came
-from broker.rabbitmq.stream import Services, Stream
+from broker.rabbitmq.services import Services
+from broker.rabbitmq.stream import Stream
 from schemas.buffer import Buffer
 
 DEADLINE_S = 20.0
