@@ -55,10 +55,11 @@ class DiskContract:
 
     # Bytes.
 
-    def test_what_was_written_is_read_when_it_was_synced_or_closed(
-        self, disk: Disk, folder: Path
+    @pytest.mark.parametrize("lasting", [True, False])
+    def test_what_was_written_is_read_when_it_was_passed_on(
+        self, disk: Disk, folder: Path, lasting: bool
     ) -> None:
-        file = disk.create(folder / "file")
+        file = disk.create(folder / "file", lasting=lasting)
         assert file.tell() == 0
         file.write(b"one ")
         file.write(memoryview(b"two"))
@@ -66,9 +67,12 @@ class DiskContract:
         file.sync()
         assert disk.read(folder / "file") == b"one two"
         file.write(b" three")
-        file.close()
+        file.flush()
         assert disk.read(folder / "file") == b"one two three"
-        assert disk.size(folder / "file") == 13
+        file.write(b" four")
+        file.close()
+        assert disk.read(folder / "file") == b"one two three four"
+        assert disk.size(folder / "file") == 18
 
     def test_what_is_created_again_begins_anew(self, disk: Disk, file: Path) -> None:
         self.put(disk, file, b"new")
@@ -90,6 +94,8 @@ class DiskContract:
         file.close()
         with pytest.raises(ValueError, match="closed file"):
             file.write(b"x")
+        with pytest.raises(ValueError, match="closed file"):
+            file.flush()
         with pytest.raises(ValueError, match="closed file"):
             file.sync()
         assert disk.size(folder / "file") == 0
