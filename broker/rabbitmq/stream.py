@@ -23,6 +23,7 @@ from pika.adapters.utils.nbio_interface import (
     AbstractStreamProtocol,
     AbstractStreamTransport,
 )
+from pika.exceptions import ChannelWrongStateError, ConnectionWrongStateError
 
 from broker.rabbitmq.framing import HEARTBEAT, Incoming
 from broker.rabbitmq.methods import CONTENT_HEADER, METHOD, Came, ack_of, came, is_deliver
@@ -158,6 +159,10 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
         try:
             self._receive()
             self._say_alive()
+        except (ChannelWrongStateError, ConnectionWrongStateError) as error:
+            # We hang up, and the broker answers what was asked before: the next step is refused.
+            logger.debug("a step too late: %s", error)
+            self._end(error)
         except Exception as error:
             logger.exception("error in what came from the broker, connecting again")
             self._end(error)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pika import BasicProperties, spec
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.nbio_interface import AbstractStreamProtocol, AbstractStreamTransport
+from pika.exceptions import ChannelWrongStateError
 from pika.frame import Body, Header, Heartbeat, Method
 
 from broker.rabbitmq.methods import Came
@@ -313,6 +314,18 @@ def test_an_error_of_pika_ends_the_connection_once(
     assert wire.script.frames() == [ack(1)]
     assert wire.peer.recv(10) == b"", "the socket is closed"
     assert "error in what came from the broker, connecting again" in caplog.text
+
+
+def test_a_step_on_a_channel_that_we_are_closing_is_no_bug(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_late(_: bytes) -> None:
+        raise ChannelWrongStateError("Channel is closing.")
+
+    wire.script.on_frame = too_late
+    wire.peer.sendall(ack(1))
+    assert isinstance(wire.lost(), ChannelWrongStateError)
+    assert "ERROR" not in caplog.text
 
 
 def test_an_error_of_a_tap_ends_the_connection_once(wire: Wire) -> None:
