@@ -625,11 +625,12 @@ class TransportContract:
         other.settled()
         assert not other.mailbox.left(Delivered)
         bench.cut(peer)
+        # RabbitMQ may serve the next one before it gives back what the other held.
         first, second = other.delivered(), other.delivered()
-        assert [first.body, second.body] == [b"1", b"2"]
-        assert first.redelivered
         other.transport.ack(first.tag)
-        assert other.delivered().body == b"3"
+        third = other.delivered()
+        came = {bytes(each.body): each.redelivered for each in (first, second, third)}
+        assert came == {b"1": True, b"2": True, b"3": False}
 
     def test_what_a_cancelled_consumer_holds_can_still_be_settled(self, peer: Peer) -> None:
         peer.publish(TASKS, b"1", b"2")
