@@ -11,7 +11,7 @@ import mmap
 import sys
 from collections.abc import Sequence
 
-KEPT_BYTES = 48 * 1024 * 1024  # half more than unsettled updates have: some are just being read
+KEPT_BYTES = 32 * 1024 * 1024  # as much as unsettled updates may have
 KEPT_COUNT = 32  # they are looked through one by one
 _STEP_BYTES = 64 * 1024  # sizes are rounded up: bodies of about one size can take turns
 
@@ -34,6 +34,11 @@ class Buffers:
             self._kept.append(made)
             self._kept_bytes += len(made)
         return made
+
+    def drop(self) -> None:
+        """Keep nothing any more."""
+        self._kept.clear()
+        self._kept_bytes = 0
 
     def _has_room(self, size: int) -> bool:
         return len(self._kept) < KEPT_COUNT and self._kept_bytes + size <= KEPT_BYTES

@@ -79,6 +79,13 @@ class Incoming:
         """Whether a body has begun and is not whole."""
         return self._current is not None or bool(self._coming)
 
+    def drop(self) -> None:
+        """Nothing more comes: give its memory back now, and not when Python finds it unused."""
+        self._buffers.drop()
+        self._coming.clear()
+        self._current = None
+        self._inbox = memoryview(bytearray())
+
     def room(self) -> Sequence[memoryview]:
         """Where to receive, in this order."""
         current = self._current

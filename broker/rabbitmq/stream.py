@@ -249,9 +249,11 @@ class Stream(AbstractStreamTransport):  # type: ignore[misc]
     def discard(self) -> None:
         """Hang up without a word: the loop has ended."""
         self._is_over = True
+        self._incoming.drop()
         self._sock.close()
 
     def _lose(self) -> None:
+        self._incoming.drop()
         try:
             self._protocol.connection_lost(self._error)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -332,3 +333,15 @@ def test_a_header_says_another_size_and_the_rest_stays(size: int, other: int) ->
     said = with_body_size(header(7, size), other)
     assert said == header(7, other)
     assert body_size(said) == other
+
+
+def test_what_was_dropped_keeps_no_memory_but_what_is_looked_at() -> None:
+    incoming = Incoming()
+    wire = header(1, 100_000) + body_frame(1, b"x" * 100_000)
+    (view,) = [body for _, body in fed(incoming, wire, [len(wire)]) if body]
+    assert isinstance(view, memoryview)
+    memory = weakref.ref(view.obj)
+    incoming.drop()
+    assert bytes(view) == b"x" * 100_000
+    del view
+    assert memory() is None
