@@ -61,7 +61,11 @@ class Federation:
 
     def ended(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         """Wait for a process to end well; the JSON of its last line."""
-        out, _ = process.communicate(timeout=DEADLINE_S)
+        try:
+            out, _ = process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired as late:
+            said = (late.output or b"").decode()[-2000:]
+            raise AssertionError(f"not ended in {DEADLINE_S:.0f} s\n{said}{self.logs()}") from late
         told = f"{process.args!r}: {process.returncode}\n{out}{self.logs()}"
         assert process.returncode == 0, told
         result: dict[str, Any] = json.loads(out.splitlines()[-1])
