@@ -4,7 +4,7 @@ Rules of the file:
 
 - The digest is the name, the offset a hint. A file has its name only once all of it was verified.
 - Nothing is synced: it is a cache. What a power cut leaves of a file fails its digest, which is
-  looked at before each training, and is read again.
+  looked at before it is trained on, unless all of it was read just before; it is read again.
 - The model must begin where it was said to or a little later (`OFFSETS_SKIPPED_MAX`), and go on
   without a gap: anything else means that it is gone (retention may delete what was confirmed),
   never that something else is taken.

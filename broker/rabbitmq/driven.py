@@ -16,12 +16,13 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from pika.adapters.select_connection import IOLoop
 
 from broker.rabbitmq.engine import Engine
 from broker.rabbitmq.transport import RabbitTransport
-from broker.transport import CONNECT_S, LINGER_S, RETRY_MAX_S, Event, Post
+from broker.transport import Event, Post
 
 logger = logging.getLogger(__name__)
 
@@ -31,26 +32,8 @@ _LONG_S = 5.0  # without being driven
 class DrivenTransport(RabbitTransport):
     """A `Driven` transport over RabbitMQ. Arguments as of `RabbitTransport`."""
 
-    def __init__(
-        self,
-        url: str,
-        post: Post,
-        name: str,
-        *,
-        heartbeat_s: int = 60,
-        retry_max_s: float = RETRY_MAX_S,
-        connect_timeout_s: float = CONNECT_S,
-        linger_s: float = LINGER_S,
-    ) -> None:
-        super().__init__(
-            url,
-            self._tell,
-            name,
-            heartbeat_s=heartbeat_s,
-            retry_max_s=retry_max_s,
-            connect_timeout_s=connect_timeout_s,
-            linger_s=linger_s,
-        )
+    def __init__(self, url: str, post: Post, name: str, **options: Any) -> None:
+        super().__init__(url, self._tell, name, **options)
         self._mailbox = post
         self._has_told = False
         self._is_telling = False

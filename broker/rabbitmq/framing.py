@@ -74,11 +74,6 @@ class Incoming:
         self._current: _Coming | None = None  # whose frame has begun
         self._left = 0  # bytes of that frame
 
-    @property
-    def is_within_a_body(self) -> bool:
-        """Whether a body has begun and is not whole."""
-        return self._current is not None or bool(self._coming)
-
     def drop(self) -> None:
         """Nothing more comes: give its memory back now, and not when Python finds it unused."""
         self._buffers.drop()

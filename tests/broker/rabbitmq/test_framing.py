@@ -196,20 +196,6 @@ def test_a_greeting_of_another_protocol_is_for_pika_to_judge(splits: tuple[int, 
     assert list(fed(Incoming(), GREETING, splits)) == [(GREETING, b"")]
 
 
-def test_while_a_body_is_not_whole_it_says_so() -> None:
-    incoming = Incoming()
-    steps = [
-        (DELIVER, False),
-        (header(1, 4), True),
-        (body_frame(1, b"ab"), True),
-        (body_frame(1, b"cd")[:-1], True),
-        (b"\xce", False),
-    ]
-    for wire, is_within in steps:
-        list(fed(incoming, wire, ALL_AT_ONCE))
-        assert incoming.is_within_a_body is is_within
-
-
 # What is not AMQP.
 
 
