@@ -8,7 +8,8 @@ Rules of the file:
 
 - Everything is done on one thread: the service's own (`start`), or that of whoever calls `open`,
   `drain` and `wake_at` (a simulator). The transport and the trainer only put into the mailbox. A
-  transport without a thread (`Driven`) is driven while the mailbox is empty.
+  transport without a thread (`Driven`) is driven while the mailbox is empty, and now and then
+  while it is not.
 - What the session wants is carried out in the order it says; what comes of it at once (a task that
   is on disk, a model that was in the cache) is its next event.
 """
@@ -50,6 +51,7 @@ from worker.traits import Device, battery_level
 _log = logging.getLogger("worker")
 _WAIT_MOST_S = 3600.0
 _TIDY_S = 5.0
+_MAILS_MOST = 32  # that are handled before the connection has its turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class WorkerService:
         self._rng = random.Random(identify("worker", config.seed, config.worker_id))
         self._transport = transport = make_transport(self._mailbox.put)
         self._driven = transport if isinstance(transport, Driven) else None
+        self._undriven = 0  # mails since it was driven
         self._thread: threading.Thread | None = None
         self._exit_code: int | None = None
         self._reason = ""
@@ -317,8 +320,11 @@ class WorkerService:
     def _next_mail(self, wait_s: float) -> Mail | None:
         wait_s = min(max(wait_s, 0.0), _WAIT_MOST_S)
         if self._driven is not None:
-            if self._mailbox.empty():
-                self._driven.drive(wait_s)
+            self._undriven += 1
+            is_empty = self._mailbox.empty()
+            if is_empty or self._undriven > _MAILS_MOST:
+                self._driven.drive(wait_s if is_empty else 0.0)
+                self._undriven = 0
             wait_s = 0.0
         try:
             return self._mailbox.get(timeout=wait_s)

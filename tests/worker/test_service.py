@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from broker.connect import open_transport
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import Queue
-from broker.transport import Delivered, Failed, Outgoing, Post, Transport
+from broker.transport import Delivered, Event, Failed, Outgoing, Post, Transport
 from depot import Depot
 from depot.porter import Porter
 from disk import OsDisk
 from schemas.digest import update_id_of
 from settings.health import Health
 from tests.support.errands import PromptPorter
+from tests.support.rabbitmq_node import free_ports
 from tests.worker.examples import a_start, an_update
 from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
@@ -1314,3 +1317,32 @@ def test_a_worker_that_is_away_because_it_is_meant_to_be_is_well(federation: Fed
     worker.go_offline()
     federation.run()
     assert health_of(worker) == Health(True, "w1: away, idle")
+
+
+def test_a_flood_of_mail_keeps_no_worker_from_its_broker(tmp_path: Path) -> None:
+    (port,) = free_ports(1)  # where nobody answers
+    heard: list[object] = []
+
+    def make_transport(post: Post) -> Transport:
+        def hear(event: Event) -> None:
+            heard.append(event)
+            post(event)
+
+        url = f"amqp://guest:guest@127.0.0.1:{port}/"
+        return open_transport(url, hear, "w1", driven=True)
+
+    service = WorkerService(config_for(tmp_path), make_transport, InlineTrainer())
+
+    def ask_again(_: Health) -> None:
+        service.ask_health(ask_again)
+
+    for _ in range(10):
+        service.ask_health(ask_again)
+    service.start()
+    try:
+        end = time.monotonic() + 20.0
+        while not heard:
+            assert time.monotonic() < end, "it never tried to connect"
+            time.sleep(0.01)
+    finally:
+        service.kill()
