@@ -116,11 +116,16 @@ def standing(
     )
 
 
-def ask_again(state: State, in_s: float, now: float) -> Standing:
-    """Ask how things stand, in so many seconds: what was said before may not hold any more."""
+def ask_again(state: State, evaluations: Evaluations, in_s: float, now: float) -> Standing:
+    """Ask how things stand, in so many seconds: what was said before may not hold any more.
+
+    It goes to workers of which nothing is known but where they are. That the run is over is not
+    said while one of them may be asked to evaluate: it would leave, and its task wait for it.
+    """
+    awaited = isinstance(state, Draining) and evaluations.awaits
     return Standing(
         run_id=state.run.run_id,
-        state=_run_state(state),
+        state="running" if awaited else _run_state(state),
         incarnation=state.run.incarnation,
         version=state.run.version,
         may_take=False,

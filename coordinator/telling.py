@@ -142,7 +142,8 @@ class Telling:
 
     def ask_again(self, to: AnswerTo, in_s: float = 0.0) -> None:
         """Have a worker ask how things stand, in so many seconds."""
-        self._answer(to, answers.ask_again(self._state(), in_s, self._now()))
+        said = answers.ask_again(self._state(), self._evaluations(), in_s, self._now())
+        self._answer(to, said)
 
     def remind(self, workers: Sequence[WorkerRow]) -> None:
         """After a start: workers that waited for word from the last process ask again.

@@ -297,6 +297,31 @@ def test_an_evaluation_that_closes_while_a_stopped_run_drains_does_not_resume_it
     assert "no improvement for 1 version:" in status_of(world.settings())["stopped_early"]
 
 
+def test_who_evaluates_is_not_sent_home_by_a_coordinator_that_came_back(
+    make_world: MakeWorld,
+) -> None:
+    world = world_of(make_world, evaluation__patience=1)
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 1.0, 1.0)  # version 2 is due while version 1 is evaluated
+    update = evaluation(world, workers[2], *asked(world, workers[2]), 0.6)
+    evaluate(world, workers, 0.6)
+    assert (world.state, world.version) == ("draining", 2)
+    world.kill()
+    token = workers[2].send_asking(update, b"")
+    world.begin()
+    world.step()
+    assert world.ledger(update.update_id).verdict == "late"
+    told = workers[2].standing_of(token)
+    assert (told.state, told.come_back_s) == ("running", 0.0), "it is wanted for version 2"
+    evaluate(world, workers, 0.3)
+    world.kill()
+    world.begin()
+    token = workers[2].send_asking(update, b"")
+    world.step()
+    assert workers[2].standing_of(token).state == "draining", "nothing is to be evaluated"
+
+
 def test_a_run_that_stopped_early_stays_so_until_it_is_given_more_patience(
     make_world: MakeWorld,
 ) -> None:
