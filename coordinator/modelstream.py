@@ -9,8 +9,9 @@ Rules: publishers do not learn offsets, and streams do not fsync. So after a con
 version is read back, and written again if it does not verify; a reader that stands before the
 first part is written tells the offset. From there this only publisher counts on by itself; a count
 may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so after a segment's worth
-of bytes the last part is looked for where it should be. What is lost stays lost until the next
-`connect`, which comes after a pause.
+of bytes the last part is looked for where it should be: once it is confirmed, for RabbitMQ 3.10
+ends the connection of a reader that arrives in the moment in which a segment is begun. What is lost
+stays lost until the next `connect`, which comes after a pause.
 """
 
 from __future__ import annotations
@@ -150,8 +151,10 @@ class ModelStream:
         offset = self._next_offset
         self._next_offset += version.parts
         self._counted_bytes += version.num_bytes
+        if self._recounting:  # it looks for the version before
+            self._close_reader()
+            self._recounting = False
         self._send(version)
-        self._recount()
         self._ready(offset)
 
     def doubt(self, worker_id: str) -> None:
@@ -183,6 +186,7 @@ class ModelStream:
                     let_go(self._current.model.model)
                 self._heard_at = self._now()
                 self._pump()
+                self._recount_or_not()
             case Doubtful() | Refused() | Returned() if event.token in self._unconfirmed:
                 self._lose("a part was not confirmed")
             case Consuming() if event.consumer == self._reader:
@@ -243,13 +247,12 @@ class ModelStream:
         self._unconfirmed.clear()
         self._read(None)
 
-    def _recount(self) -> None:
+    def _recount_or_not(self) -> None:
         """Look where the last part lies, if a segment may have been begun since one was seen."""
+        if self._unconfirmed or self._reader is not None or self._next_offset is None:
+            return
         assert self._queue is not None
-        assert self._next_offset is not None
-        if self._recounting:
-            self._close_reader()  # it looks for the version before
-        if self._recounting or self._counted_bytes >= self._queue.segment_bytes:
+        if self._counted_bytes >= self._queue.segment_bytes:
             self._read(self._next_offset - 1)
             self._recounting = True
 

@@ -9,7 +9,7 @@ import pytest
 
 from broker.memory import MemoryBroker, MemoryTransport
 from broker.topology import OFFSETS_SKIPPED_MAX, Names, Queue, Topology
-from broker.transport import ConsumerLost, Delivered, Event, Outgoing, Returned
+from broker.transport import ConsumerLost, Consuming, Delivered, Event, Outgoing, Returned
 from coordinator.modelstream import SILENCE_S, WINDOW, ModelStream, ModelVersion
 from schemas.codecs.model import ModelOnWire
 from schemas.digest import digest_of
@@ -183,6 +183,20 @@ def test_versions_that_follow_at_once_are_counted_all_the_same(bench: Bench) -> 
     bench.settle()
     assert bench.found(large(9, 4))
     assert bench.messages == 10 * 4
+
+
+def test_no_reader_arrives_while_segments_are_begun(bench: Bench) -> None:
+    bench.use(SHORT)
+    bench.connect(large(0, 4))
+    bench.broker.hold_confirms()
+    for number in range(1, 6):
+        bench.stream.publish(large(number, 4))
+    assert not bench.events, "nobody is told that it reads"
+    bench.broker.release_confirms()
+    assert not any(isinstance(event, Consuming) for event in bench.events)
+    bench.settle()
+    assert bench.found(large(5, 4))
+    assert bench.stream.wake_at() is None, "it has looked where the last part lies"
 
 
 def test_two_versions_before_any_confirm_go_out_in_order(bench: Bench) -> None:
