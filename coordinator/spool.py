@@ -9,7 +9,9 @@ ledger row names (a crash between the two) is dead space: harmless, and gone wit
 a write that failed nothing is written or synced until the spool was closed: what was written may be
 lost, and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the
 last sync ended, or each try on a full disk would take some of the room that is left. A process
-appends to segments that it made itself: an earlier one may be an upload's.
+appends to segments that it made itself: an earlier one may be an upload's. One of the segments that
+are forgotten is kept, and the next one is written over it: behind its end lies what it had before,
+dead space like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
 from coordinator.uploadfiles import Shape, UploadFiles
 from coordinator.uploads import Upload
-from disk import OS_DISK, Disk, File, make_folders, write_durably
+from disk import OS_DISK, Disk, File, Spares, make_folders, write_durably
 from schemas.buffer import Buffer
 
 PROOF = "proof"  # a file that is there for a moment
@@ -45,6 +47,7 @@ class Spool:
         self._disk = disk
         self._segment_bytes = segment_bytes
         self.parts = UploadFiles(folder / "parts", disk)
+        self._spares = Spares(folder, disk, 2 * segment_bytes)
         self._number = max(self._segments(), default=0)
         self._appendable = -1  # the segment that this process appends to
         self._file: File | None = None
@@ -147,10 +150,10 @@ class Spool:
         return any(number < self._number for number in self._segments())
 
     def forget(self, before_segment: int) -> None:
-        """Delete the segments below a number; never the one in use."""
+        """Delete the segments below a number, or keep one for the next; never the one in use."""
         for number in self._segments():
             if number < min(before_segment, self._number):
-                self._disk.remove(self._path(number))
+                self._spares.retire(self._path(number))
 
     def close(self) -> None:
         """Close what is open, also after an error; what was not synced is gone."""
@@ -158,14 +161,15 @@ class Spool:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-            if self._dirty or self._failed:
-                with contextlib.suppress(OSError):  # then it is dead space
-                    self._disk.truncate(self._path(self._appendable), self._synced)
+            with contextlib.suppress(OSError):  # then it is dead space
+                self._disk.truncate(self._path(self._appendable), self._synced)
         self._dirty = self._failed = self._has_new_name = False
 
     def _segments(self) -> list[int]:
         names = map(Path, self._disk.names(self._folder))
-        return sorted(int(name.stem) for name in names if name.suffix == ".seg")
+        return sorted(
+            int(name.stem) for name in names if name.suffix == ".seg" and name.stem.isdigit()
+        )
 
     def _look(
         self, where: Place, look: Callable[[Path, int, int], bytes | memoryview]
@@ -208,7 +212,11 @@ class Spool:
         make_folders(self._disk, self._folder)
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
-        self._file = self._disk.append(path)
+        if self._disk.size(path) is None:
+            self._file = self._disk.create(path, over=self._spares.find())
+        else:
+            self._file = self._disk.append(path)
+        # The name is durable before a byte changes, or a power cut might give back the old one.
         self._end = self._synced = self._file.tell()
         self._disk.sync_folder(self._folder)
 
@@ -219,5 +227,6 @@ class Spool:
         """Close the segment in use; what comes goes into another."""
         if self._file is not None:
             self._flush()
+            self._file.cut()
             self._file.close()
             self._file = None

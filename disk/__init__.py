@@ -4,6 +4,7 @@ from disk.disk import Disk, File, Lock, Pages
 from disk.durable import make_folders, remove_tree, write_chunks_durably, write_durably
 from disk.mapped import chunks_of, let_go, letting_go
 from disk.os_disk import OS_DISK, OsDisk
+from disk.spares import Spares
 
 __all__ = [
     "OS_DISK",
@@ -12,6 +13,7 @@ __all__ = [
     "Lock",
     "OsDisk",
     "Pages",
+    "Spares",
     "chunks_of",
     "let_go",
     "letting_go",

@@ -26,7 +26,7 @@ class File(Protocol):
     """An open file that is being written."""
 
     def write(self, data: Buffer) -> object:
-        """Write behind what is there: read from `sync` or `close` on, durable after `sync`.
+        """Write behind what was written: read from `sync` or `close` on, durable after `sync`.
 
         Raises:
             ValueError: If the file is closed.
@@ -52,6 +52,14 @@ class File(Protocol):
 
     def tell(self) -> int:
         """Bytes from the start of the file to where the next write goes."""
+        ...
+
+    def cut(self) -> None:
+        """End the file where the next write goes, if it was written over; durable after `sync`.
+
+        Raises:
+            ValueError: If the file is closed.
+        """
         ...
 
     def close(self) -> None:
@@ -101,12 +109,17 @@ class Lock(Protocol):
 class Disk(Protocol):
     """The steps that files are made of. See the rules at the top of the file."""
 
-    def create(self, path: Path, *, lasting: bool = True) -> File:
+    def create(self, path: Path, *, lasting: bool = True, over: Path | None = None) -> File:
         """Open a file to write it anew; what was there is gone.
 
         Args:
             path: Of the file.
             lasting: It is to be synced, so the system may begin to write it out at once.
+            over: A file of the same file system that nobody needs any more, if there is one: it is
+                given the name, and written over from its start, which costs a fraction of a new
+                file and a removal. Until `File.cut` what it had lies behind what was written. One
+                that somebody reads, or that has another name, is left alone. No other file may
+                ever have its name.
         """
         ...
 
@@ -131,8 +144,8 @@ class Disk(Protocol):
         """Bytes of a file in place, as many as `read` gives; they are read when they are looked at.
 
         For bytes that nobody changes or cuts any more. They stay as long as the view does, whatever
-        becomes of the file's name; `disk.let_go` gives their memory back meanwhile. Each view keeps
-        the file open.
+        becomes of the file's name (see `create`); `disk.let_go` gives their memory back meanwhile.
+        Each view keeps the file open.
         """
         ...
 

@@ -13,17 +13,27 @@ PARTIAL = ".partial-"
 """What the names of unfinished files begin with; whoever owns the folder sweeps them at start."""
 
 
-def write_durably(disk: Disk, path: Path, *chunks: Buffer) -> None:
+def write_durably(disk: Disk, path: Path, *chunks: Buffer, over: Path | None = None) -> None:
     """Write a file so that after a crash it is there whole, or what was there before.
+
+    Args:
+        disk: Where.
+        path: The file.
+        chunks: What is to be in it.
+        over: A file that nobody needs any more, see `Disk.create`.
 
     Raises:
         OSError: If it cannot be written; what was at the path is still there.
     """
-    write_chunks_durably(disk, path, chunks)
+    write_chunks_durably(disk, path, chunks, over=over)
 
 
 def write_chunks_durably(
-    disk: Disk, path: Path, chunks: Iterable[Buffer], to: Callable[[], Path] | None = None
+    disk: Disk,
+    path: Path,
+    chunks: Iterable[Buffer],
+    to: Callable[[], Path] | None = None,
+    over: Path | None = None,
 ) -> None:
     """Likewise, of chunks that are made one after another, each to be used before the next.
 
@@ -32,6 +42,7 @@ def write_chunks_durably(
         path: The file.
         chunks: What is to be in it.
         to: Says what the file is to be called instead, in the same folder, when all is written.
+        over: A file that nobody needs any more, see `Disk.create`.
 
     Raises:
         OSError: If it cannot be written, or whatever making a chunk raises; what was at the path is
@@ -39,10 +50,12 @@ def write_chunks_durably(
     """
     partial = path.with_name(PARTIAL + path.name)
     try:
-        file = disk.create(partial)
+        file = disk.create(partial, over=over)
         try:
             for chunk in chunks:
                 file.write(chunk)
+            if over is not None:
+                file.cut()
             file.sync()
         finally:
             file.close()

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 from urllib.parse import quote
 
 from schemas.buffer import Buffer
@@ -20,6 +20,8 @@ _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 EARLY_BYTES = 1024 * 1024
 """Whenever so much was written it is on its way to the disk: a sync waits for less."""
+
+_REPLACED_MOST = 100  # times in a row that a file is replaced while it is being opened
 
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
 
@@ -66,6 +68,13 @@ class OsFile:
     def tell(self) -> int:
         """See `File.tell`."""
         return self._file.tell()
+
+    def cut(self) -> None:
+        """See `File.cut`."""
+        self._file.flush()
+        end = self._file.tell()
+        if os.fstat(self._file.fileno()).st_size > end:
+            self._file.truncate(end)
 
     def close(self) -> None:
         """See `File.close`."""
@@ -134,12 +143,49 @@ class OsLock:
             self._descriptor = -1
 
 
+def _held(path: Path, buffering: int = -1) -> IO[bytes]:
+    """A file to read, which `_take_over` leaves alone while it is open or a map of it is."""
+    for _ in range(_REPLACED_MOST):
+        file = path.open("rb", buffering=buffering)
+        try:
+            # Where a file system knows no locks nothing is taken over either. Else it is free, or
+            # another reader's: who takes over holds it under a name that nobody reads.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # another file has the name now, and this one may be taken over
+    raise FileNotFoundError(errno.ENOENT, "it is replaced again and again", str(path))
+
+
+def _take_over(spare: Path, path: Path) -> BinaryIO | None:
+    """Give a file another name, to write it over; None if there is none or somebody reads it."""
+    try:
+        file = spare.open("r+b")
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink == 1:
+            spare.rename(path)
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+            return file
+    except OSError:  # it is being read, another was faster, or this file system has no locks
+        pass
+    file.close()
+    return None
+
+
 class OsDisk:
     """The system's disk; `disk.disk.Disk` says what each method does."""
 
-    def create(self, path: Path, *, lasting: bool = True) -> OsFile:
+    def create(self, path: Path, *, lasting: bool = True, over: Path | None = None) -> OsFile:
         """See `Disk.create`."""
-        return OsFile(path.open("wb"), lasting=lasting)
+        taken = None if over is None else _take_over(over, path)
+        return OsFile(path.open("wb") if taken is None else taken, lasting=lasting)
 
     def append(self, path: Path, *, lasting: bool = True) -> OsFile:
         """See `Disk.append`."""
@@ -151,13 +197,13 @@ class OsDisk:
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
         """See `Disk.read`."""
-        with path.open("rb") as file:
+        with _held(path) as file:
             file.seek(start)
             return file.read(length)
 
     def map(self, path: Path, start: int = 0, length: int = -1) -> memoryview:
         """See `Disk.map`."""
-        with path.open("rb", buffering=0) as file:
+        with _held(path, buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             end = size if length < 0 else min(start + length, size)
             if end <= start:
@@ -168,7 +214,7 @@ class OsDisk:
 
     def map_private(self, path: Path) -> memoryview:
         """See `Disk.map_private`."""
-        with path.open("rb", buffering=0) as file:
+        with _held(path, buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 return memoryview(bytearray())

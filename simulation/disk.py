@@ -24,10 +24,11 @@ BUFFERED = 8192
 class SimulatedFile:
     """A file that a process has open."""
 
-    def __init__(self, node: FileNode, disk: SimulatedDisk, name: str) -> None:
+    def __init__(self, node: FileNode, disk: SimulatedDisk, name: str, place: int) -> None:
         self._node = node
         self._disk = disk
         self._name = name
+        self._place = place
         self._held = bytearray()
         self._closed = False
 
@@ -57,7 +58,15 @@ class SimulatedFile:
 
     def tell(self) -> int:
         """See `File.tell`."""
-        return len(self._node.data) + len(self._held)
+        return self._place + len(self._held)
+
+    def cut(self) -> None:
+        """See `File.cut`."""
+        self._require_open()
+        self._pass_on()
+        if len(self._node.data) > self._place:
+            self._disk.mishaps.at(f"cut {self._name}")
+            self._node.truncate(self._place)
 
     def close(self) -> None:
         """See `File.close`."""
@@ -70,9 +79,12 @@ class SimulatedFile:
         """What the process held back goes to the system; a full disk takes some of it."""
         if not self._held:
             return
-        mishaps = self._disk.mishaps
-        taken = mishaps.fits(len(self._held)) if mishaps.full else len(self._held)
-        self._node.data += self._held[:taken]
+        mishaps, taken = self._disk.mishaps, len(self._held)
+        behind = self._place + taken - len(self._node.data)
+        if mishaps.full and behind > 0:
+            taken += mishaps.fits(behind) - behind
+        self._node.write(self._place, self._held[:taken])
+        self._place += taken
         self._node.touched_ns = self._disk.platter.tick()
         del self._held[:taken]
         if self._held:
@@ -148,18 +160,25 @@ class SimulatedDisk:
         self.platter = platter
         self.mishaps = mishaps
 
-    def create(self, path: Path, *, lasting: bool = True) -> SimulatedFile:
+    def create(
+        self, path: Path, *, lasting: bool = True, over: Path | None = None
+    ) -> SimulatedFile:
         """See `Disk.create`."""
+        spare = None if over is None else self.platter.find(over)
+        if over is not None and isinstance(spare, FileNode) and not self._is_named_twice(over):
+            self.move(over, path)
+            return SimulatedFile(spare, self, path.name, 0)
         node = self._made(path)
         if node.data:
             self.mishaps.at(f"empty {path.name}")
             node.truncate(0)
         node.touched_ns = self.platter.tick()
-        return SimulatedFile(node, self, path.name)
+        return SimulatedFile(node, self, path.name, 0)
 
     def append(self, path: Path, *, lasting: bool = True) -> SimulatedFile:
         """See `Disk.append`."""
-        return SimulatedFile(self._made(path), self, path.name)
+        node = self._made(path)
+        return SimulatedFile(node, self, path.name, len(node.data))
 
     def pages(self, path: Path) -> SimulatedPages:
         """See `Disk.pages`."""
@@ -290,6 +309,11 @@ class SimulatedDisk:
         if not isinstance(node, Database):
             raise sqlite3.OperationalError("unable to open database file")
         return node.connect(self.mishaps, read_only)
+
+    def _is_named_twice(self, path: Path) -> bool:
+        """Whether a file has another name in its folder, where the project gives second names."""
+        node, entries = self.platter.find(path), self.platter.folder(path.parent).entries
+        return sum(one is node for one in entries.values()) > 1
 
     def _made(self, path: Path) -> FileNode:
         if path.name not in self.platter.folder(path.parent).entries:

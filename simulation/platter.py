@@ -49,6 +49,13 @@ class FileNode:
         self.survives = bytes(survives)
         self.placed = []
 
+    def write(self, start: int, data: bytearray) -> None:
+        """Write behind what is there, or over some of it."""
+        if start == len(self.data):
+            self.data += data
+        else:
+            self.write_at(start, memoryview(data))
+
     def write_at(self, start: int, data: memoryview) -> None:
         """Write in place; a gap before it is filled with zeros, and is written as well."""
         end = start + data.nbytes

@@ -4,8 +4,9 @@ Rules of the file:
 
 - A file is named by update *and* content, so a process that outlives its agent for a moment cannot
   change what another one's row stands for.
-- It is durable before a row names it, and removed only after that row is gone for good. What no row
-  names is a leftover, removed by `sweep` under the write lock that a row needs too.
+- It is durable before a row names it, and removed only after that row is gone for good, or kept for
+  the next one to be written over it. What no row names is a leftover, removed by `sweep` under the
+  write lock that a row needs too.
 - What the disk does not take, or give, is an `OSError`: the store says what that means.
 """
 
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from disk import Disk, write_chunks_durably, write_durably
+from disk import Disk, Spares, write_chunks_durably, write_durably
 from schemas.buffer import Buffer
 from schemas.digest import RunningDigest, digest_of
 from schemas.messages import Update, part_count
@@ -26,6 +27,7 @@ from worker.errors import PayloadLostError
 DAMAGED_KEPT = 8
 VIEWED_BYTES = 256 * 1024  # what is larger is mapped, and not copied
 LINGERING_BYTES = 64 * 1024 * 1024  # of sent payloads that are removed a little later
+SPARE_BYTES = 64 * 1024 * 1024  # of one more, which the next is written over
 
 
 class Payloads:
@@ -40,6 +42,7 @@ class Payloads:
         self._folder = folder / "outbox"
         self._damaged = folder / "damaged"
         self._disk = disk
+        self._spares = Spares(self._folder, disk, SPARE_BYTES)
         self._unremoved: set[str] = set()  # updates of which a file may be left
         self._lingering: dict[str, int] = {}  # such as are removed a little later: their bytes
 
@@ -51,7 +54,7 @@ class Payloads:
             payload: The payload.
         """
         name = file_of(update)
-        write_durably(self._disk, self._folder / name, payload)
+        write_durably(self._disk, self._folder / name, payload, over=self._spares.find())
         return name
 
     def write_chunks(
@@ -82,6 +85,7 @@ class Payloads:
             self._folder / name,
             passed(),
             lambda: self._folder / file_of(described()),
+            over=self._spares.find(),
         )
         return described()
 
@@ -136,7 +140,7 @@ class Payloads:
         """Remove an update's files, those that another training of it left included."""
         if self.may_have(update_id):
             for file in self._files_of(update_id):
-                self._disk.remove(file)
+                self._spares.retire(file)
             self._unremoved.discard(update_id)
 
     def put_aside(self, update_id: str) -> None:

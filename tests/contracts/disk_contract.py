@@ -146,6 +146,60 @@ class DiskContract:
         disk.remove(file)
         assert bytes(view) == b"3456789"
 
+    # Files that nobody needs any more.
+
+    def test_a_file_is_written_over_under_another_name(self, disk: Disk, file: Path) -> None:
+        new = file.with_name("new")
+        writing = disk.create(new, over=file)
+        assert writing.tell() == 0
+        writing.write(b"abc")
+        assert writing.tell() == 3
+        writing.flush()
+        assert disk.names(file.parent) == ["new"]
+        assert disk.read(new) == b"abc3456789"
+        writing.cut()
+        writing.sync()
+        assert disk.read(new) == b"abc"
+        writing.write(b"def")
+        writing.close()
+        assert disk.read(new) == b"abcdef"
+
+    def test_what_is_longer_than_what_it_is_written_over_is_whole(
+        self, disk: Disk, file: Path
+    ) -> None:
+        writing = disk.create(file.with_name("new"), over=file)
+        for piece in (b"abcdefgh", b"ijklmnop", b""):
+            writing.write(piece)
+        writing.cut()
+        writing.close()
+        assert disk.read(file.with_name("new")) == b"abcdefghijklmnop"
+        with pytest.raises(ValueError, match="closed"):
+            writing.cut()
+
+    def test_with_nothing_to_write_over_a_file_is_made(self, disk: Disk, folder: Path) -> None:
+        writing = disk.create(folder / "new", over=folder / "none")
+        writing.write(b"abc")
+        writing.cut()
+        writing.close()
+        assert disk.read(folder / "new") == b"abc"
+
+    def test_what_is_in_place_somewhere_stays_as_it_was(self, disk: Disk, file: Path) -> None:
+        disk.move(file, file.with_name("spare"))
+        views = disk.map(file.with_name("spare"), 3), disk.map_private(file.with_name("spare"))
+        writing = disk.create(file.with_name("new"), over=file.with_name("spare"))
+        writing.write(b"abcdefghijk")
+        writing.close()
+        assert [bytes(view) for view in views] == [b"3456789", b"0123456789"]
+        assert disk.read(file.with_name("new")) == b"abcdefghijk"
+
+    def test_what_has_another_name_stays_as_it_was(self, disk: Disk, file: Path) -> None:
+        disk.link(file, file.with_name("other"))
+        writing = disk.create(file.with_name("new"), over=file)
+        writing.write(b"abc")
+        writing.close()
+        assert disk.read(file.with_name("other")) == b"0123456789"
+        assert disk.read(file.with_name("new")) == b"abc"
+
     def test_a_file_is_cut_and_never_made_longer(self, disk: Disk, file: Path) -> None:
         disk.truncate(file, 12)
         disk.truncate(file, 10)

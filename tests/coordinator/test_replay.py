@@ -40,7 +40,7 @@ def three_rounds(make_world: MakeWorld, **settings: object) -> World:
 
 
 def segment(world: World) -> Path:
-    return min((world.folder / "state" / "spool").glob("*.seg"))
+    return min((world.folder / "state" / "spool").glob("0*.seg"))
 
 
 def model_file(world: World, version: int) -> Path:

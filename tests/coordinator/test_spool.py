@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.errors import StoreError
+from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
 from coordinator.spool import Spool
 from disk import OsDisk
@@ -154,7 +154,7 @@ def test_old_segments_are_forgotten_but_never_the_one_in_use(folder: Path) -> No
     spool = Spool(folder, segment_bytes=1)
     places = [kept(spool, b"x") for _ in range(4)]
     spool.forget(3)
-    assert sorted(path.name for path in folder.glob("*.seg")) == ["00000003.seg", "00000004.seg"]
+    assert sorted(path.name for path in folder.glob("0*.seg")) == ["00000003.seg", "00000004.seg"]
     spool.forget(99)
     assert spool.read(places[3]) == b"x"
     with pytest.raises(StoreError, match="gone"):
@@ -171,6 +171,97 @@ def test_a_segment_number_is_never_used_again(folder: Path) -> None:
     again = Spool(folder, segment_bytes=1)
     assert kept(again, b"y").segment == 4
     again.close()
+
+
+# segments that are written over
+
+
+def written_over(folder: Path) -> tuple[Spool, Place, int]:
+    """A spool whose second segment is written over the first; a place in that, and which file."""
+    spool = Spool(folder, segment_bytes=10)
+    first = kept(spool, b"0123456789")
+    kept(spool, b"x" * 10)
+    number = (folder / "00000001.seg").stat().st_ino
+    spool.forget(2)
+    return spool, first, number
+
+
+def test_a_forgotten_segment_becomes_the_next_one(folder: Path) -> None:
+    spool, first, number = written_over(folder)
+    third = kept(spool, b"abc")
+    segment = folder / "00000003.seg"
+    assert segment.stat().st_ino == number
+    assert segment.read_bytes() == b"abc3456789", "dead space behind what was written"
+    assert third == Place(3, 0, 3)
+    fourth = kept(spool, b"defghij")
+    assert [spool.read(third), spool.read(fourth)] == [b"abc", b"defghij"]
+    with pytest.raises(NotKept):
+        spool.read(first)
+    with pytest.raises(NotKept):
+        spool.view(first)
+    spool.close()
+
+
+def test_what_a_segment_had_before_goes_when_it_is_closed(folder: Path) -> None:
+    spool, *_ = written_over(folder)
+    kept(spool, b"abc")
+    spool.close()
+    assert (folder / "00000003.seg").read_bytes() == b"abc"
+    again = kept(spool, b"de")
+    assert again == Place(3, 3, 2)
+    spool.close()
+
+
+def test_what_a_segment_had_before_goes_when_it_is_full(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    for message in (b"0123456789" * 2, b"x" * 10):
+        kept(spool, message)
+    spool.forget(2)
+    for message in (b"abcdefghijkl", b"y"):
+        kept(spool, message)
+    assert (folder / "00000003.seg").read_bytes() == b"abcdefghijkl"
+    spool.close()
+
+
+def test_a_process_that_is_killed_leaves_what_a_segment_had_before_as_dead_space(
+    folder: Path,
+) -> None:
+    spool, *_ = written_over(folder)
+    third = kept(spool, b"abc")
+    again = Spool(folder, segment_bytes=10)
+    fourth = kept(again, b"de")
+    assert fourth == Place(4, 0, 2)
+    assert [again.read(third), again.read(fourth)] == [b"abc", b"de"]
+    again.close()
+    spool.close()
+
+
+def test_a_view_of_a_segment_stays_though_it_is_forgotten(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    first = kept(spool, b"0123456789")
+    kept(spool, b"x" * 10)
+    view = spool.view(first)
+    spool.forget(2)
+    third = kept(spool, b"abc")
+    assert bytes(view) == b"0123456789"
+    assert spool.read(third) == b"abc"
+    spool.close()
+
+
+def test_the_folder_is_synced_before_a_segment_is_written_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, *_ = written_over(folder)
+    found: list[bytes] = []
+
+    def look(_: OsDisk, path: Path) -> None:
+        if path == folder:
+            found.append((folder / "00000003.seg").read_bytes())
+
+    monkeypatch.setattr(OsDisk, "sync_folder", look)
+    kept(spool, b"abc")
+    assert found == [b"0123456789"], "else a power cut may give it back the name of what it was"
+    spool.close()
 
 
 # writes that fail

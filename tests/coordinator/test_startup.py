@@ -232,7 +232,7 @@ def test_a_model_file_that_is_damaged_is_one_error(make_world: MakeWorld) -> Non
 def test_a_spool_that_is_damaged_is_one_error(make_world: MakeWorld) -> None:
     world = make_world()
     world.round(1.0)
-    (segment,) = (world.folder / "state" / "spool").glob("*.seg")
+    (segment,) = (world.folder / "state" / "spool").glob("0*.seg")
     world.kill()
     whole = segment.read_bytes()
     for damaged in (whole[:-1], whole[:-1] + b"\x99", b"\x00" * len(whole)):

@@ -14,7 +14,7 @@ from tests.coordinator.world import MakeWorld, World
 
 
 def segments(world: World) -> int:
-    return len(list((world.folder / "state" / "spool").glob("*.seg")))
+    return len(list((world.folder / "state" / "spool").glob("0*.seg")))
 
 
 def model_files(world: World) -> list[str]:

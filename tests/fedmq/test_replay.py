@@ -83,7 +83,7 @@ def test_what_is_damaged_ends_with_1(world: World, capsys: pytest.CaptureFixture
 def test_where_nothing_can_be_made_again_nothing_is_proved(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in (world.folder / "state" / "spool").glob("*.seg"):
+    for path in (world.folder / "state" / "spool").glob("0*.seg"):
         path.unlink()
     assert replayed(world) == 1
     said = capsys.readouterr().out

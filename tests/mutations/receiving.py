@@ -8,6 +8,7 @@ _CHECKED = "§4 an update is checked fully before it is counted or added"
 _SYNCED = "§4 the spool is synced before the verdict is committed"
 _AFTER = "§4 a delivery is acked after the commit, and not before"
 _FOLDERS = "§4 files and folders are there after a power cut, whole or not at all"
+_OVER = "§4 a file is written over only when nobody reads it and its name is gone"
 _ROWS = "§4 a commit is on disk when it returns, and so is the database's name"
 _EPOCH = "§4 every write checks the epoch, and who was overtaken writes nothing more"
 _LOCK = "§4 a writer takes the lock before it reads"
@@ -89,6 +90,30 @@ RECEIVING = (
         "        self._disk.sync_folder(self._folder)\n",
         "        self._end = self._synced = self._file.tell()\n",
         "tests/coordinator/test_spool.py::test_what_was_synced_outlives_a_power_cut",
+    ),
+    Mutation(
+        _OVER,
+        "who reads a file is not asked",
+        "disk/os_disk.py",
+        "        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)\n        if os.fstat",
+        "        if os.fstat",
+        "tests/disk/test_spares.py::test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends",
+    ),
+    Mutation(
+        _OVER,
+        "who has opened a file does not look whether it still has its name",
+        "disk/os_disk.py",
+        "if os.path.samestat(os.fstat(file.fileno()), path.stat()):",
+        "if True:",
+        "tests/disk/test_spares.py::test_who_opens_it_too_late_finds_no_file",
+    ),
+    Mutation(
+        _OVER,
+        "a file that has a second name is written over",
+        "disk/os_disk.py",
+        "if os.fstat(file.fileno()).st_nlink == 1:",
+        "if True:",
+        "tests/disk/test_os_disk.py::TestOsDisk::test_what_has_another_name_stays_as_it_was",
     ),
     Mutation(
         _FOLDERS,

@@ -37,7 +37,7 @@ WORKING = (
         _ONE_STEP,
         "the payload is not durable when its row is written",
         "worker/payloads.py",
-        "        write_durably(self._disk, self._folder / name, payload)",
+        "        write_durably(self._disk, self._folder / name, payload, over=self._spares.find())",
         "        unsynced = self._disk.create(self._folder / name)\n"
         "        unsynced.write(payload)\n"
         "        unsynced.close()",

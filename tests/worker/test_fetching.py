@@ -29,10 +29,10 @@ START = a_start(a_task(), model_digest=DIGEST, model_bytes=40, stored=True)
 class FullDisk(OsDisk):
     full = False
 
-    def create(self, path: Path, *, lasting: bool = True) -> Any:
+    def create(self, path: Path, *, lasting: bool = True, over: Path | None = None) -> Any:
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return super().create(path, lasting=lasting)
+        return super().create(path, lasting=lasting, over=over)
 
 
 class Reading:

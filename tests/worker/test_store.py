@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from disk import OS_DISK, OsDisk, durable, os_disk
+from disk.spares import SPARE
 from schemas.digest import digest_of
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
@@ -271,6 +272,37 @@ def test_the_file_of_a_released_update_goes_with_the_next_that_is_durable(opened
     assert payload_files(opened) == []
 
 
+def test_the_next_payload_is_written_over_a_sent_one(opened: Store) -> None:
+    opened.release(finished(opened))
+    number = payload_files(opened)[0].stat().st_ino
+    opened.keep_task(a_task(9))
+    update_id = finished(opened, number=8)
+    (file,) = payload_files(opened)
+    assert file.stat().st_ino == number
+    update, _ = opened.update(update_id)
+    assert bytes(opened.payload(update_id, 0, update.payload_bytes)) == file.read_bytes()
+    opened.sweep()
+    assert payload_files(opened) == [file]
+
+
+def test_a_payload_that_is_being_read_is_not_written_over(opened: Store) -> None:
+    update_id = finished(opened)
+    with OS_DISK.map(payload_files(opened)[0]) as view:
+        before = bytes(view)
+        opened.release(update_id)
+        opened.keep_task(a_task(9))
+        finished(opened, number=8)
+        assert bytes(view) == before
+
+
+def test_a_sweep_leaves_no_spare_payload(opened: Store) -> None:
+    opened.release(finished(opened))
+    opened.keep_task(a_task(9))
+    assert list((opened.path / "outbox").iterdir())
+    opened.sweep()
+    assert list((opened.path / "outbox").iterdir()) == []
+
+
 def test_what_lingers_is_bounded(opened: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
     opened.release(finished(opened))
@@ -407,7 +439,7 @@ def test_a_file_that_could_not_be_removed_is_removed_when_it_is_tried_again(
 
     update_id = finished(opened)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", fail)
+        patched.setattr(Path, "replace", fail)
         opened.release(update_id)
         opened.keep_task(a_task(8))
     assert len(payload_files(opened)) == 1
@@ -424,7 +456,7 @@ def test_a_file_that_could_not_be_removed_at_once_is_removed_when_it_is_tried_ag
     monkeypatch.setattr("worker.payloads.LINGERING_BYTES", 0)
     update_id = finished(opened)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", fail)
+        patched.setattr(Path, "replace", fail)
         with pytest.raises(StoreError):
             opened.release(update_id)
     opened.release(update_id)
@@ -470,7 +502,8 @@ def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_we
 
 
 def payload_files(store: Store) -> list[Path]:
-    return sorted((store.path / "outbox").iterdir())
+    files = (store.path / "outbox").iterdir()
+    return sorted(file for file in files if not file.name.startswith(SPARE))
 
 
 # A crash at each step: the line of store or disk at which it happens is counted.

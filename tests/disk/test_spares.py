@@ -1,0 +1,157 @@
+"""Files that nobody needs are written over: by one, and never under who still reads them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from disk import OS_DISK, OsDisk, Spares, write_durably
+from simulation.disk import SimulatedDisk
+from simulation.mishaps import Mishaps
+from simulation.platter import Platter
+
+
+@pytest.fixture
+def spares(tmp_path: Path) -> Spares:
+    return Spares(tmp_path, OS_DISK, bytes_max=100)
+
+
+def retired(spares: Spares, path: Path, data: bytes = b"old") -> Path:
+    path.write_bytes(data)
+    spares.retire(path)
+    return path
+
+
+def test_one_is_kept_and_the_next_is_removed(spares: Spares, tmp_path: Path) -> None:
+    assert spares.find() is None
+    retired(spares, tmp_path / "a")
+    retired(spares, tmp_path / "b")
+    (kept,) = tmp_path.iterdir()
+    assert (spares.find(), kept.read_bytes()) == (kept, b"old")
+    assert kept.name not in ("a", "b")
+
+
+def test_what_is_large_is_removed(spares: Spares, tmp_path: Path) -> None:
+    retired(spares, tmp_path / "a", bytes(101))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_gone_is_no_spare(spares: Spares, tmp_path: Path) -> None:
+    spares.retire(tmp_path / "none")
+    assert spares.find() is None
+
+
+def test_they_are_cleared(spares: Spares, tmp_path: Path) -> None:
+    spares.clear()
+    retired(spares, tmp_path / "a")
+    spares.clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_file_is_the_spare_one(spares: Spares, tmp_path: Path) -> None:
+    retired(spares, tmp_path / "a", b"0123456789")
+    spare = spares.find()
+    assert spare is not None
+    number = spare.stat().st_ino
+    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    assert (tmp_path / "b").read_bytes() == b"new"
+    assert (tmp_path / "b").stat().st_ino == number
+    assert list(tmp_path.iterdir()) == [tmp_path / "b"]
+
+
+def test_of_two_that_want_it_one_has_it(spares: Spares, tmp_path: Path) -> None:
+    retired(spares, tmp_path / "a")
+    spare = spares.find()
+    for name in ("b", "c"):
+        write_durably(OS_DISK, tmp_path / name, name.encode(), over=spare)
+    assert [(tmp_path / name).read_bytes() for name in ("b", "c")] == [b"b", b"c"]
+
+
+def test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends(
+    spares: Spares, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"0123456789")
+    view = OS_DISK.map(tmp_path / "a")
+    spares.retire(tmp_path / "a")
+    write_durably(OS_DISK, tmp_path / "b", b"new", over=spares.find())
+    assert bytes(view) == b"0123456789"
+    number = (tmp_path / "b").stat().st_ino
+    del view
+    spare = spares.find()
+    assert spare is not None
+    assert spare.stat().st_ino != number
+    number = spare.stat().st_ino
+    write_durably(OS_DISK, tmp_path / "c", b"new", over=spare)
+    assert (tmp_path / "c").stat().st_ino == number
+
+
+def test_who_opens_it_too_late_finds_no_file(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the opening of a file and the lock on it the file becomes another one."""
+    (tmp_path / "a").write_bytes(b"0123456789")
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        spares.retire(tmp_path / "a")
+        write_durably(OS_DISK, tmp_path / "b", b"new", over=spares.find())
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(FileNotFoundError):
+        OS_DISK.map(tmp_path / "a")
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_read_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        write_durably(OS_DISK, path, b"newer")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert OS_DISK.read(path) == b"newer"
+
+
+def test_where_nothing_can_be_locked_files_are_read_and_none_is_written_over(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    retired(spares, tmp_path / "a", b"0123456789")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    spare = spares.find()
+    assert spare is not None
+    view = OsDisk().map(spare)
+    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    assert bytes(view) == b"0123456789"
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_power_cut_leaves_what_was_written_durably(seed: int) -> None:
+    platter, folder = Platter(), Path("/folder")
+    disk = SimulatedDisk(platter, Mishaps())
+    disk.make_folder(folder)
+    disk.sync_folder(Path("/"))
+    spares = Spares(folder, disk, 100)
+    for number, content in enumerate((b"first and long", b"second", b"third, the longest of all")):
+        path = folder / str(number)
+        write_durably(disk, path, content, over=spares.find())
+        platter.cut_power(random.Random(seed))
+        assert disk.read(path) == content
+        spares.retire(path)
