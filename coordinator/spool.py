@@ -46,7 +46,7 @@ class Spool:
         self._folder = folder
         self._disk = disk
         self._segment_bytes = segment_bytes
-        self.parts = UploadFiles(folder / "parts", disk)
+        self.parts = UploadFiles(folder, disk)
         self._spares = Spares(folder, disk, 2 * segment_bytes)
         self._number = max(self._segments(), default=0)
         self._appendable = -1  # the segment that this process appends to
@@ -153,7 +153,9 @@ class Spool:
         """Delete the segments below a number, or keep one for the next; never the one in use."""
         for number in self._segments():
             if number < min(before_segment, self._number):
-                self._spares.retire(self._path(number))
+                path = self._path(number)
+                if not self.parts.retire(path):
+                    self._spares.retire(path)
 
     def close(self) -> None:
         """Close what is open, also after an error; what was not synced is gone."""

@@ -1,6 +1,7 @@
 """The files of uploads in parts: each part lies where it is to lie in the update that they become.
 
     parts/<update id>/<payload digest>
+    spares/
 
     offset    size
     0         16      magic "fmqu", size of a part (4 bytes), size of the payload (8), little-endian
@@ -16,6 +17,9 @@ Rules:
 - A complete file becomes one of the spool by a second name: no byte of the payload is copied. The
   first name goes when a row of the ledger names the second, so until then nothing is to be sent
   again.
+- Files that the spool has forgotten are kept in spares/, without their bits, and written over by
+  further uploads of their size: as long as a part's bit is not there, what lies in its place is of
+  no account.
 - After a write that failed nothing is synced until all was closed (`Spool.close`).
 """
 
@@ -29,12 +33,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coordinator.uploads import PARTS_MAX, Upload
-from disk import Disk, Pages, make_folders, remove_tree
+from disk import Disk, Pages, Spares, make_folders, remove_tree
 from schemas.buffer import Buffer
 from schemas.messages import part_count, part_span
 
 BODY = 80 * 1024
 """Where the payload begins: behind the bits of many parts and a header of any size, at a page."""
+
+SPARE_BYTES, SPARES = 512 * 1024 * 1024, 128
+"""Of files kept to be written over: as many as a round of large updates has."""
 
 _RECORD = struct.Struct("<4sIQ")
 _MAGIC = b"fmqu"
@@ -82,13 +89,15 @@ class UploadFiles:
     """The files of one folder.
 
     Args:
-        folder: Of all uploads.
+        folder: Of the spool, in which theirs is.
         disk: Where it is.
     """
 
     def __init__(self, folder: Path, disk: Disk) -> None:
-        self._folder = folder
+        self._folder = folder / "parts"
         self._disk = disk
+        self._spares_folder = folder / "spares"
+        self._spares = Spares(self._spares_folder, disk, SPARE_BYTES, SPARES)
         self._open: dict[Upload, _Open] = {}
         self._named: set[Upload] = set()  # whose names are durable
 
@@ -217,6 +226,42 @@ class UploadFiles:
         for update_id in self._disk.names(self._folder):
             self.forget(update_id)
 
+    def retire(self, path: Path) -> bool:
+        """Keep a file that the spool has forgotten for another upload; False if it was of none.
+
+        Raises:
+            OSError: If it could neither be kept nor removed.
+        """
+        if self._disk.read(path, 0, len(_MAGIC)) != _MAGIC:
+            return False
+        if self._spares.find(self._disk.size(path) or 0) is None:  # those are of another model
+            self._spares.clear()
+        unready = self._spares_folder / path.name
+        try:
+            make_folders(self._disk, self._spares_folder)
+            if self._take_bits_away(path, unready):
+                self._spares.retire(unready)
+        finally:  # if it is still there: the disk refused, or somebody has it
+            self._disk.remove(unready)
+            self._disk.remove(path)
+        return True
+
+    def _take_bits_away(self, path: Path, unready: Path) -> bool:
+        """Nothing may be believed to be here when the file is another upload's; False if it is not.
+
+        It has a name by which nobody finds it until that is durable. A file that has its first name
+        still is left alone: it is all of an upload whose verdict was not committed.
+        """
+        pages = self._disk.pages(unready, over=path)
+        try:
+            if self._disk.size(path) is not None:
+                return False
+            pages.write(0, bytes(_BITS_END))
+            pages.sync()
+        finally:
+            pages.close()
+        return True
+
     def _path(self, upload: Upload) -> Path:
         return self._folder / upload[0] / upload[1]
 
@@ -239,7 +284,8 @@ class UploadFiles:
         if found is None or found[0] != shape:
             self._disk.remove(path)
             self._named.discard(upload)
-        pages = self._disk.pages(path)
+        over = self._spares.find(BODY + shape.payload_bytes) if found is None else None
+        pages = self._disk.pages(path, over)
         here = 0
         if found is not None and found[0] == shape:
             here = found[1]

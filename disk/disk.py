@@ -132,8 +132,13 @@ class Disk(Protocol):
         """
         ...
 
-    def pages(self, path: Path) -> Pages:
-        """Open a file to read and write anywhere in it; it is made if there is none."""
+    def pages(self, path: Path, over: Path | None = None) -> Pages:
+        """Open a file to read and write anywhere in it; it is made if there is none.
+
+        Args:
+            path: Of the file.
+            over: As of `create`, where there is no file yet.
+        """
         ...
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:

@@ -161,21 +161,26 @@ def _held(path: Path, buffering: int = -1) -> IO[bytes]:
     raise FileNotFoundError(errno.ENOENT, "it is replaced again and again", str(path))
 
 
-def _take_over(spare: Path, path: Path) -> BinaryIO | None:
-    """Give a file another name, to write it over; None if there is none or somebody reads it."""
+def _take_over(spare: Path | None, path: Path) -> int | None:
+    """Give a file another name, to write it over: its descriptor, at the start of it.
+
+    None if there is none, or somebody reads it.
+    """
+    if spare is None:
+        return None
     try:
-        file = spare.open("r+b")
+        descriptor = os.open(spare, os.O_RDWR)
     except OSError:
         return None
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink == 1:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink == 1:
             spare.rename(path)
-            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
-            return file
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            return descriptor
     except OSError:  # it is being read, another was faster, or this file system has no locks
         pass
-    file.close()
+    os.close(descriptor)
     return None
 
 
@@ -184,16 +189,18 @@ class OsDisk:
 
     def create(self, path: Path, *, lasting: bool = True, over: Path | None = None) -> OsFile:
         """See `Disk.create`."""
-        taken = None if over is None else _take_over(over, path)
-        return OsFile(path.open("wb") if taken is None else taken, lasting=lasting)
+        taken = _take_over(over, path)
+        file = path.open("wb") if taken is None else os.fdopen(taken, "wb")
+        return OsFile(file, lasting=lasting)
 
     def append(self, path: Path, *, lasting: bool = True) -> OsFile:
         """See `Disk.append`."""
         return OsFile(path.open("ab"), lasting=lasting)
 
-    def pages(self, path: Path) -> OsPages:
+    def pages(self, path: Path, over: Path | None = None) -> OsPages:
         """See `Disk.pages`."""
-        return OsPages(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        taken = _take_over(over, path)
+        return OsPages(os.open(path, os.O_RDWR | os.O_CREAT, 0o600) if taken is None else taken)
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
         """See `Disk.read`."""

@@ -17,38 +17,45 @@ SPARE = ".spare-"
 
 
 class Spares:
-    """The spare files of a folder: at most one, so that none is kept for nothing.
+    """The spare files of a folder.
 
     Several processes may use a folder's: each file is given to one of them.
 
     Args:
         folder: Where the files are.
         disk: Where that is.
-        bytes_max: What is larger is not kept.
+        bytes_max: So many bytes of them are kept.
+        files_max: And so many files.
     """
 
-    def __init__(self, folder: Path, disk: Disk, bytes_max: int) -> None:
+    def __init__(self, folder: Path, disk: Disk, bytes_max: int, files_max: int = 1) -> None:
         self._folder = folder
         self._disk = disk
         self._bytes_max = bytes_max
+        self._files_max = files_max
 
-    def find(self) -> Path | None:
-        """A file to write over (`Disk.create`), None if there is none."""
-        names = self._disk.names(self._folder)
-        return next((self._folder / name for name in names if name.startswith(SPARE)), None)
-
-    def retire(self, path: Path) -> None:
-        """Keep a file of the folder to be written over, or remove it.
+    def find(self, num_bytes: int = -1) -> Path | None:
+        """A file to write over (`Disk.create`), None if there is none.
 
         Args:
-            path: The file; its name is never used again.
+            num_bytes: Its size; below 0 for any.
+        """
+        return next((file for file in self._files() if num_bytes in (-1, self._size(file))), None)
+
+    def retire(self, path: Path) -> None:
+        """Keep a file to be written over, or remove it.
+
+        Args:
+            path: The file; no other ever has its name.
 
         Raises:
             OSError: If it could not be removed.
         """
-        if self.find() is None and (self._disk.size(path) or 0) <= self._bytes_max:
+        kept, size = self._files(), self._size(path)
+        room = self._bytes_max - sum(map(self._size, kept))
+        if len(kept) < self._files_max and size <= room:
             with contextlib.suppress(FileNotFoundError):
-                self._disk.move(path, path.with_name(SPARE + path.name))
+                self._disk.move(path, self._folder / (SPARE + path.name))
         else:
             self._disk.remove(path)
 
@@ -58,5 +65,12 @@ class Spares:
         Raises:
             OSError: If it could not be removed.
         """
-        while (spare := self.find()) is not None:
+        for spare in self._files():
             self._disk.remove(spare)
+
+    def _files(self) -> list[Path]:
+        names = self._disk.names(self._folder)
+        return [self._folder / name for name in names if name.startswith(SPARE)]
+
+    def _size(self, path: Path) -> int:
+        return self._disk.size(path) or 0

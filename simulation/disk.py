@@ -164,15 +164,13 @@ class SimulatedDisk:
         self, path: Path, *, lasting: bool = True, over: Path | None = None
     ) -> SimulatedFile:
         """See `Disk.create`."""
-        spare = None if over is None else self.platter.find(over)
-        if over is not None and isinstance(spare, FileNode) and not self._is_named_twice(over):
-            self.move(over, path)
-            return SimulatedFile(spare, self, path.name, 0)
-        node = self._made(path)
-        if node.data:
-            self.mishaps.at(f"empty {path.name}")
-            node.truncate(0)
-        node.touched_ns = self.platter.tick()
+        node = self._taken_over(over, path)
+        if node is None:
+            node = self._made(path)
+            if node.data:
+                self.mishaps.at(f"empty {path.name}")
+                node.truncate(0)
+            node.touched_ns = self.platter.tick()
         return SimulatedFile(node, self, path.name, 0)
 
     def append(self, path: Path, *, lasting: bool = True) -> SimulatedFile:
@@ -180,9 +178,10 @@ class SimulatedDisk:
         node = self._made(path)
         return SimulatedFile(node, self, path.name, len(node.data))
 
-    def pages(self, path: Path) -> SimulatedPages:
+    def pages(self, path: Path, over: Path | None = None) -> SimulatedPages:
         """See `Disk.pages`."""
-        return SimulatedPages(self._made(path), self, path.name)
+        node = self._taken_over(over, path) or self._made(path)
+        return SimulatedPages(node, self, path.name)
 
     def read(self, path: Path, start: int = 0, length: int = -1) -> bytes:
         """See `Disk.read`."""
@@ -310,10 +309,13 @@ class SimulatedDisk:
             raise sqlite3.OperationalError("unable to open database file")
         return node.connect(self.mishaps, read_only)
 
-    def _is_named_twice(self, path: Path) -> bool:
-        """Whether a file has another name in its folder, where the project gives second names."""
-        node, entries = self.platter.find(path), self.platter.folder(path.parent).entries
-        return sum(one is node for one in entries.values()) > 1
+    def _taken_over(self, spare: Path | None, path: Path) -> FileNode | None:
+        """A file that gets another name to be written over; a view of it is a copy here."""
+        node = None if spare is None else self.platter.find(spare)
+        if spare is None or not isinstance(node, FileNode) or self.platter.count_names(node) > 1:
+            return None
+        self.move(spare, path)
+        return node
 
     def _made(self, path: Path) -> FileNode:
         if path.name not in self.platter.folder(path.parent).entries:

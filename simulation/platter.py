@@ -231,6 +231,15 @@ class Platter:
         assert isinstance(node, FileNode), f"{path} is a database: use it as one"
         return node
 
+    def count_names(self, node: FileNode) -> int:
+        """How many names a file has."""
+        return sum(
+            entry is node
+            for folder in self._nodes(self.root)
+            if isinstance(folder, FolderNode)
+            for entry in folder.entries.values()
+        )
+
     def enter(self, path: Path, node: Node) -> None:
         """Give something a name, in the place of what had it."""
         folder = self.folder(path.parent)

@@ -51,7 +51,7 @@ class Upload:
 
     @property
     def parts_on_disk(self) -> int:
-        parts = UploadFiles(self.world.folder / "state" / "spool" / "parts", OS_DISK)
+        parts = UploadFiles(self.world.folder / "state" / "spool", OS_DISK)
         digests = parts.uploads(self.update.update_id)
         return sum(parts.count((self.update.update_id, digest)) for digest in digests)
 

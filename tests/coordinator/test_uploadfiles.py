@@ -258,6 +258,148 @@ def test_an_upload_goes_with_its_segment(spool: Spool, folder: Path) -> None:
     assert view == encode(ABOUT, PAYLOAD), "who is reading it reads on"
 
 
+# files that are written over
+
+
+def forgotten(spool: Spool, upload: tuple[str, str] = UPLOAD) -> None:
+    """An upload that was complete, all its bits set, and whose segment is no longer needed."""
+    put(spool, *range(4), upload=upload)
+    spool.adopt(upload, SHAPE, HEAD)
+    spool.sync()
+    spool.parts.forget(upload[0])
+    place = spool.append(b"another")
+    spool.sync()
+    spool.forget(place.segment)
+
+
+NEXT = "b" * 32, OTHER
+
+
+def test_a_forgotten_upload_is_written_over_by_the_next_and_none_of_it_is_here(
+    spool: Spool, folder: Path
+) -> None:
+    forgotten(spool)
+    (spare,) = (folder / "spares").iterdir()
+    number = spare.stat().st_ino
+    spool.put(NEXT, SHAPE, 2, bytes(300))
+    spool.sync()
+    path = folder / "parts" / NEXT[0] / NEXT[1]
+    assert path.stat().st_ino == number
+    assert list((folder / "spares").iterdir()) == []
+    assert here(spool, NEXT) == here(Spool(folder), NEXT) == {2}
+    for index in (0, 1, 3):
+        spool.put(NEXT, SHAPE, index, bytes(len(PARTS[index])))
+    spool.sync()
+    assert spool.parts.view(NEXT, SHAPE) == bytes(1000)
+
+
+def test_as_many_are_kept_as_a_round_has(spool: Spool, folder: Path) -> None:
+    uploads = [(f"{number:032d}", DIGEST) for number in range(3)]
+    for upload in uploads:
+        for index in range(4):
+            spool.put(upload, SHAPE, index, PARTS[index])
+        spool.adopt(upload, SHAPE, HEAD)
+        spool.sync()
+        spool.parts.forget(upload[0])
+    place = spool.append(b"another")
+    spool.sync()
+    spool.forget(place.segment)
+    assert len(list((folder / "spares").iterdir())) == 3
+
+
+def test_those_of_another_model_give_way(spool: Spool, folder: Path) -> None:
+    forgotten(spool)
+    (before,) = (folder / "spares").iterdir()
+    other = Shape(500, 300)
+    spool.put(NEXT, other, 0, bytes(300))
+    spool.put(NEXT, other, 1, bytes(200))
+    spool.adopt(NEXT, other, HEAD)
+    spool.sync()
+    assert before.exists(), "it has not the size"
+    spool.parts.forget(NEXT[0])
+    place = spool.append(b"another")
+    spool.sync()
+    spool.forget(place.segment)
+    (spare,) = (folder / "spares").iterdir()
+    assert spare.stat().st_size == BODY + 500
+
+
+def test_an_upload_that_still_has_its_first_name_stays_all_here(spool: Spool, folder: Path) -> None:
+    """Its process ended before its verdict was committed; the segment is dead space."""
+    put(spool, *range(4))
+    adopted(spool)
+    place = spool.append(b"another")
+    spool.sync()
+    spool.forget(place.segment)
+    assert here(spool) == {0, 1, 2, 3}
+    assert spool.parts.view(UPLOAD, SHAPE) == PAYLOAD
+    assert list((folder / "spares").iterdir()) == []
+    assert not (folder / "00000001.seg").exists()
+
+
+def test_a_view_of_an_upload_stays_though_it_is_forgotten(spool: Spool) -> None:
+    put(spool, *range(4))
+    place = adopted(spool)
+    spool.parts.forget(UPDATE)
+    view = spool.view(place)
+    last = spool.append(b"another")
+    spool.sync()
+    spool.forget(last.segment)
+    spool.put(NEXT, SHAPE, 0, bytes(300))
+    spool.sync()
+    assert bytes(view) == encode(ABOUT, PAYLOAD)
+
+
+def test_a_file_whose_bits_cannot_be_taken_away_is_removed(
+    spool: Spool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    put(spool, *range(4))
+    adopted(spool)
+    spool.parts.forget(UPDATE)
+    last = spool.append(b"another")
+    spool.sync()
+    with monkeypatch.context() as patched:
+        patched.setattr("disk.os_disk.OsPages.sync", refuse)
+        with pytest.raises(OSError, match="Input/output"):
+            spool.forget(last.segment)
+    assert list((folder / "spares").iterdir()) == []
+    assert not (folder / "00000001.seg").exists()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_power_cut_at_any_step_believes_nothing_of_what_is_written_over(seed: int) -> None:
+    """Of the next upload in a forgotten one's file nothing is here that is not."""
+    rng, zeros = random.Random(seed), [bytes(len(part)) for part in PARTS]
+    for step in itertools.count(1):
+        platter, mishaps = Platter(), Mishaps()
+        spool = on(platter, mishaps)
+        mishaps.crash_at = step
+        ended, acked = False, set[int]()
+        try:
+            forgotten(spool)
+            for index in rng.sample(range(4), 3):
+                spool.put(NEXT, SHAPE, index, zeros[index])
+                spool.sync()
+                acked.add(index)
+            ended = True
+        except Crash:
+            pass
+        platter.end_process(mishaps)
+        platter.cut_power(rng)
+        again = on(platter)
+        found = here(again, NEXT)
+        assert acked <= found
+        for index in set(range(4)) - found:
+            again.put(NEXT, SHAPE, index, zeros[index])
+        again.sync()
+        assert again.parts.view(NEXT, SHAPE) == bytes(1000)
+        if ended:
+            return
+
+
 def test_an_upload_whose_verdict_was_not_committed_is_all_here(spool: Spool, folder: Path) -> None:
     put(spool, 0, 1, 2)
     spool.put(UPLOAD, SHAPE, 3, PARTS[3])

@@ -95,7 +95,7 @@ RECEIVING = (
         _OVER,
         "who reads a file is not asked",
         "disk/os_disk.py",
-        "        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)\n        if os.fstat",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        if os.fstat",
         "        if os.fstat",
         "tests/disk/test_spares.py::test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends",
     ),
@@ -111,9 +111,27 @@ RECEIVING = (
         _OVER,
         "a file that has a second name is written over",
         "disk/os_disk.py",
-        "if os.fstat(file.fileno()).st_nlink == 1:",
+        "if os.fstat(descriptor).st_nlink == 1:",
         "if True:",
         "tests/disk/test_os_disk.py::TestOsDisk::test_what_has_another_name_stays_as_it_was",
+    ),
+    Mutation(
+        _OVER,
+        "of a file that is written over the bits are believed",
+        "coordinator/uploadfiles.py",
+        "            pages.write(0, bytes(_BITS_END))\n",
+        "",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_a_power_cut_at_any_step_believes_nothing_of_what_is_written_over",
+    ),
+    Mutation(
+        _OVER,
+        "that a file has no bits is not waited for",
+        "coordinator/uploadfiles.py",
+        "            pages.write(0, bytes(_BITS_END))\n            pages.sync()\n",
+        "            pages.write(0, bytes(_BITS_END))\n",
+        "tests/coordinator/test_uploadfiles.py"
+        "::test_a_power_cut_at_any_step_believes_nothing_of_what_is_written_over",
     ),
     Mutation(
         _FOLDERS,
