@@ -94,10 +94,10 @@ class Spool:
         """
         with self._writing():
             self._finish_segment()
-            self._number += 1
-            start = self.parts.adopt(upload, shape, head, self._path(self._number))
-            self._has_new_name = True
-        return Place(self._number, start, memoryview(head).nbytes + shape.payload_bytes)
+            number = self._number + 1
+            start = self.parts.adopt(upload, shape, head, self._path(number))
+            self._number, self._has_new_name = number, True
+        return Place(number, start, memoryview(head).nbytes + shape.payload_bytes)
 
     def sync(self) -> None:
         """Make durable all that was appended, adopted or put among the parts.
@@ -131,12 +131,14 @@ class Spool:
         return memoryview(self._look(where, self._disk.map))
 
     def prove(self, num_bytes: int) -> None:
-        """Write so many bytes and remove them again.
+        """Write so many bytes and remove them again; what is kept to be written over is given back.
 
         Raises:
             OSError: If the disk does not take them.
         """
         path = self._folder / PROOF
+        self._spares.clear()
+        self.parts.make_room()
         make_folders(self._disk, self._folder)
         try:
             chunks = -(-num_bytes // len(_CHUNK))
@@ -207,10 +209,9 @@ class Spool:
         """Open the segment to append to: the last one, or a new one if that is full or not ours."""
         full = self._file is not None
         self._finish_segment()
-        if full or self._appendable != self._number or self._is_full(self._number):
-            self._number += 1
-        self._appendable = self._number
-        path = self._path(self._number)
+        new = full or self._appendable != self._number or self._is_full(self._number)
+        number = self._number + new
+        path = self._path(number)
         make_folders(self._disk, self._folder)
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
@@ -218,6 +219,8 @@ class Spool:
             self._file = self._disk.create(path, over=self._spares.find())
         else:
             self._file = self._disk.append(path)
+        # Not before: a number that no file has is the next process's, if all others are forgotten.
+        self._number = self._appendable = number
         # The name is durable before a byte changes, or a power cut might give back the old one.
         self._end = self._synced = self._file.tell()
         self._disk.sync_folder(self._folder)

@@ -235,7 +235,7 @@ class UploadFiles:
         if self._disk.read(path, 0, len(_MAGIC)) != _MAGIC:
             return False
         if self._spares.find(self._disk.size(path) or 0) is None:  # those are of another model
-            self._spares.clear()
+            self.make_room()
         unready = self._spares_folder / path.name
         try:
             make_folders(self._disk, self._spares_folder)
@@ -245,6 +245,12 @@ class UploadFiles:
             self._disk.remove(unready)
             self._disk.remove(path)
         return True
+
+    def make_room(self) -> None:
+        """Give back the files that are kept, and what an end at any moment left of them."""
+        for name in self._disk.names(self._spares_folder):
+            with contextlib.suppress(OSError):
+                self._disk.remove(self._spares_folder / name)
 
     def _take_bits_away(self, path: Path, unready: Path) -> bool:
         """Nothing may be believed to be here when the file is another upload's; False if it is not.
@@ -284,15 +290,25 @@ class UploadFiles:
         if found is None or found[0] != shape:
             self._disk.remove(path)
             self._named.discard(upload)
-        over = self._spares.find(BODY + shape.payload_bytes) if found is None else None
-        pages = self._disk.pages(path, over)
-        here = 0
         if found is not None and found[0] == shape:
-            here = found[1]
+            pages, here = self._disk.pages(path), found[1]
         else:
-            pages.write(0, _RECORD.pack(_MAGIC, shape.part_bytes, shape.payload_bytes))
+            pages, here = self._begun(path, shape), 0
         file = self._open[upload] = _Open(path, pages, shape, here)
         return file
+
+    def _begun(self, path: Path, shape: Shape) -> Pages:
+        """A file in which nothing is here, a new one or one that is written over."""
+        size = BODY + shape.payload_bytes
+        spare = self._spares.find(size)
+        pages = self._disk.pages(path, over=spare)
+        if spare is not None:
+            # Else a power cut might give back the name by which another upload would take it.
+            self._disk.sync_folder(self._spares_folder)
+            self._disk.truncate(path, size)
+        record = _RECORD.pack(_MAGIC, shape.part_bytes, shape.payload_bytes)
+        pages.write(0, record.ljust(_BITS + -(-shape.parts // 8), b"\0"))
+        return pages
 
     def _found(self, upload: Upload) -> tuple[Shape, int] | None:
         """How an upload is cut and which parts are here, None if nothing is known of it."""

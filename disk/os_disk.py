@@ -149,7 +149,7 @@ def _held(path: Path, buffering: int = -1) -> IO[bytes]:
         file = path.open("rb", buffering=buffering)
         try:
             # Where a file system knows no locks nothing is taken over either. Else it is free, or
-            # another reader's: who takes over holds it under a name that nobody reads.
+            # another reader's: who takes over holds it under names that nobody reads yet.
             with contextlib.suppress(OSError):
                 fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -174,7 +174,8 @@ def _take_over(spare: Path | None, path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink == 1:
+        locked = os.fstat(descriptor)
+        if locked.st_nlink == 1 and os.path.samestat(locked, spare.stat()):
             spare.rename(path)
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             return descriptor

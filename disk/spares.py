@@ -19,7 +19,8 @@ SPARE = ".spare-"
 class Spares:
     """The spare files of a folder.
 
-    Several processes may use a folder's: each file is given to one of them.
+    Several processes may use a folder's: each file is given to one of them, and each of them may
+    keep as many.
 
     Args:
         folder: Where the files are.
@@ -34,13 +35,16 @@ class Spares:
         self._bytes_max = bytes_max
         self._files_max = files_max
 
-    def find(self, num_bytes: int = -1) -> Path | None:
+    def find(self, num_bytes: int | None = None) -> Path | None:
         """A file to write over (`Disk.create`), None if there is none.
 
         Args:
-            num_bytes: Its size; below 0 for any.
+            num_bytes: What is to be in it: one of at most twice and at least half the size.
         """
-        return next((file for file in self._files() if num_bytes in (-1, self._size(file))), None)
+        for file in self._files():
+            if num_bytes is None or num_bytes / 2 <= self._size(file) <= num_bytes * 2:
+                return file
+        return None
 
     def retire(self, path: Path) -> None:
         """Keep a file to be written over, or remove it.
@@ -54,13 +58,12 @@ class Spares:
         kept, size = self._files(), self._size(path)
         room = self._bytes_max - sum(map(self._size, kept))
         if len(kept) < self._files_max and size <= room:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # a full disk may have no room for another name
                 self._disk.move(path, self._folder / (SPARE + path.name))
-        else:
-            self._disk.remove(path)
+        self._disk.remove(path)
 
     def clear(self) -> None:
-        """Remove what is there.
+        """Remove what is there: another model's, or what is missing on a full disk.
 
         Raises:
             OSError: If it could not be removed.

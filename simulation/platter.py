@@ -74,6 +74,7 @@ class FileNode:
         """What is written in the place of what was cut is new to the system."""
         del self.data[length:]
         self.lost = [(start, min(end, length)) for start, end in self.lost if start < length]
+        self.placed = [(start, min(end, length)) for start, end in self.placed if start < length]
 
     def rot(self, place: int) -> None:
         """A bit of a byte turns over, on the disk itself."""

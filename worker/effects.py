@@ -198,6 +198,7 @@ class Effects:
 
     def tidy_again(self) -> None:
         """Try what the disk did not take."""
+        self._store.make_room()
         self._chores.try_again()
 
     def _tidy(self, what: str, subject: str, do: Callable[[str], object]) -> None:
@@ -342,6 +343,7 @@ class Effects:
         try:
             self._store.keep_task(task)
         except StoreError as error:
+            self._store.make_room()
             self._log(logging.ERROR, f"a task is not taken: {error}")
             return (events.TaskNotKept(task.task_id, str(error)),)
         return (events.TaskKept(task.task_id),)
@@ -549,6 +551,7 @@ class Effects:
         except OSError as error:
             self._stop_fetching()
             self._drop_reader()
+            self._store.make_room()
             return (events.ModelNotKept(digest, str(error)),)
         if taken == "whole":
             self._stop_fetching()
@@ -577,6 +580,7 @@ class Effects:
         except ModelGoneError as error:
             return (events.ModelGone(digest, str(error)),)
         except OSError as error:
+            self._store.make_room()
             return (events.ModelNotKept(digest, str(error)),)
         return (events.ModelReady(digest) if taken == "whole" else events.ModelMoved(),)
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from disk import Disk, Spares, write_chunks_durably, write_durably
+from disk import Disk, Spares, write_chunks_durably
 from schemas.buffer import Buffer
 from schemas.digest import RunningDigest, digest_of
 from schemas.messages import Update, part_count
@@ -46,16 +46,21 @@ class Payloads:
         self._unremoved: set[str] = set()  # updates of which a file may be left
         self._lingering: dict[str, int] = {}  # such as are removed a little later: their bytes
 
-    def write(self, update: Update, payload: Buffer) -> str:
-        """Write a payload, durable on return; its file's name.
+    def write(self, name: str, update: Update, payload: Buffer) -> None:
+        """Write a payload, durable on return.
 
         Args:
+            name: Of the file until it is whole; no other writer may have it at the same time.
             update: Its header, which says what the payload is.
             payload: The payload.
         """
-        name = file_of(update)
-        write_durably(self._disk, self._folder / name, payload, over=self._spares.find())
-        return name
+        write_chunks_durably(
+            self._disk,
+            self._folder / name,
+            [payload],
+            lambda: self._folder / file_of(update),
+            over=self._spares.find(),
+        )
 
     def write_chunks(
         self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
@@ -142,6 +147,11 @@ class Payloads:
             for file in self._files_of(update_id):
                 self._spares.retire(file)
             self._unremoved.discard(update_id)
+
+    def make_room(self) -> None:
+        """Give back the file that is kept for the next payload."""
+        with suppress(OSError):
+            self._spares.clear()
 
     def put_aside(self, update_id: str) -> None:
         """Keep what is left of an update for people; the oldest of what is so kept goes."""

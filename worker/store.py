@@ -295,11 +295,10 @@ class Store:
             return self._move(update, part_bytes, "", payload)
         files = None
         if self._finished_before(update) is None:
-            if self.known(update.task_id) != "held":
-                raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
+            unfinished = self._name_of_attempt(update)
             with _failures():
                 if not inline:
-                    self._payloads.write(update, payload)
+                    self._payloads.write(unfinished, update, payload)
                 files = None if feedback is None else self.residuals.write(update, feedback)
         leaves = None if feedback is None or files is None else (feedback, files)
         name = "" if inline else file_of(update)
@@ -322,14 +321,24 @@ class Store:
         if before is not None:
             self.drop_task(update.task_id)
             return before
+        name = self._name_of_attempt(update)
+        with _failures():
+            update = self._payloads.write_chunks(name, update, part_bytes, chunks())
+        return self._move(update, part_bytes, file_of(update), None)
+
+    def _name_of_attempt(self, update: Update) -> str:
+        """What the file of a payload is called until it is whole.
+
+        A process that outlives its agent for a moment, and the next one's, are of two attempts.
+        """
         held = self._row("SELECT attempts FROM inbox WHERE task_id = ?", update.task_id)
         if held is None:
             raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
-        # A process that outlives its agent for a moment, and the next one's, are of two attempts.
-        with _failures():
-            name = f"{update.update_id}.{held[0]}"
-            update = self._payloads.write_chunks(name, update, part_bytes, chunks())
-        return self._move(update, part_bytes, file_of(update), None)
+        return f"{update.update_id}.{held[0]}"
+
+    def make_room(self) -> None:
+        """Give back what the disk need not have; to be tried when it takes something no more."""
+        self._payloads.make_room()
 
     def _move(
         self,

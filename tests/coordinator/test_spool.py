@@ -248,6 +248,40 @@ def test_a_view_of_a_segment_stays_though_it_is_forgotten(folder: Path) -> None:
     spool.close()
 
 
+def test_a_view_of_a_segment_that_was_written_over_stays_too(folder: Path) -> None:
+    """Seen while the segment is still appended to."""
+    spool, *_ = written_over(folder)
+    third = kept(spool, b"abcdefghij")
+    view = spool.view(third)
+    kept(spool, b"x" * 10)
+    for number in (3, 4):
+        spool.forget(number)
+        kept(spool, b"y" * 10)
+    assert bytes(view) == b"abcdefghij"
+    spool.close()
+
+
+def test_on_a_disk_that_takes_no_more_what_is_kept_is_given_back(folder: Path) -> None:
+    spool, *_ = written_over(folder)
+    assert list(folder.glob(".spare-*"))
+    spool.prove(10)
+    assert not list(folder.glob(".spare-*"))
+    kept(spool, b"abc")
+    spool.close()
+
+
+def test_a_number_that_no_file_got_is_not_used_up(folder: Path) -> None:
+    """Or all segments could be forgotten, and the next process would begin at the first again."""
+    spool = Spool(folder, segment_bytes=1)
+    first = kept(spool, b"x")
+    (folder / "00000002.seg").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        spool.append(b"y")
+    spool.close()
+    spool.forget(99)
+    assert spool.read(first) == b"x"
+
+
 def test_the_folder_is_synced_before_a_segment_is_written_over(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,7 +293,7 @@ def test_the_folder_is_synced_before_a_segment_is_written_over(
             found.append((folder / "00000003.seg").read_bytes())
 
     monkeypatch.setattr(OsDisk, "sync_folder", look)
-    kept(spool, b"abc")
+    kept(spool, b"abc" * 100_000)
     assert found == [b"0123456789"], "else a power cut may give it back the name of what it was"
     spool.close()
 

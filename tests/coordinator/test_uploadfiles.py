@@ -310,9 +310,9 @@ def test_as_many_are_kept_as_a_round_has(spool: Spool, folder: Path) -> None:
 def test_those_of_another_model_give_way(spool: Spool, folder: Path) -> None:
     forgotten(spool)
     (before,) = (folder / "spares").iterdir()
-    other = Shape(500, 300)
-    spool.put(NEXT, other, 0, bytes(300))
-    spool.put(NEXT, other, 1, bytes(200))
+    other = Shape(200_000, 100_000)
+    for index in range(2):
+        spool.put(NEXT, other, index, bytes(100_000))
     spool.adopt(NEXT, other, HEAD)
     spool.sync()
     assert before.exists(), "it has not the size"
@@ -321,7 +321,7 @@ def test_those_of_another_model_give_way(spool: Spool, folder: Path) -> None:
     spool.sync()
     spool.forget(place.segment)
     (spare,) = (folder / "spares").iterdir()
-    assert spare.stat().st_size == BODY + 500
+    assert spare.stat().st_size == BODY + 200_000
 
 
 def test_an_upload_that_still_has_its_first_name_stays_all_here(spool: Spool, folder: Path) -> None:
@@ -367,6 +367,45 @@ def test_a_file_whose_bits_cannot_be_taken_away_is_removed(
             spool.forget(last.segment)
     assert list((folder / "spares").iterdir()) == []
     assert not (folder / "00000001.seg").exists()
+
+
+def test_what_an_end_at_any_moment_left_is_given_back(spool: Spool, folder: Path) -> None:
+    forgotten(spool)
+    (folder / "spares" / "00000007.seg").write_bytes(b"its bits were being taken away")
+    assert len(list((folder / "spares").iterdir())) == 2
+    spool.prove(10)
+    assert list((folder / "spares").iterdir()) == []
+
+
+def test_a_larger_file_ends_where_the_upload_does(spool: Spool, folder: Path) -> None:
+    forgotten(spool)
+    shape = Shape(800, 300)
+    spool.put(NEXT, shape, 1, bytes(300))
+    spool.sync()
+    path = folder / "parts" / NEXT[0] / NEXT[1]
+    assert path.stat().st_size == BODY + 800
+    assert list((folder / "spares").iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_a_name_that_a_power_cut_gives_back_brings_no_bits_with_it(seed: int) -> None:
+    """A spare is taken, its upload complete and forgotten; what is left of its names is taken."""
+    rng, platter, last = random.Random(seed), Platter(), ("e" * 32, OTHER)
+    forgotten(on(platter))
+    platter.cut_power(rng)
+    spool = on(platter)
+    put(spool, *range(4), upload=NEXT)
+    spool.adopt(NEXT, SHAPE, HEAD)
+    spool.sync()
+    spool.parts.forget(NEXT[0])
+    platter.cut_power(rng)
+    spool = on(platter)
+    place = spool.append(b"another")
+    spool.sync()
+    spool.forget(place.segment)
+    spool.put(last, SHAPE, 0, PARTS[0])
+    platter.cut_power(rng)
+    assert here(on(platter), last) == set()
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -65,12 +65,67 @@ def test_the_next_file_is_the_spare_one(spares: Spares, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
 
 
-def test_of_two_that_want_it_one_has_it(spares: Spares, tmp_path: Path) -> None:
+def test_of_two_that_want_it_one_has_it(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other opens it, and then it is gone."""
     retired(spares, tmp_path / "a")
-    spare = spares.find()
-    for name in ("b", "c"):
-        write_durably(OS_DISK, tmp_path / name, name.encode(), over=spare)
+    spare, real = spares.find(), fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        write_durably(OS_DISK, tmp_path / "b", b"b", over=spare)
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    write_durably(OS_DISK, tmp_path / "c", b"c", over=spare)
     assert [(tmp_path / name).read_bytes() for name in ("b", "c")] == [b"b", b"c"]
+
+
+def test_another_file_by_its_name_is_not_it(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retired(spares, tmp_path / "a")
+    spare, real = spares.find(), fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        write_durably(OS_DISK, tmp_path / "b", b"b", over=spare)
+        retired(spares, tmp_path / "a")
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    write_durably(OS_DISK, tmp_path / "c", b"c", over=spare)
+    assert [(tmp_path / name).read_bytes() for name in ("b", "c")] == [b"b", b"c"]
+
+
+def test_what_cannot_be_moved_is_removed(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(OsDisk, "move", refuse)
+    retired(spares, tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_about_the_size_is_found(tmp_path: Path) -> None:
+    spares = Spares(tmp_path, OS_DISK, bytes_max=100, files_max=2)
+    retired(spares, tmp_path / "a", bytes(40))
+    (spare,) = tmp_path.iterdir()
+    assert [spares.find(size) for size in (19, 20, 80, 81)] == [None, spare, spare, None]
+    assert spares.find() == spare
+
+
+def test_as_many_are_kept_as_there_may_be_and_as_many_bytes(tmp_path: Path) -> None:
+    spares = Spares(tmp_path, OS_DISK, bytes_max=100, files_max=3)
+    for number, size in enumerate((40, 61, 60)):
+        retired(spares, tmp_path / str(number), bytes(size))
+    assert sorted(path.stat().st_size for path in tmp_path.iterdir()) == [40, 60]
+    for number in range(3, 6):
+        retired(spares, tmp_path / str(number), b"")
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends(

@@ -83,20 +83,11 @@ RECEIVING = (
         "tests/coordinator/test_batch.py::test_what_has_its_verdict_is_not_delivered_again",
     ),
     Mutation(
-        _FOLDERS,
-        "the name of a new segment is not synced",
-        "coordinator/spool.py",
-        "        self._end = self._synced = self._file.tell()\n"
-        "        self._disk.sync_folder(self._folder)\n",
-        "        self._end = self._synced = self._file.tell()\n",
-        "tests/coordinator/test_spool.py::test_what_was_synced_outlives_a_power_cut",
-    ),
-    Mutation(
         _OVER,
         "who reads a file is not asked",
         "disk/os_disk.py",
-        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        if os.fstat",
-        "        if os.fstat",
+        "        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n        locked",
+        "        locked",
         "tests/disk/test_spares.py::test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends",
     ),
     Mutation(
@@ -111,8 +102,8 @@ RECEIVING = (
         _OVER,
         "a file that has a second name is written over",
         "disk/os_disk.py",
-        "if os.fstat(descriptor).st_nlink == 1:",
-        "if True:",
+        "if locked.st_nlink == 1 and",
+        "if",
         "tests/disk/test_os_disk.py::TestOsDisk::test_what_has_another_name_stays_as_it_was",
     ),
     Mutation(
@@ -132,6 +123,32 @@ RECEIVING = (
         "            pages.write(0, bytes(_BITS_END))\n",
         "tests/coordinator/test_uploadfiles.py"
         "::test_a_power_cut_at_any_step_believes_nothing_of_what_is_written_over",
+    ),
+    Mutation(
+        _OVER,
+        "who has taken a file over keeps others from holding it",
+        "disk/os_disk.py",
+        "            fcntl.flock(descriptor, fcntl.LOCK_UN)\n",
+        "",
+        "tests/coordinator/test_spool.py::test_a_view_of_a_segment_that_was_written_over_stays_too",
+    ),
+    Mutation(
+        _OVER,
+        "a segment is written over before its new name is durable",
+        "coordinator/spool.py",
+        "        self._disk.sync_folder(self._folder)\n\n    def _is_full",
+        "\n    def _is_full",
+        "tests/coordinator/test_spool.py"
+        "::test_the_folder_is_synced_before_a_segment_is_written_over",
+    ),
+    Mutation(
+        _FOLDERS,
+        "the name of a new segment is not synced",
+        "coordinator/spool.py",
+        "        self._end = self._synced = self._file.tell()\n"
+        "        self._disk.sync_folder(self._folder)\n",
+        "        self._end = self._synced = self._file.tell()\n",
+        "tests/coordinator/test_spool.py::test_what_was_synced_outlives_a_power_cut",
     ),
     Mutation(
         _FOLDERS,

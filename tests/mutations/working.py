@@ -37,8 +37,10 @@ WORKING = (
         _ONE_STEP,
         "the payload is not durable when its row is written",
         "worker/payloads.py",
-        "        write_durably(self._disk, self._folder / name, payload, over=self._spares.find())",
-        "        unsynced = self._disk.create(self._folder / name)\n"
+        "        write_chunks_durably(\n            self._disk,\n            self._folder / name,\n"
+        "            [payload],\n            lambda: self._folder / file_of(update),\n"
+        "            over=self._spares.find(),\n        )",
+        "        unsynced = self._disk.create(self._folder / file_of(update))\n"
         "        unsynced.write(payload)\n"
         "        unsynced.close()",
         "tests/worker/test_store.py::test_a_finished_update_outlives_a_power_cut",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -295,6 +296,39 @@ def test_a_payload_that_is_being_read_is_not_written_over(opened: Store) -> None
         assert bytes(view) == before
 
 
+def test_where_room_is_missing_no_spare_payload_is_kept(opened: Store) -> None:
+    opened.release(finished(opened))
+    opened.keep_task(a_task(9))
+    assert list((opened.path / "outbox").iterdir())
+    opened.make_room()
+    assert list((opened.path / "outbox").iterdir()) == []
+
+
+def test_two_attempts_at_an_update_write_to_files_of_their_own(
+    opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that outlives its agent for a moment writes beside the next one's."""
+    names: list[str] = []
+    real = OsDisk.create
+
+    def create(disk: OsDisk, path: Path, **how: Any) -> Any:
+        names.append(path.name)
+        return real(disk, path, **how)
+
+    monkeypatch.setattr(OsDisk, "create", create)
+    opened.keep_task(TASK)
+    for _ in range(2):
+        opened.begin_attempt(a_start(TASK))
+        with contextlib.suppress(StoreError), monkeypatch.context() as patched:
+            patched.setattr(Store, "_move", refuse)
+            opened.finish(UPDATE, 64, SMALL)
+    assert len(set(names)) == 2
+
+
+def refuse(*_: Any) -> Any:
+    raise StoreError("its process has ended")
+
+
 def test_a_sweep_leaves_no_spare_payload(opened: Store) -> None:
     opened.release(finished(opened))
     opened.keep_task(a_task(9))
@@ -440,6 +474,7 @@ def test_a_file_that_could_not_be_removed_is_removed_when_it_is_tried_again(
     update_id = finished(opened)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", fail)
+        patched.setattr(Path, "unlink", fail)
         opened.release(update_id)
         opened.keep_task(a_task(8))
     assert len(payload_files(opened)) == 1
@@ -457,6 +492,7 @@ def test_a_file_that_could_not_be_removed_at_once_is_removed_when_it_is_tried_ag
     update_id = finished(opened)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", fail)
+        patched.setattr(Path, "unlink", fail)
         with pytest.raises(StoreError):
             opened.release(update_id)
     opened.release(update_id)
