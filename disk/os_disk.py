@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import sqlite3
@@ -21,7 +22,7 @@ _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 EARLY_BYTES = 1024 * 1024
 """Whenever so much was written it is on its way to the disk: a sync waits for less."""
 
-_REPLACED_MOST = 100  # times in a row that a file is replaced while it is being opened
+_REPLACED_MOST = 20  # times in a row that a file may be replaced while it is being opened
 
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
 
@@ -144,21 +145,25 @@ class OsLock:
 
 
 def _held(path: Path, buffering: int = -1) -> IO[bytes]:
-    """A file to read, which `_take_over` leaves alone while it is open or a map of it is."""
-    for _ in range(_REPLACED_MOST):
+    """A file to read, which `_take_over` leaves alone while it is open or a map of it is.
+
+    Where a file system knows no locks, or gives a file another number each time, no file is taken
+    over, and it is read as it is.
+    """
+    for tries in itertools.count(1):
         file = path.open("rb", buffering=buffering)
         try:
-            # Where a file system knows no locks nothing is taken over either. Else it is free, or
-            # another reader's: who takes over holds it under names that nobody reads yet.
+            # It is free, or another reader's: who takes over has names that nobody reads yet.
             with contextlib.suppress(OSError):
                 fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            is_it = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            if is_it or tries == _REPLACED_MOST:
                 return file
         except BaseException:
             file.close()
             raise
         file.close()  # another file has the name now, and this one may be taken over
-    raise FileNotFoundError(errno.ENOENT, "it is replaced again and again", str(path))
+    raise AssertionError("it is tried so often and no more")
 
 
 def _take_over(spare: Path | None, path: Path) -> int | None:

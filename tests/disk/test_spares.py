@@ -197,6 +197,19 @@ def test_where_nothing_can_be_locked_files_are_read_and_none_is_written_over(
     assert (tmp_path / "b").read_bytes() == b"new"
 
 
+def test_where_files_have_other_numbers_each_time_it_is_likewise(
+    spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retired(spares, tmp_path / "a", b"0123456789")
+    monkeypatch.setattr("os.path.samestat", lambda *_: False)
+    spare = spares.find()
+    assert spare is not None
+    view = OsDisk().map(spare)
+    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    assert bytes(view) == b"0123456789"
+    assert OS_DISK.read(tmp_path / "b") == b"new"
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_a_power_cut_leaves_what_was_written_durably(seed: int) -> None:
     platter, folder = Platter(), Path("/folder")

@@ -94,8 +94,8 @@ RECEIVING = (
         _OVER,
         "who has opened a file does not look whether it still has its name",
         "disk/os_disk.py",
-        "if os.path.samestat(os.fstat(file.fileno()), path.stat()):",
-        "if True:",
+        "is_it = os.path.samestat(os.fstat(file.fileno()), path.stat())",
+        "is_it = True",
         "tests/disk/test_spares.py::test_who_opens_it_too_late_finds_no_file",
     ),
     Mutation(
