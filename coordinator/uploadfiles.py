@@ -18,8 +18,8 @@ Rules:
   first name goes when a row of the ledger names the second, so until then nothing is to be sent
   again.
 - Files that the spool has forgotten are kept in spares/, without their bits, and written over by
-  further uploads of their size: as long as a part's bit is not there, what lies in its place is of
-  no account.
+  further uploads of about their size: as long as a part's bit is not there, what lies in its place
+  is of no account.
 - After a write that failed nothing is synced until all was closed (`Spool.close`).
 """
 

@@ -13,19 +13,13 @@ PARTIAL = ".partial-"
 """What the names of unfinished files begin with; whoever owns the folder sweeps them at start."""
 
 
-def write_durably(disk: Disk, path: Path, *chunks: Buffer, over: Path | None = None) -> None:
+def write_durably(disk: Disk, path: Path, *chunks: Buffer) -> None:
     """Write a file so that after a crash it is there whole, or what was there before.
-
-    Args:
-        disk: Where.
-        path: The file.
-        chunks: What is to be in it.
-        over: A file that nobody needs any more, see `Disk.create`.
 
     Raises:
         OSError: If it cannot be written; what was at the path is still there.
     """
-    write_chunks_durably(disk, path, chunks, over=over)
+    write_chunks_durably(disk, path, chunks)
 
 
 def write_chunks_durably(

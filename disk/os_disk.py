@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import itertools
 import mmap
 import os
 import sqlite3
@@ -150,20 +149,20 @@ def _held(path: Path, buffering: int = -1) -> IO[bytes]:
     Where a file system knows no locks, or gives a file another number each time, no file is taken
     over, and it is read as it is.
     """
-    for tries in itertools.count(1):
+    for _ in range(_REPLACED_MOST):
         file = path.open("rb", buffering=buffering)
         try:
             # It is free, or another reader's: who takes over has names that nobody reads yet.
             with contextlib.suppress(OSError):
                 fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
             is_it = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            if is_it or tries == _REPLACED_MOST:
-                return file
         except BaseException:
             file.close()
             raise
+        if is_it:
+            return file
         file.close()  # another file has the name now, and this one may be taken over
-    raise AssertionError("it is tried so often and no more")
+    return path.open("rb", buffering=buffering)
 
 
 def _take_over(spare: Path | None, path: Path) -> int | None:
