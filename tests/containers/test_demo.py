@@ -27,7 +27,7 @@ def test_the_demos_federation_learns_and_its_workers_keep_their_names(
     assert set(status["updates"]) <= {"counted", "after end"}  # one may be on its way at the end
     # Who guesses has 0.1. Which two of three workers count in a round is chance, and each has
     # mostly some of the digits: where the same two were faster throughout, it is 0.75, else more.
-    assert status["metrics"]["accuracy"] > 0.6
+    assert status["metrics"]["accuracy"] > 0.7
     await_names(stack, "worker-1", "worker-2", "worker-3")
     coordinator = stack.one("coordinator")
     wait_until(

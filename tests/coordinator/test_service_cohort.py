@@ -281,13 +281,19 @@ def test_a_run_stops_early_and_its_best_version_is_exported(make_world: MakeWorl
     assert newest.version == 3
 
 
+def with_another_due(world: World) -> list[Feeder]:
+    """Version 1 is being evaluated, and version 2 is due."""
+    workers = arrive(world, *EVALUATORS[:3])
+    until(world, workers, 0.5)
+    train(world, 1.0, 1.0)
+    return workers
+
+
 def test_an_evaluation_that_closes_while_a_stopped_run_drains_does_not_resume_it(
     make_world: MakeWorld,
 ) -> None:
     world = world_of(make_world, evaluation__patience=1)
-    workers = arrive(world, *EVALUATORS[:3])
-    until(world, workers, 0.5)
-    train(world, 1.0, 1.0)  # version 2 is due while version 1 is evaluated
+    workers = with_another_due(world)
     evaluate(world, workers, 0.6)
     assert (world.state, world.version) == ("draining", 2)
     evaluate(world, workers, 0.3)
@@ -301,9 +307,7 @@ def test_who_evaluates_is_not_sent_home_by_a_coordinator_that_came_back(
     make_world: MakeWorld,
 ) -> None:
     world = world_of(make_world, evaluation__patience=1)
-    workers = arrive(world, *EVALUATORS[:3])
-    until(world, workers, 0.5)
-    train(world, 1.0, 1.0)  # version 2 is due while version 1 is evaluated
+    workers = with_another_due(world)
     update = evaluation(world, workers[2], *asked(world, workers[2]), 0.6)
     evaluate(world, workers, 0.6)
     assert (world.state, world.version) == ("draining", 2)

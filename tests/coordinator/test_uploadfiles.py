@@ -261,12 +261,18 @@ def test_an_upload_goes_with_its_segment(spool: Spool, folder: Path) -> None:
 # files that are written over
 
 
-def forgotten(spool: Spool, upload: tuple[str, str] = UPLOAD) -> None:
-    """An upload that was complete, all its bits set, and whose segment is no longer needed."""
-    put(spool, *range(4), upload=upload)
-    spool.adopt(upload, SHAPE, HEAD)
-    spool.sync()
-    spool.parts.forget(upload[0])
+def forgotten(spool: Spool, *uploads: tuple[str, str]) -> None:
+    """Uploads that were complete, all their bits set, and whose segments are no longer needed."""
+    for upload in uploads or (UPLOAD,):
+        put(spool, *range(4), upload=upload)
+        spool.adopt(upload, SHAPE, HEAD)
+        spool.sync()
+        spool.parts.forget(upload[0])
+    forget_segments(spool)
+
+
+def forget_segments(spool: Spool) -> None:
+    """Another message has come, and what is in segments before its own is not needed."""
     place = spool.append(b"another")
     spool.sync()
     spool.forget(place.segment)
@@ -294,16 +300,7 @@ def test_a_forgotten_upload_is_written_over_by_the_next_and_none_of_it_is_here(
 
 
 def test_as_many_are_kept_as_a_round_has(spool: Spool, folder: Path) -> None:
-    uploads = [(f"{number:032d}", DIGEST) for number in range(3)]
-    for upload in uploads:
-        for index in range(4):
-            spool.put(upload, SHAPE, index, PARTS[index])
-        spool.adopt(upload, SHAPE, HEAD)
-        spool.sync()
-        spool.parts.forget(upload[0])
-    place = spool.append(b"another")
-    spool.sync()
-    spool.forget(place.segment)
+    forgotten(spool, *((f"{number:032d}", DIGEST) for number in range(3)))
     assert len(list((folder / "spares").iterdir())) == 3
 
 
@@ -317,9 +314,7 @@ def test_those_of_another_model_give_way(spool: Spool, folder: Path) -> None:
     spool.sync()
     assert before.exists(), "it has not the size"
     spool.parts.forget(NEXT[0])
-    place = spool.append(b"another")
-    spool.sync()
-    spool.forget(place.segment)
+    forget_segments(spool)
     (spare,) = (folder / "spares").iterdir()
     assert spare.stat().st_size == BODY + 200_000
 
@@ -328,9 +323,7 @@ def test_an_upload_that_still_has_its_first_name_stays_all_here(spool: Spool, fo
     """Its process ended before its verdict was committed; the segment is dead space."""
     put(spool, *range(4))
     adopted(spool)
-    place = spool.append(b"another")
-    spool.sync()
-    spool.forget(place.segment)
+    forget_segments(spool)
     assert here(spool) == {0, 1, 2, 3}
     assert spool.parts.view(UPLOAD, SHAPE) == PAYLOAD
     assert list((folder / "spares").iterdir()) == []
@@ -342,9 +335,7 @@ def test_a_view_of_an_upload_stays_though_it_is_forgotten(spool: Spool) -> None:
     place = adopted(spool)
     spool.parts.forget(UPDATE)
     view = spool.view(place)
-    last = spool.append(b"another")
-    spool.sync()
-    spool.forget(last.segment)
+    forget_segments(spool)
     spool.put(NEXT, SHAPE, 0, bytes(300))
     spool.sync()
     assert bytes(view) == encode(ABOUT, PAYLOAD)
@@ -400,9 +391,7 @@ def test_a_name_that_a_power_cut_gives_back_brings_no_bits_with_it(seed: int) ->
     spool.parts.forget(NEXT[0])
     platter.cut_power(rng)
     spool = on(platter)
-    place = spool.append(b"another")
-    spool.sync()
-    spool.forget(place.segment)
+    forget_segments(spool)
     spool.put(last, SHAPE, 0, PARTS[0])
     platter.cut_power(rng)
     assert here(on(platter), last) == set()

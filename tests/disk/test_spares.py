@@ -6,12 +6,13 @@ import errno
 import fcntl
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from disk import OS_DISK, OsDisk, Spares, write_durably
+from disk import OS_DISK, OsDisk, Spares, write_chunks_durably
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
 from simulation.platter import Platter
@@ -26,6 +27,22 @@ def retired(spares: Spares, path: Path, data: bytes = b"old") -> Path:
     path.write_bytes(data)
     spares.retire(path)
     return path
+
+
+def written(path: Path, data: bytes, over: Path | None = None) -> None:
+    write_chunks_durably(OS_DISK, path, [data], over=over)
+
+
+def before_the_lock(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Have something happen between the opening of a file and the first lock on it."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real)
+        act()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 def test_one_is_kept_and_the_next_is_removed(spares: Spares, tmp_path: Path) -> None:
@@ -59,7 +76,7 @@ def test_the_next_file_is_the_spare_one(spares: Spares, tmp_path: Path) -> None:
     spare = spares.find()
     assert spare is not None
     number = spare.stat().st_ino
-    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    written(tmp_path / "b", b"new", over=spare)
     assert (tmp_path / "b").read_bytes() == b"new"
     assert (tmp_path / "b").stat().st_ino == number
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
@@ -70,15 +87,13 @@ def test_of_two_that_want_it_one_has_it(
 ) -> None:
     """The other opens it, and then it is gone."""
     retired(spares, tmp_path / "a")
-    spare, real = spares.find(), fcntl.flock
+    spare = spares.find()
 
-    def flock(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", real)
-        write_durably(OS_DISK, tmp_path / "b", b"b", over=spare)
-        real(descriptor, operation)
+    def meanwhile() -> None:
+        written(tmp_path / "b", b"b", over=spare)
 
-    monkeypatch.setattr(fcntl, "flock", flock)
-    write_durably(OS_DISK, tmp_path / "c", b"c", over=spare)
+    before_the_lock(monkeypatch, meanwhile)
+    written(tmp_path / "c", b"c", over=spare)
     assert [(tmp_path / name).read_bytes() for name in ("b", "c")] == [b"b", b"c"]
 
 
@@ -86,16 +101,14 @@ def test_another_file_by_its_name_is_not_it(
     spares: Spares, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     retired(spares, tmp_path / "a")
-    spare, real = spares.find(), fcntl.flock
+    spare = spares.find()
 
-    def flock(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", real)
-        write_durably(OS_DISK, tmp_path / "b", b"b", over=spare)
+    def meanwhile() -> None:
+        written(tmp_path / "b", b"b", over=spare)
         retired(spares, tmp_path / "a")
-        real(descriptor, operation)
 
-    monkeypatch.setattr(fcntl, "flock", flock)
-    write_durably(OS_DISK, tmp_path / "c", b"c", over=spare)
+    before_the_lock(monkeypatch, meanwhile)
+    written(tmp_path / "c", b"c", over=spare)
     assert [(tmp_path / name).read_bytes() for name in ("b", "c")] == [b"b", b"c"]
 
 
@@ -134,7 +147,7 @@ def test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends(
     (tmp_path / "a").write_bytes(b"0123456789")
     view = OS_DISK.map(tmp_path / "a")
     spares.retire(tmp_path / "a")
-    write_durably(OS_DISK, tmp_path / "b", b"new", over=spares.find())
+    written(tmp_path / "b", b"new", over=spares.find())
     assert bytes(view) == b"0123456789"
     number = (tmp_path / "b").stat().st_ino
     del view
@@ -142,7 +155,7 @@ def test_who_has_it_in_place_keeps_it_and_it_serves_once_that_ends(
     assert spare is not None
     assert spare.stat().st_ino != number
     number = spare.stat().st_ino
-    write_durably(OS_DISK, tmp_path / "c", b"new", over=spare)
+    written(tmp_path / "c", b"new", over=spare)
     assert (tmp_path / "c").stat().st_ino == number
 
 
@@ -151,15 +164,12 @@ def test_who_opens_it_too_late_finds_no_file(
 ) -> None:
     """Between the opening of a file and the lock on it the file becomes another one."""
     (tmp_path / "a").write_bytes(b"0123456789")
-    real = fcntl.flock
 
-    def flock(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", real)
+    def meanwhile() -> None:
         spares.retire(tmp_path / "a")
-        write_durably(OS_DISK, tmp_path / "b", b"new", over=spares.find())
-        real(descriptor, operation)
+        written(tmp_path / "b", b"new", over=spares.find())
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    before_the_lock(monkeypatch, meanwhile)
     with pytest.raises(FileNotFoundError):
         OS_DISK.map(tmp_path / "a")
     assert (tmp_path / "b").read_bytes() == b"new"
@@ -170,14 +180,11 @@ def test_a_file_that_is_replaced_while_it_is_opened_is_read_as_it_is_then(
 ) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    real = fcntl.flock
 
-    def flock(descriptor: int, operation: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", real)
-        write_durably(OS_DISK, path, b"newer")
-        real(descriptor, operation)
+    def meanwhile() -> None:
+        written(path, b"newer")
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    before_the_lock(monkeypatch, meanwhile)
     assert OS_DISK.read(path) == b"newer"
 
 
@@ -192,7 +199,7 @@ def test_where_nothing_can_be_locked_files_are_read_and_none_is_written_over(
     spare = spares.find()
     assert spare is not None
     view = OsDisk().map(spare)
-    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    written(tmp_path / "b", b"new", over=spare)
     assert bytes(view) == b"0123456789"
     assert (tmp_path / "b").read_bytes() == b"new"
 
@@ -205,7 +212,7 @@ def test_where_files_have_other_numbers_each_time_it_is_likewise(
     spare = spares.find()
     assert spare is not None
     view = OsDisk().map(spare)
-    write_durably(OS_DISK, tmp_path / "b", b"new", over=spare)
+    written(tmp_path / "b", b"new", over=spare)
     assert bytes(view) == b"0123456789"
     assert OS_DISK.read(tmp_path / "b") == b"new"
 
@@ -219,7 +226,7 @@ def test_a_power_cut_leaves_what_was_written_durably(seed: int) -> None:
     spares = Spares(folder, disk, 100)
     for number, content in enumerate((b"first and long", b"second", b"third, the longest of all")):
         path = folder / str(number)
-        write_durably(disk, path, content, over=spares.find())
+        write_chunks_durably(disk, path, [content], over=spares.find())
         platter.cut_power(random.Random(seed))
         assert disk.read(path) == content
         spares.retire(path)
