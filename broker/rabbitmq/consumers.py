@@ -53,7 +53,8 @@ class Consumer:
     Attributes:
         held: The broker's numbers of the unsettled deliveries, by ours.
         is_ending: Nothing more is delivered to it.
-        is_consuming: The broker has accepted it, and it was not cancelled.
+        is_consuming: The broker has accepted it, and was not told of its end.
+        is_pausing: It was cancelled, and the broker is to hear of that later (see `pauses`).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Consumer:
         self.is_ending = False
         self.is_consuming = False
         self._settled: list[int] = []  # the broker's numbers of what is to be acked
+        self.is_pausing = False
         self._is_resting = False
         self._is_overrun = False  # something came while it rested
         self._place = -1  # in a stream: the offset behind the last delivery
@@ -101,13 +103,40 @@ class Consumer:
             channel.basic_ack(max(self.held.values()), multiple=True)
         self.held.clear()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the broker sends nothing before something is settled."""
+        return self.is_consuming and len(self.held) >= self.order.prefetch
+
+    def pause(self) -> None:
+        """Take no more, for now; only who `is_full` may."""
+        self.is_ending = self.is_pausing = True
+
+    def can_resume(self, order: Order) -> bool:
+        """Whether an order can be carried out after a pause."""
+        return order.prefetch == self.order.prefetch and not self.held and self._lane.is_open
+
+    def resume(self, order: Order) -> None:
+        """Go on after a pause, for another order."""
+        self.order, self.is_ending, self.is_pausing = order, False, False
+        self._outlet.tell(Consuming(order.id))
+        self.flush()
+
+    def end_pause(self) -> None:
+        """It is not wanted again: tell the broker what it has not heard."""
+        self.is_pausing = False
+        self.cancel()
+        self.flush()
+
     def ack(self, tag: int) -> None:
         """Settle a delivery; the broker hears it with the next `flush`."""
         self._settled.append(self.held.pop(tag))
         self._end_if_done()
 
     def flush(self) -> None:
-        """Tell the broker what was settled."""
+        """Tell the broker what was settled, unless more would come then."""
+        if self.is_pausing:
+            return
         settled, self._settled = self._settled, []
         channel = self._lane.channel
         if not settled or channel is None or not channel.is_open:
@@ -125,6 +154,8 @@ class Consumer:
         if self.order.queue.kind == "stream":
             self.ack(tag)
             return
+        if self.is_pausing:
+            self.end_pause()
         number = self.held.pop(tag)
         channel = self._lane.channel
         if channel is not None and channel.is_open:
@@ -140,6 +171,7 @@ class Consumer:
 
     def close(self) -> None:
         """End at once: what is held goes back to the queue."""
+        self.is_pausing = False
         self.flush()
         self.is_ending, self.is_consuming = True, False
         channel = self._lane.channel
@@ -210,7 +242,7 @@ class Consumer:
     def cancelled(self) -> None:
         """See `lanes.User`."""
         was_ending = self.is_ending
-        if not was_ending:
+        if not was_ending or self.is_pausing:
             self.close()  # or RabbitMQ 4.3 keeps the consumer as timed out, and its messages
         if not was_ending and not self._is_resting:
             reason = f"the broker ended it: {self.order.queue.name} was deleted, or is elsewhere"
@@ -219,7 +251,7 @@ class Consumer:
     def closed(self, reason: AMQPError) -> None:
         """See `lanes.User`."""
         lost = not self.is_ending and not self._is_resting
-        self.is_ending, self.is_consuming = True, False
+        self.is_ending, self.is_consuming, self.is_pausing = True, False, False
         self.held.clear()
         self._on_end(self)
         if not lost or not isinstance(reason, ChannelClosedByBroker):

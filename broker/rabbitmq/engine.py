@@ -32,7 +32,12 @@ class Engine:
     """A client's connection to the broker over time. Every method runs in the loop's thread."""
 
     def __init__(
-        self, loop: IOLoop, address: Address, post: Post, retry_max_s: float, linger_s: float
+        self,
+        loop: IOLoop,
+        address: Address,
+        post: Post,
+        retry_max_s: float,
+        make_link: Callable[..., Link],
     ) -> None:
         self._loop = loop
         self._address = address
@@ -40,7 +45,7 @@ class Engine:
         self._dialer = Dialer(loop, address)
         self._tags: Iterator[int] = itertools.count(1)
         self._backoff = Backoff(retry_max_s)
-        self._linger_s = linger_s
+        self._make_link = make_link
         self._link: Link | None = None
         self._timer: object | None = None
         self._wanted = False
@@ -83,7 +88,7 @@ class Engine:
 
     def _dial(self) -> None:
         self._timer = None
-        self._link = Link(self._dialer, self._tags, self.tell, self._up, self._down, self._linger_s)
+        self._link = self._make_link(self._dialer, self._tags, self.tell, self._up, self._down)
 
     def _up(self) -> None:
         self._session += 1

@@ -17,6 +17,7 @@ from broker.rabbitmq.declaring import Declarer
 from broker.rabbitmq.lanes import Lanes
 from broker.rabbitmq.line import Dialer
 from broker.rabbitmq.outlet import Outlet
+from broker.rabbitmq.pauses import Pauses
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.reading import Readers, StreamReader
 from broker.rabbitmq.retry import explain, is_fatal
@@ -33,6 +34,7 @@ class Link:
         on_up: Called when both connections are ready.
         on_down: Called once, with the reason and whether it is fatal. Never after `close`.
         linger_s: Seconds for which a connection that reads streams is kept after use.
+        pause_s: See `pauses`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Link:
         on_up: Callable[[], None],
         on_down: Callable[[str, bool], None],
         linger_s: float,
+        pause_s: float,
     ) -> None:
         self.is_up = False
         self._dialer = dialer
@@ -61,12 +64,14 @@ class Link:
         self._publisher_is_ready = False
         self._consumers: dict[int, Consumer | StreamReader] = {}
         self._readers = Readers(dialer, self._outlet, tags, linger_s, self._forget)
+        self._pauses = Pauses(dialer.loop, pause_s)
         self._lanes: Lanes | None = None
         self._publishes = dialer.dial("publishes", self._publishes_open, self._lost)
         self._consumes = dialer.dial("consumes", self._consumes_open, self._lost)
 
     def close(self) -> list[int]:
         """Hang up, and return the tokens of the publishes without an outcome."""
+        self._pauses.close()
         self.flush()
         self._is_down = True
         self.is_up = False
@@ -134,16 +139,25 @@ class Link:
                 known.close()
         if order.queue.kind == "stream":
             self._consumers[order.id] = self._readers.read(order)
-        else:
-            assert self._lanes is not None, "it is up"
-            self._consumers[order.id] = Consumer(
-                order, self._lanes, self._outlet, self._tags, self._forget
-            )
+            return
+        paused = self._pauses.take_up(order)
+        if paused is not None:
+            self._forget(paused)
+            paused.resume(order)
+            self._consumers[order.id] = paused
+            return
+        assert self._lanes is not None, "it is up"
+        self._consumers[order.id] = Consumer(
+            order, self._lanes, self._outlet, self._tags, self._forget
+        )
 
     def cancel(self, consumer: int) -> None:
         """End a consumer."""
-        if consumer in self._consumers:
-            self._consumers[consumer].cancel()
+        known = self._consumers.get(consumer)
+        if isinstance(known, StreamReader):
+            known.cancel()
+        elif known is not None:
+            self._pauses.cancel(known)
 
     def settle(self, tag: int) -> None:
         """Ack a delivery, if it is still held; the broker hears it with the next `flush`."""

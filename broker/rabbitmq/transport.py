@@ -18,11 +18,13 @@ from pika.adapters.select_connection import IOLoop
 from broker.arguments import check_consume, check_count, check_purge
 from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
+from broker.rabbitmq.link import Link
 from broker.rabbitmq.parameters import Address
 from broker.topology import Binding, Queue, Topology
 from broker.transport import (
     CONNECT_S,
     LINGER_S,
+    PAUSE_S,
     RETRY_MAX_S,
     AnswerTo,
     Doubtful,
@@ -46,6 +48,7 @@ class RabbitTransport:
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
         connect_timeout_s: Seconds that one attempt to connect may take.
         linger_s: Seconds for which a connection that reads a stream is kept after use.
+        pause_s: See `Transport.cancel`.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
@@ -61,11 +64,13 @@ class RabbitTransport:
         retry_max_s: float = RETRY_MAX_S,
         connect_timeout_s: float = CONNECT_S,
         linger_s: float = LINGER_S,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._address = Address(url, name, heartbeat_s, connect_timeout_s)
         self._post = post
         self._retry_max_s = retry_max_s
         self._linger_s = linger_s
+        self._pause_s = pause_s
         self._name = name
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
@@ -170,7 +175,8 @@ class RabbitTransport:
         return True
 
     def _made_engine(self, loop: IOLoop) -> Engine:
-        return Engine(loop, self._address, self._post, self._retry_max_s, self._linger_s)
+        make_link = partial(Link, linger_s=self._linger_s, pause_s=self._pause_s)
+        return Engine(loop, self._address, self._post, self._retry_max_s, make_link)
 
     def _run(self, loop: IOLoop, engine: Engine) -> None:
         """The thread: runs the loop until the engine is shut, whatever goes wrong in it."""

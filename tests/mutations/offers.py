@@ -21,6 +21,8 @@ _QUORUM = "§2 a deadline without quorum extends the round and replaces what may
 _PAUSED = "§2 after too many extensions the run pauses, keeps its sum, and resumes by itself"
 _START = "§2 start refuses a goal above the tasks in flight, and warns of too few workers"
 
+_PAUSES = "tests/broker/test_rabbitmq_pauses.py::"
+
 OFFERS = (
     Mutation(
         _FORWARD,
@@ -165,6 +167,46 @@ OFFERS = (
         "    if ref != asking.question:\n        return asking\n    wait_s",
         "    wait_s",
         "tests/worker/test_session.py::test_an_answer_to_an_older_question_allows_nothing",
+    ),
+    Mutation(
+        _GATE,
+        "a consumer that pauses tells what was acked, and is sent the next",
+        "broker/rabbitmq/consumers.py",
+        "        if self.is_pausing:\n            return\n",
+        "",
+        _PAUSES + "test_in_a_pause_nothing_comes_and_others_get_it",
+    ),
+    Mutation(
+        _GATE,
+        "a consumer whose credit is not used up pauses",
+        "broker/rabbitmq/consumers.py",
+        "return self.is_consuming and len(self.held) >= self.order.prefetch",
+        "return self.is_consuming",
+        _PAUSES + "test_one_that_more_may_come_to_does_not_pause",
+    ),
+    Mutation(
+        _GATE,
+        "an ack that was kept back is told before the end of the consumer",
+        "broker/rabbitmq/consumers.py",
+        "        self.is_pausing = False\n        self.cancel()\n        self.flush()\n",
+        "        self.is_pausing = False\n        self.flush()\n        self.cancel()\n",
+        _PAUSES + "test_at_the_end_of_a_pause_nothing_comes_either",
+    ),
+    Mutation(
+        _ACKED,
+        "an ack is kept back though nobody comes back soon",
+        "broker/rabbitmq/pauses.py",
+        "if queue not in self._came_back or",
+        "if",
+        _PAUSES + "test_who_comes_for_the_first_time_is_not_waited_for",
+    ),
+    Mutation(
+        _ACKED,
+        "an ack that is kept back is forgotten when the connection ends in good order",
+        "broker/rabbitmq/link.py",
+        "        self._pauses.close()\n",
+        "",
+        _PAUSES + "test_going_offline_tells_what_was_acked",
     ),
     Mutation(
         _GATE,
