@@ -90,13 +90,14 @@ class VirtualTrainer:
 
     # `Trainer`
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         """See `Trainer.submit`."""
         assert not self.busy, "one training at a time"
         running = self._running = _Running(job, notify)
         self._time.call_in(0.1, lambda: self._report(running, Moved(job.task_id, 0.0)))
         duration_s = self._rng.lognormvariate(0.0, 0.8) * self._duration_s
         self._time.call_in(duration_s, lambda: self._finish(running))
+        return False
 
     def cancel(self, key: str) -> None:
         """See `Trainer.cancel`."""

@@ -91,14 +91,14 @@ class _Poking:
         self._trainer = trainer
         self._poke = poke
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         """See `Trainer.submit`."""
 
         def tell(report: Report) -> None:
             notify(report)
             self._poke()
 
-        self._trainer.submit(job, tell)
+        return self._trainer.submit(job, tell)
 
     def cancel(self, key: str) -> None:
         """See `Trainer.cancel`."""

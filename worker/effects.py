@@ -428,8 +428,8 @@ class Effects:
             life=self._life,
             model_is_fresh=is_fresh,
         )
-        self._trainer.submit(job, self._notify)
-        return ()
+        begun = self._trainer.submit(job, self._notify)
+        return (events.TrainingMoved(task.task_id),) if begun else ()
 
     def _tell_unreached(self, reason: str, retry_in_s: float) -> None:
         """Say it loudly once, and quietly at each further attempt."""

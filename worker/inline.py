@@ -18,7 +18,7 @@ class InlineTrainer:
 
     workshop: Workshop | None = None
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         """See `Trainer.submit`."""
         notify(Moved(job.task_id, 0.0))
 
@@ -26,6 +26,7 @@ class InlineTrainer:
             notify(Moved(job.task_id, fraction))
 
         notify(run_job(job, lambda: False, moved, workshop=self.workshop))
+        return False
 
     def cancel(self, key: str) -> None:
         """See `Trainer.cancel`; there is never a job."""

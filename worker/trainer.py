@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -102,8 +102,12 @@ Notify = Callable[[Report], None]
 class Trainer(Protocol):
     """What does the training. Methods return at once and may be called from any thread."""
 
-    def submit(self, job: Job, notify: Notify) -> None:
-        """Begin a job, now or when there is room."""
+    def submit(self, job: Job, notify: Notify) -> bool:
+        """Begin a job, now or when there is room.
+
+        Returns:
+            Whether it has begun already; else a first `Moved` says when.
+        """
         ...
 
     def cancel(self, key: str) -> None:
@@ -156,14 +160,15 @@ class ProcessTrainer:
         with self._lock:
             return tuple(seat.child.pid for seat in self._seats if seat.child is not None)
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         """See `Trainer.submit`."""
         with self._lock:
             if not self._closed:
-                self._queue.append(_Work(job, notify))
-                self._fill_seats()
-                return
+                work = _Work(job, notify)
+                self._queue.append(work)
+                return work in self._fill_seats()
         notify(Broken(job.task_id, "cancelled", "the trainer is closed"))
+        return False
 
     def cancel(self, key: str) -> None:
         """See `Trainer.cancel`."""
@@ -230,19 +235,33 @@ class ProcessTrainer:
             if seat.work is work and seat.child is not None:
                 seat.child.kill()
 
-    def _fill_seats(self) -> None:
-        """Give waiting jobs to free processes, those already started first. Under the lock."""
+    def _go_on(self) -> None:
+        """Something has ended: begin what waits. Under the lock."""
+        for work in self._fill_seats():
+            work.notify(Moved(work.job.task_id, 0.0))
+        self._quiet.notify_all()
+
+    def _fill_seats(self) -> list[_Work]:
+        """Give waiting jobs to free processes, those already started first. Under the lock.
+
+        Returns:
+            Those that have begun with that. A process that has to be started says so by itself.
+        """
+        begun = []
         for seat in sorted(self._seats, key=lambda seat: seat.child is None):
             if seat.work is None and self._queue:
-                seat.work = self._queue.popleft()
+                seat.work = work = self._queue.popleft()
+                if seat.child is not None:
+                    begun.append(work)
                 try:
                     seat.child = seat.child or self._start(seat)
                 except OSError as error:
-                    work, seat.work = seat.work, None
+                    seat.work = None
                     reason = f"no training process can be started: {error}"
                     work.notify(Broken(work.job.task_id, "crash", reason))
                 else:
-                    seat.child.send(asdict(seat.work.job))
+                    seat.child.send(_fields(work.job))
+        return begun
 
     def _start(self, seat: _Seat) -> ChildProcess:
         return ChildProcess(
@@ -257,19 +276,21 @@ class ProcessTrainer:
             report = _report(work.job.task_id, message)
             if not isinstance(report, Moved):
                 seat.work = None
-                self._fill_seats()
-                self._quiet.notify_all()
+                self._go_on()
         work.notify(report)
 
     def _ended(self, seat: _Seat, how: str) -> None:
         with self._lock:
             work, seat.work, seat.child = seat.work, None, None
-            if not self._closed:
-                self._fill_seats()
-            self._quiet.notify_all()
+            self._go_on()
         if work is not None:
             kind: Failure = "cancelled" if work.cancelled else "crash"
             work.notify(Broken(work.job.task_id, kind, f"the training process {how}"))
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    """A job as a message. Its fields are primitives: `asdict` would look through each of them."""
+    return {field.name: getattr(job, field.name) for field in fields(job)}
 
 
 def _report(task_id: str, message: Mapping[str, Any]) -> Report:

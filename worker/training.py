@@ -88,7 +88,16 @@ _loaded: dict[str, Loaded] = {}
 def main(link_fd: int, lifeline_fd: int) -> None:
     """Be a training process; never returns."""
     workshop = Workshop(stores=Stores(kept=KEPT))
-    serve(link_fd, lifeline_fd, lambda message, link: _handle(message, link, workshop))
+    is_new = True
+
+    def handle(message: dict[str, Any], link: Link) -> None:
+        nonlocal is_new
+        if is_new:  # later ones begin when they are sent
+            link.send({"moved": 0.0})
+            is_new = False
+        _handle(message, link, workshop)
+
+    serve(link_fd, lifeline_fd, handle)
 
 
 def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
@@ -102,7 +111,6 @@ def _handle(message: dict[str, Any], link: Link, workshop: Workshop) -> None:
             told_at = now
             link.send({"moved": float(fraction)})
 
-    link.send({"moved": 0.0})
     match run_job(job, link.cancelled, moved, link.wait_cancelled, workshop):
         case Finished(_, update_id):
             link.send({"finished": update_id})

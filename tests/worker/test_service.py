@@ -37,7 +37,7 @@ from worker.options import ATTEMPTS_MAX, Once, UntilRunEnds
 from worker.report import WorkerReport
 from worker.service import WorkerService
 from worker.store import Store
-from worker.trainer import Broken, Failure, Finished, Job, Moved, Notify, ProcessTrainer, Report
+from worker.trainer import Broken, Failure, Finished, Job, Notify, ProcessTrainer, Report
 from worker.training import Workshop
 from worker.traits import Traits
 
@@ -50,9 +50,9 @@ class HeldTrainer(InlineTrainer):
         self.cancelled: list[str] = []
         self.killed: list[str] = []
 
-    def submit(self, job: Job, notify: Notify) -> None:
-        notify(Moved(job.task_id, 0.0))
+    def submit(self, job: Job, notify: Notify) -> bool:
         self.jobs.append((job, notify))
+        return True
 
     def release(self) -> None:
         job, notify = self.jobs.pop()
@@ -73,14 +73,14 @@ class Unheard(InlineTrainer):
         self.kind = kind
         self.trainings = 0
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         def hear(report: Report) -> None:
             if isinstance(report, Finished):
                 report = Broken(job.task_id, self.kind, "the training process was killed")
             notify(report)
 
         self.trainings += 1
-        super().submit(job, hear)
+        return super().submit(job, hear)
 
 
 class Federation:
@@ -350,19 +350,30 @@ def test_a_killed_worker_goes_on_with_its_task_and_makes_one_update(
     assert len(federation.coordinator.taken) == 1, "its start and its model were on disk"
 
 
+def test_a_training_that_hangs_is_killed_in_time(federation: Federation) -> None:
+    trainer = HeldTrainer()
+    federation.worker(trainer=trainer, options={"train_timeout_s": 60.0})
+    task = federation.coordinator.offer()
+    federation.coordinator.publish_version(0)
+    federation.run(59.0)
+    assert trainer.killed == []
+    federation.run(2.0)
+    assert trainer.killed == [f"w1/{task.task_id}"]
+
+
 class Looking(InlineTrainer):
     """Looks how many attempts are on disk when a training is about to begin."""
 
     def __init__(self) -> None:
         self.attempts: list[int] = []
 
-    def submit(self, job: Job, notify: Notify) -> None:
+    def submit(self, job: Job, notify: Notify) -> bool:
         store = Store(Path(job.folder))
         held = store.held()
         store.close()
         assert held is not None
         self.attempts.append(held.attempts)
-        super().submit(job, notify)
+        return super().submit(job, notify)
 
 
 def test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins(

@@ -29,8 +29,8 @@ class Desk:
         self.trainer = trainer
         self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
-    def submit(self, job: Job) -> None:
-        self.trainer.submit(job, self.reports.put)
+    def submit(self, job: Job) -> bool:
+        return bool(self.trainer.submit(job, self.reports.put))
 
     def end(self) -> Report:
         while True:
@@ -227,6 +227,25 @@ def test_joining_waits_for_what_a_cancelled_job_is_writing(bench: Bench, tmp_pat
     assert isinstance(desk.end(), Finished)
     assert len(bench.store.parcels()) == 1
     assert trainer.join(0.0)
+
+
+def test_who_waits_is_told_when_its_job_begins(desk: Desk, bench: Bench, tmp_path: Path) -> None:
+    assert not desk.submit(bench.job("Waiting", config={"says": str(tmp_path / "pid")}))
+    assert isinstance(desk.reports.get(timeout=DEADLINE_S), Moved), "its process is up"
+    wait_for(tmp_path / "pid")
+    waiting = replace(bench.job(), task_id="another")
+    assert not desk.submit(waiting)
+    assert desk.reports.empty()
+    desk.trainer.cancel(bench.job().key)
+    begun = desk.reports.get(timeout=DEADLINE_S)
+    assert begun == Moved("another", 0.0)
+
+
+def test_a_job_that_a_process_is_free_for_has_begun_at_once(desk: Desk, bench: Bench) -> None:
+    first = desk.do(bench.job())
+    again(bench, first)
+    assert desk.submit(bench.job())
+    assert isinstance(desk.reports.get(timeout=DEADLINE_S), Finished), "and nothing else is said"
 
 
 def test_unknown_jobs_are_ignored(desk: Desk) -> None:
