@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
@@ -21,46 +20,40 @@ from schemas.buffer import Buffer
 from schemas.errors import DecodeError
 from schemas.messages import (
     Declined,
-    ModelPart,
     Presence,
     Standing,
     Start,
     Taken,
     Task,
     TaskSource,
-    UpdatePart,
     decode,
     encode,
-    head_of,
-    part_span,
 )
 from worker import events
 from worker.bydepot import ByDepot, ObjectPut
 from worker.chores import Chores
 from worker.config import WorkerConfig
 from worker.errors import PayloadLostError, StoreError
-from worker.events import Action, Ref, SessionEvent
-from worker.fetching import FromDepot, ModelFetcher, RangeCame, RangeMissed
-from worker.models import ModelCache, ModelGoneError, ModelReader, StreamBrokenError
+from worker.events import Action, Events, Ref
+from worker.fetching import FromDepot, RangeCame, RangeMissed
+from worker.models import ModelCache
 from worker.report import Tally
 from worker.sending import DEPOT_TRIES
+from worker.shipping import Body, Shipping
 from worker.store import Store
+from worker.supply import ModelSupply
 from worker.trainer import Broken, Finished, Job, Moved, Report, Trainer
 from worker.traits import Device
 
 _log = logging.getLogger("worker")
 
 TASK_PREFETCH = 1
-STREAM_PREFETCH = 2
 _CONSUMERS_KEPT = 8
 _MARKS_TRIMMED_EVERY = 256  # trainings
 _QUESTIONS_KEPT = 16  # an answer to an older one is of no use
 
-Events = tuple[SessionEvent, ...]
 FromElsewhere = Report | FromDepot | ObjectPut
 Happening = wire.Event | FromElsewhere
-Body = tuple[str, bytes, Buffer]
-"""A run and a frame about it."""
 
 
 class Effects:
@@ -92,7 +85,6 @@ class Effects:
         self._names = Names(config.federation)
         self._store = store
         self._life = store.life
-        self._cache = cache
         self._transport = transport
         self._trainer = trainer
         self._notify = notify
@@ -107,25 +99,14 @@ class Effects:
         self._unreached = False  # and it has been said
         self._unput = False  # the depot took no update, and it has been said
         self._declined = ""  # the last task given up
-        # Uploads whose payload was looked at. When one was confirmed as a whole and is wanted
-        # again, it is looked at again: the coordinator may have found what had rotted meanwhile.
-        self._sound: set[str] = set()
-        # Written just now, and so sent at once, in this connection: looked at if sent again.
-        self._written: set[str] = set()
-        self._read_just_now = ""  # the digest of the model that was, until something trains on it
+        self._shipping = Shipping(store)
         self._chores = Chores(config.worker_id)
-        self._stream: int | None = None
-        self._reader: ModelReader | None = None
         self._depot = depot
-        self._fetcher = (
-            None if depot is None else ModelFetcher(depot.depot, depot.models, cache, notify)
-        )
+        self._supply = ModelSupply(self._names, cache, transport, depot, notify, store.make_room)
 
     def close(self) -> None:
         """Let go of what is open here."""
-        self._stop_fetching()
-        if self._fetcher is not None:
-            self._fetcher.close()
+        self._supply.close()
 
     # What is wanted.
 
@@ -135,11 +116,11 @@ class Effects:
             case events.Say(ref, message):
                 self._say(ref, message)
             case events.SendUpdate(ref, update_id, stored):
-                return self._send(ref, update_id, partial(self._update, stored=stored))
+                return self._send(ref, update_id, partial(self._shipping.update, stored=stored))
             case events.PutObject(ref, update_id):
                 return self._put_object(ref, update_id)
             case events.SendPart(ref, update_id, index):
-                return self._send(ref, update_id, partial(self._part, index=index))
+                return self._send(ref, update_id, partial(self._shipping.part, index=index))
             case events.Consume(queue):
                 self._consumers.append(self._consume(queue))
             case events.StopConsuming():
@@ -152,9 +133,9 @@ class Effects:
             case events.KeepTask(task):
                 return self._keep(task)
             case events.Fetch(start):
-                return self._fetch(start)
+                return self._supply.fetch(start)
             case events.StopFetching():
-                self._stop_fetching()
+                self._supply.stop()
             case events.Train(task, start, deadline_s):
                 return self._train(task, start, deadline_s)
             case events.CancelTraining(task_id, forgive):
@@ -166,20 +147,19 @@ class Effects:
             case events.DropTask(task_id):
                 return self._drop(task_id)
             case events.Release(update_id):
-                self._written.discard(update_id)
+                self._shipping.gone(update_id)
                 self._tidy("release", update_id, self._store.release)
                 self._is_sent(update_id)
             case events.Settle(update_id, verdict):
-                self._sound.discard(update_id)
-                self._written.discard(update_id)
+                self._shipping.gone(update_id)
                 self._tidy("settle", update_id, partial(self._settle, verdict=verdict))
             case events.MarkSent(update_id, sent):
-                self._sound.discard(update_id)
+                self._shipping.look_again(update_id)
                 self._tidy("sent", update_id, partial(self._store.mark_sent, sent=sent))
                 if sent:
                     self._is_sent(update_id)
             case events.Forget(update_id):
-                self._written.discard(update_id)
+                self._shipping.gone(update_id)
                 self._tidy("forget", update_id, self._store.forget)
             case events.Remark(level, text):
                 self._log(getattr(logging, level.upper()), text)
@@ -284,59 +264,14 @@ class Effects:
         """Put an update's payload into the depot."""
         assert self._depot is not None, "the session knows whether there is one"
         try:
-            self._make_sure(update_id)
-            update, _ = self._store.update(update_id)
-            payload = self._store.view_payload(update_id)
+            digest, payload = self._shipping.whole(update_id)
         except PayloadLostError as error:
             self._log(logging.ERROR, f"an update is given up: {error}")
             return self._payload_gone(ref, update_id)
         except StoreError as error:
             return (events.Unpublished(ref, str(error)),)
-        name = update_name(update_id, update.payload_digest)
-        self._depot.put(ref, name, payload, self._notify)
+        self._depot.put(ref, update_name(update_id, digest), payload, self._notify)
         return ()
-
-    def _make_sure(self, update_id: str) -> None:
-        """Look once whether a payload is what was written."""
-        if update_id not in self._sound:
-            if not self._is_just_written(update_id):
-                self._store.check_payload(update_id)
-            self._sound.add(update_id)
-
-    def _is_just_written(self, update_id: str) -> bool:
-        """Whether nothing can have happened to a payload yet. Said once of each."""
-        is_new = update_id in self._written
-        self._written.discard(update_id)
-        return is_new
-
-    def _update(self, update_id: str, stored: bool) -> Body:
-        """An update's message: with its payload if it is the only one."""
-        is_new = self._is_just_written(update_id)
-        update, payload = self._store.to_send(update_id, look=not is_new)
-        if stored and not payload:
-            update = replace(update, stored=True)
-        return update.run_id, head_of(update, len(payload)), payload
-
-    def _part(self, update_id: str, index: int) -> Body:
-        self._make_sure(update_id)
-        update, part_bytes = self._store.update(update_id)
-        span = part_span(index, update.payload_bytes, part_bytes)
-        part = UpdatePart(
-            update_id=update_id,
-            run_id=update.run_id,
-            task_id=update.task_id,
-            worker_id=update.worker_id,
-            incarnation=update.incarnation,
-            layout_digest=update.layout_digest,
-            codec=update.codec,
-            payload_digest=update.payload_digest,
-            payload_bytes=update.payload_bytes,
-            part_bytes=part_bytes,
-            index=index,
-            parts=update.parts,
-        )
-        payload = self._store.payload(update_id, *span)
-        return update.run_id, head_of(part, len(payload)), payload
 
     def _keep(self, task: Task) -> Events:
         self._chores.drop(("drop", task.task_id))
@@ -355,54 +290,8 @@ class Effects:
         # Given up, and finished all the same: it goes where finished updates go.
         return tuple(e for e in self._trained(task_id) if isinstance(e, events.TrainingDone))
 
-    def _fetch(self, start: Start) -> Events:
-        assert start.model_digest is not None, "only a wanted start is fetched"
-        self._read_just_now = ""
-        if self._cache.has(start.model_digest, start.model_bytes):
-            self._cache.touch(start.model_digest)
-            return (events.ModelReady(start.model_digest),)
-        self._stop_fetching()
-        if start.stored:
-            return self._fetch_from_depot(start)
-        if self._fetcher is not None:
-            self._fetcher.close()  # it may be the same model
-        reader = self._reader
-        if reader is not None and reader.start.model_digest == start.model_digest:
-            reader.go_on(start)
-        else:
-            self._drop_reader()
-            reader = self._reader = ModelReader(self._cache, start)
-        queue = self._names.model_queue(start.run_id, start.model_bytes)
-        prefetch = min(STREAM_PREFETCH, start.parts)
-        self._stream = self._transport.consume(queue, prefetch, offset=reader.offset)
-        return ()
-
-    def _fetch_from_depot(self, start: Start) -> Events:
-        if self._fetcher is None:  # it was set when the task was taken
-            return (events.ModelGone(start.model_digest or "", "no depot is set here any more"),)
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.stop()  # it may be the same model
-        self._fetcher.fetch(start)
-        return ()
-
-    def _stop_fetching(self) -> None:
-        if self._fetcher is not None:
-            self._fetcher.stop()
-        if self._stream is not None:
-            self._transport.cancel(self._stream)
-            self._stream = None
-        if self._reader is not None:
-            self._reader.stop()
-
-    def _drop_reader(self) -> None:
-        """What was read of a model is of no use."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.drop()
-
     def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
-        is_fresh, self._read_just_now = start.model_digest == self._read_just_now, ""
+        is_fresh = self._supply.was_read_just_now(start.model_digest)
         try:
             if not self._store.begin_attempt(start):
                 # A training process that outlived another agent may have finished it since.
@@ -487,17 +376,16 @@ class Effects:
                 self._tell_not_put(error)
                 return (events.Unpublished(ref, error) if error else events.Published(ref),)
             case RangeCame() | RangeMissed():
-                return self._from_depot(happening)
+                return self._supply.came_by_depot(happening)
             case unreachable:
                 assert_never(unreachable)
 
     def _went_offline(self) -> Events:
         self._is_online = False
-        self._read_just_now = ""
         self._consumers.clear()
-        self._written.clear()
         self._questions.clear()
-        self._stop_fetching()
+        self._shipping.went_offline()
+        self._supply.went_offline()
         return (events.WentOffline(),)
 
     def _settled(self, token: int) -> tuple[Ref, ...]:
@@ -518,8 +406,8 @@ class Effects:
         return ()
 
     def _delivered(self, delivery: wire.Delivered) -> Events:
-        if delivery.consumer == self._stream:
-            return self._model_came(delivery)
+        if self._supply.is_read_by(delivery.consumer):
+            return self._supply.came(delivery)
         if delivery.consumer not in self._consumers:
             return ()
         try:
@@ -535,60 +423,9 @@ class Effects:
             known = "new"  # keeping it will fail too, and be tried again
         return (events.TaskCame(delivery.tag, message, known),)
 
-    def _model_came(self, delivery: wire.Delivered) -> Events:
-        reader = self._reader
-        assert reader is not None, "a stream is consumed by a reader"
-        digest = reader.start.model_digest or ""
-        try:
-            part, payload = decode(delivery.body)
-            if not isinstance(part, ModelPart):
-                raise StreamBrokenError(f"expected a model part, came {type(part).__name__}")
-            taken = reader.take(part, payload, delivery.offset)
-        except (ModelGoneError, DecodeError) as error:
-            self._stop_fetching()
-            self._drop_reader()
-            return (events.ModelGone(digest, str(error)),)
-        except OSError as error:
-            self._stop_fetching()
-            self._drop_reader()
-            self._store.make_room()
-            return (events.ModelNotKept(digest, str(error)),)
-        if taken == "whole":
-            self._stop_fetching()
-            self._reader = None
-            self._read_just_now = digest
-            return (events.ModelReady(digest),)
-        # An ack lets one more come. The last ones are not acked, so that nothing is on its way when
-        # the reader is cancelled, and its connection can be kept (see `Transport.consume`).
-        if taken == "nothing" or reader.left >= STREAM_PREFETCH:
-            self._transport.ack(delivery.tag)
-        return (events.ModelMoved(),)
-
-    def _from_depot(self, event: FromDepot) -> Events:
-        fetcher = self._fetcher
-        if fetcher is None or fetcher.start is None or not fetcher.is_due(event):
-            return ()
-        digest = fetcher.start.model_digest or ""
-        if isinstance(event, RangeMissed):
-            if event.gone:
-                fetcher.drop()
-                return (events.ModelGone(digest, event.reason),)
-            fetcher.stop()
-            return (events.ModelNotKept(digest, event.reason, from_depot=True),)
-        try:
-            taken = fetcher.take(event.data)
-        except ModelGoneError as error:
-            return (events.ModelGone(digest, str(error)),)
-        except OSError as error:
-            self._store.make_room()
-            return (events.ModelNotKept(digest, str(error)),)
-        return (events.ModelReady(digest) if taken == "whole" else events.ModelMoved(),)
-
     def _consumer_lost(self, consumer: int, reason: str) -> Events:
-        if consumer == self._stream:
-            self._stream = None
-            self._stop_fetching()
-            return (events.ModelInterrupted(),)
+        if self._supply.is_read_by(consumer):
+            return self._supply.lost()
         if self._consumers and consumer == self._consumers[-1]:
             self._consumers.remove(consumer)
             return (events.ConsumerEnded(reason),)
@@ -622,7 +459,7 @@ class Effects:
     def _note_written(self, found: Events) -> None:
         match found:
             case (events.TrainingDone(_, parcel),) if self._is_sent_at_once:
-                self._written.add(parcel.update_id)
+                self._shipping.written(parcel.update_id)
             case _:
                 pass
 

@@ -246,6 +246,7 @@ WorkEvent = (
 """What concerns the task in hand."""
 
 SessionEvent = WorkEvent | NonsenseCame | StandingCame | PayloadGone
+Events = tuple[SessionEvent, ...]
 
 
 # Actions.

@@ -20,16 +20,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from disk import OS_DISK, Disk, chunks_of
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, digest_of_stream
-from schemas.errors import DecodeError
-from schemas.messages import Start, Task, Update, decode, encode
+from schemas.messages import Start, Task, Update, encode
 from worker import residuals
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
@@ -37,6 +35,7 @@ from worker.owed import Left
 from worker.parcel import Parcel, Trained
 from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
+from worker.rows import SCHEMA, HeldTask, OpenRow, decoded, parcel_of
 
 FORMAT = 6
 MARKS_KEPT = 10_000
@@ -47,68 +46,7 @@ _WAITS = "PRAGMA synchronous = FULL"
 _DOES_NOT_WAIT = "PRAGMA synchronous = NORMAL"
 _BUSY_S = 60.0  # a payload's row waits for the other process's commit
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS inbox (
-    task_id TEXT PRIMARY KEY,
-    task BLOB NOT NULL,
-    start BLOB,
-    attempts INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE IF NOT EXISTS outbox (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    update_id TEXT NOT NULL UNIQUE,
-    header BLOB NOT NULL,
-    file TEXT NOT NULL, -- or '' if the payload lies here
-    payload BLOB,
-    part_bytes INTEGER NOT NULL,
-    sent INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE TABLE IF NOT EXISTS marks (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    task_id TEXT NOT NULL UNIQUE,
-    update_id TEXT NOT NULL UNIQUE,
-    run_id TEXT NOT NULL,
-    base_version INTEGER NOT NULL,
-    incarnation INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    verdict TEXT
-) STRICT;
-INSERT OR IGNORE INTO facts VALUES ('life', lower(hex(randomblob(16))));
-"""
-
 Known = Literal["new", "held", "open", "done"]
-
-_MessageT = TypeVar("_MessageT", Task, Start, Update)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldTask:
-    """The inbox's row.
-
-    Attributes:
-        start: What to train on, None until the coordinator has said so.
-        attempts: Trainings begun; each that did not end is a crash.
-    """
-
-    task: Task
-    start: Start | None
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class _OpenRow:
-    """An update in the outbox.
-
-    Attributes:
-        file: The payload's, "" if it is in the row.
-        payload: None if it is in a file.
-    """
-
-    update: Update
-    file: str
-    payload: bytes | None
-    part_bytes: int
 
 
 class Store:
@@ -128,7 +66,7 @@ class Store:
         with _failures():
             self._connect()
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(_SCHEMA + residuals.SCHEMA)
+            self._db.executescript(SCHEMA + residuals.SCHEMA)
             disk.sync_folder(folder)
 
     @classmethod
@@ -239,8 +177,8 @@ class Store:
         if found is None:
             return None
         task, start, attempts = found
-        message = None if start is None else _decoded(Start, start)
-        return HeldTask(_decoded(Task, task), message, attempts)
+        message = None if start is None else decoded(Start, start)
+        return HeldTask(decoded(Task, task), message, attempts)
 
     def known(self, task_id: str) -> Known:
         """What is known of a task: nothing, in hand, finished and in the outbox, or done."""
@@ -256,7 +194,7 @@ class Store:
         )
         assert row is not None, "a row of nulls at least"
         held, update_id, header, sent = row
-        parcel = None if header is None else _parcel(_decoded(Update, header), bool(sent))
+        parcel = None if header is None else parcel_of(decoded(Update, header), bool(sent))
         if held:
             return "held", parcel
         if update_id is None:
@@ -379,7 +317,7 @@ class Store:
                 left_over = self.residuals.keep(update, *leaves)
         if left_over:
             self._remove_residuals(left_over)
-        return _parcel(update, sent=False)
+        return parcel_of(update, sent=False)
 
     def earlier(self, update: Update) -> Iterator[tuple[Residual, bytes | None]]:
         """What earlier updates left for one, and its numbers; None if they are damaged."""
@@ -395,19 +333,19 @@ class Store:
         )
         if mark is None:
             return None
-        return self.parcel(mark[0]) or _parcel(replace(update, update_id=mark[0]), sent=True)
+        return self.parcel(mark[0]) or parcel_of(replace(update, update_id=mark[0]), sent=True)
 
     # The outbox.
 
     def parcels(self) -> tuple[Parcel, ...]:
         """What is in the outbox, the oldest first."""
         rows = self._rows("SELECT header, sent FROM outbox ORDER BY number")
-        return tuple(_parcel(_decoded(Update, header), bool(sent)) for header, sent in rows)
+        return tuple(parcel_of(decoded(Update, header), bool(sent)) for header, sent in rows)
 
     def parcel(self, update_id: str) -> Parcel | None:
         """One update of the outbox."""
         found = self._row("SELECT header, sent FROM outbox WHERE update_id = ?", update_id)
-        return None if found is None else _parcel(_decoded(Update, found[0]), bool(found[1]))
+        return None if found is None else parcel_of(decoded(Update, found[0]), bool(found[1]))
 
     def update(self, update_id: str) -> tuple[Update, int]:
         """The header of an update in the outbox, and the size of its parts.
@@ -467,7 +405,7 @@ class Store:
         payload = self._read(row, 0, row.update.payload_bytes)
         _require_digest(row.update, digest_of_stream(chunks_of(payload)))
 
-    def _read(self, row: _OpenRow, start: int, end: int) -> Buffer:
+    def _read(self, row: OpenRow, start: int, end: int) -> Buffer:
         found: Buffer | None = row.payload
         if found is not None:
             found = found[start:end]
@@ -598,7 +536,7 @@ class Store:
             else:
                 self._payloads.let_linger(update_id)
 
-    def _open_row(self, update_id: str) -> _OpenRow:
+    def _open_row(self, update_id: str) -> OpenRow:
         found = self._row(
             "SELECT header, file, payload, part_bytes FROM outbox WHERE update_id = ?", update_id
         )
@@ -606,7 +544,7 @@ class Store:
             raise PayloadLostError(f"update {update_id} is not in the outbox")
         header, *rest = found
         try:
-            return _OpenRow(_decoded(Update, header), *rest)
+            return OpenRow(decoded(Update, header), *rest)
         except StoreError as error:  # bytes on disk do not mend themselves
             raise PayloadLostError(f"the header of update {update_id} is damaged") from error
 
@@ -654,31 +592,3 @@ def _failures() -> Iterator[None]:
 def _require_digest(update: Update, digest: str) -> None:
     if digest != update.payload_digest:
         raise PayloadLostError(f"the payload of update {update.update_id} is not what was written")
-
-
-def _parcel(update: Update, sent: bool) -> Parcel:
-    return Parcel(
-        update_id=update.update_id,
-        task_id=update.task_id,
-        run_id=update.run_id,
-        base_version=update.base_version,
-        payload_bytes=update.payload_bytes,
-        parts=update.parts,
-        sent=sent,
-        incarnation=update.incarnation,
-        kind=update.kind,
-        codec=update.codec,
-    )
-
-
-# An update's header is read when it is done, and again when it is sent.
-_remembered = lru_cache(maxsize=4)(decode)
-
-
-def _decoded(kind: type[_MessageT], body: bytes) -> _MessageT:
-    try:
-        message, _ = _remembered(body)
-    except DecodeError as error:
-        raise StoreError(f"the state folder holds a damaged {kind.__name__}: {error}") from error
-    assert isinstance(message, kind), "the store holds what it was given"
-    return message
