@@ -266,13 +266,10 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
         case StartCame(start):
             heard = asking.heard_time(session.asking, start, moment.now)
             return _starts(replace(session, asking=heard), start, moment)
-        case TaskCame(tag, _, known):
+        case TaskCame(tag):
             if not isinstance(session.phase, Staying):
                 return session, (Reject(tag, requeue=True),)
-            # One task for each word of the coordinator; a copy of a done one is none.
-            is_copy = known in ("open", "done")
-            heard = replace(session.asking, may_take=session.asking.may_take and is_copy)
-            return _work(replace(session, asking=heard), event, moment)
+            return _work(session, event, moment)
         case NonsenseCame(tag, reason):
             return _refuse(session, tag, reason, moment)
         case ConsumerEnded(reason):

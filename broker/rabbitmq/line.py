@@ -108,6 +108,7 @@ class Line:
 
         Raises:
             ShortStringTooLong: A name is too long; nothing was sent.
+            UnicodeEncodeError: It cannot be said in UTF-8; likewise.
         """
         stream = self._services.stream
         if stream is None:

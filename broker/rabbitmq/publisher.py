@@ -44,6 +44,7 @@ _TOO_LARGE = re.compile(r"message size (\d+)")
 _EXCHANGE = re.compile(r"exchange '([^']*)'")
 _TOPIC = re.compile(r"topic '([^']*)'")
 _DEFAULT_EXCHANGE = "amq.default"  # what the broker calls it when it refuses
+_UNSPEAKABLE = (ShortStringTooLong, UnicodeEncodeError)  # as names on the wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,8 @@ class Publisher:
                 self._properties(token, message),
                 mandatory=True,
             )
-        except ShortStringTooLong as error:  # before anything is sent
-            self._outlet.tell(Refused(token, f"names are limited to 255 bytes: {error}"))
+        except _UNSPEAKABLE as error:  # before anything is sent
+            self._outlet.tell(Refused(token, f"expected names of 255 bytes of UTF-8: {error}"))
             return
         self._open[next(self._sequence)] = Open(token, message)
 
@@ -104,7 +105,7 @@ class Publisher:
         properties = Properties(to.correlation_id, self._user)
         try:
             self._line.publish(channel, "", to.address, (body,), properties)
-        except ShortStringTooLong:
+        except _UNSPEAKABLE:
             return
         next(self._sequence)  # the broker counts and confirms it all the same
 

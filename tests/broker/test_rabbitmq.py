@@ -13,6 +13,7 @@ import pytest
 from broker.rabbitmq import RabbitTransport
 from broker.topology import Queue
 from broker.transport import (
+    AnswerTo,
     Confirmed,
     Connected,
     ConsumerLost,
@@ -279,6 +280,20 @@ def test_a_key_that_is_not_permitted_takes_no_other_with_it(
     kinds = [type(peer.outcome(token)) for token in tokens]
     assert kinds == [Confirmed, Refused, Confirmed]
     bench.close()
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "\ud800"], ids=["long", "not UTF-8"])
+def test_a_name_that_cannot_be_said_is_refused_and_nothing_else(
+    bench: RabbitBench, name: str
+) -> None:
+    peer = bench.peer().connect().declare()
+    for message in (Outgoing("", name, b""), Outgoing(name, "", b""), Outgoing("", "q", b"", name)):
+        refused = peer.outcome(peer.transport.publish(message))
+        assert isinstance(refused, Refused)
+        assert "255 bytes" in refused.reason
+    peer.transport.answer(AnswerTo(name, "1"), b"to nobody")
+    peer.publish(TASKS, b"still here")
+    assert not peer.mailbox.left(Disconnected)
 
 
 def test_a_blocked_publish_is_doubtful_in_the_end(rabbitmq_node: RabbitmqNode) -> None:

@@ -156,8 +156,9 @@ OFFERS = (
         _GATE,
         "a leave is good for many tasks",
         "worker/session.py",
-        "heard = replace(session.asking, may_take=session.asking.may_take and is_copy)",
-        "heard = session.asking",
+        "        asking=asking.ask_again(session.asking, moment.now),\n"
+        "        sending=sending.add",
+        "        sending=sending.add",
         "tests/worker/test_session.py::test_a_leave_is_good_for_one_task",
     ),
     Mutation(

@@ -333,12 +333,14 @@ def test_a_leave_that_was_heard_while_it_trained_is_void_when_it_has(payload_byt
     assert not world.consuming
 
 
-def test_a_leave_is_good_for_one_task() -> None:
+@pytest.mark.parametrize("payload_bytes", [64, 5_000_000], ids=["a message", "parts"])
+def test_a_leave_is_good_for_one_task(payload_bytes: int) -> None:
     world = training()
-    world.finish_training()
+    world.finish_training(payload_bytes)
     assert not world.consuming
-    world.confirm(world.last("update"))
-    assert not world.consuming, "it asks first"
+    while world.flying:
+        world.confirm(world.flying[0])
+        assert not world.consuming, "it asks first"
     world.stand(a_standing(may_take=True))
     assert world.consuming
 
