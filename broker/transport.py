@@ -31,7 +31,7 @@ RETRY_MAX_S = 30.0  # the longest wait between two attempts to connect
 EXPIRES_MAX_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 CONNECT_S = 10.0  # for one attempt: name, TCP, TLS and login
 LINGER_S = 60.0  # a reader's connection is kept after use
-PAUSE_S = 1.0  # an ack is kept back in the hope that more is wanted
+REST_S = 1.0  # an ack is kept back in the hope that more is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +308,10 @@ class Transport(Protocol):
         To take no further message, cancel before settling: what is on its way when a consumer is
         cancelled goes back to the queue, and that counts towards the delivery limit.
 
-        If as many deliveries were unsettled as the prefetch allows, and the queue was consumed
-        again within `PAUSE_S` the last time, the broker may hear of the end, and of acks behind it,
-        up to `PAUSE_S` later. A connection that is lost meanwhile brings those messages back.
+        If as many deliveries are unsettled as the prefetch allows, and the queue was consumed
+        again within `REST_S` the last time, the broker may hear of the end, and of acks behind it,
+        up to `REST_S` later (a `Driven` transport: when it is driven next). A connection that is
+        lost meanwhile brings those messages back. A single active consumer stays the active one.
         """
         ...
 

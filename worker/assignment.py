@@ -559,7 +559,7 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
     this = work.task.task_id
     match event:
         case TrainingMoved(about) if about == this:
-            return replace(work, alive_at=moment.now, waits=0), ()
+            return replace(work, alive_at=moment.now), ()
         case TrainingFailed(about) if about == this:
             return _failed(work, event, options, moment)
         case Tick() if _hangs(work, options, moment.now):

@@ -117,7 +117,7 @@ class Ready:
     """The model is at hand; training begins at `at`.
 
     Attributes:
-        waits: How often in a row the disk did not take that an attempt begins.
+        waits: How often the disk refused it.
     """
 
     task: Task

@@ -97,6 +97,7 @@ class Broken:
 
 Report = Moved | Finished | Broken
 Notify = Callable[[Report], None]
+"""Takes reports on any thread, under the trainer's lock: it neither waits nor calls the trainer."""
 
 
 class Trainer(Protocol):
@@ -136,6 +137,7 @@ class _Seat:
 
     child: ChildProcess | None = None
     work: _Work | None = None
+    killed: bool = False  # its process, which is gone soon
 
 
 class ProcessTrainer:
@@ -189,8 +191,9 @@ class ProcessTrainer:
         with self._lock:
             waiting = self._unqueue(key)
             seat = self._seat_of(key)
-        if seat is not None and seat.work is not None:
-            self._kill_work(seat, seat.work)
+            work = None if seat is None else seat.work
+        if seat is not None and work is not None:
+            self._kill_work(seat, work)
         if waiting is not None:
             waiting.notify(Broken(waiting.job.task_id, "cancelled", "killed before it began"))
 
@@ -233,6 +236,7 @@ class ProcessTrainer:
     def _kill_work(self, seat: _Seat, work: _Work) -> None:
         with self._lock:  # or the process could have begun another job meanwhile
             if seat.work is work and seat.child is not None:
+                seat.killed = True
                 seat.child.kill()
 
     def _go_on(self) -> None:
@@ -249,7 +253,7 @@ class ProcessTrainer:
         """
         begun = []
         for seat in sorted(self._seats, key=lambda seat: seat.child is None):
-            if seat.work is None and self._queue:
+            if seat.work is None and not seat.killed and self._queue:
                 seat.work = work = self._queue.popleft()
                 if seat.child is not None:
                     begun.append(work)
@@ -281,7 +285,7 @@ class ProcessTrainer:
 
     def _ended(self, seat: _Seat, how: str) -> None:
         with self._lock:
-            work, seat.work, seat.child = seat.work, None, None
+            work, seat.work, seat.child, seat.killed = seat.work, None, None, False
             self._go_on()
         if work is not None:
             kind: Failure = "cancelled" if work.cancelled else "crash"

@@ -54,7 +54,7 @@ class Consumer:
         held: The broker's numbers of the unsettled deliveries, by ours.
         is_ending: Nothing more is delivered to it.
         is_consuming: The broker has accepted it, and was not told of its end.
-        is_pausing: It was cancelled, and the broker is to hear of that later (see `pauses`).
+        is_resting: It is cancelled, and the broker does not know (see `rests` and `reading`).
     """
 
     def __init__(
@@ -70,8 +70,7 @@ class Consumer:
         self.is_ending = False
         self.is_consuming = False
         self._settled: list[int] = []  # the broker's numbers of what is to be acked
-        self.is_pausing = False
-        self._is_resting = False
+        self.is_resting = False
         self._is_overrun = False  # something came while it rested
         self._place = -1  # in a stream: the offset behind the last delivery
         self._lanes = lanes
@@ -84,47 +83,36 @@ class Consumer:
         if self._lane.channel is not None:
             self.opened(self._lane.channel)
 
-    def rest(self) -> None:
-        """Stay as it is, for another order; what becomes of it meanwhile is not told."""
-        self._is_resting = True
-
-    def can_go_on(self, order: Order) -> bool:
-        """Whether what comes next is what an order wants."""
-        same = order.queue == self.order.queue and order.prefetch == self.order.prefetch
-        return same and order.offset == self._place and not self._is_overrun
-
-    def go_on(self, order: Order) -> None:
-        """Go on after a rest, for another order."""
-        self.flush()
-        self.order, self._is_resting = order, False
-        self._outlet.tell(Consuming(order.id))
-        channel = self._lane.channel
-        if channel is not None and channel.is_open:
-            channel.basic_ack(max(self.held.values()), multiple=True)
-        self.held.clear()
-
     @property
     def is_full(self) -> bool:
         """Whether the broker sends nothing before something is settled."""
         return self.is_consuming and len(self.held) >= self.order.prefetch
 
-    def pause(self) -> None:
-        """Take no more, for now; only who `is_full` may."""
-        self.is_ending = self.is_pausing = True
+    def rest(self) -> None:
+        """Take no more, for now; only who `is_full` may.
 
-    def can_resume(self, order: Order) -> bool:
-        """Whether an order can be carried out after a pause."""
-        return order.prefetch == self.order.prefetch and not self.held and self._lane.is_open
+        What becomes of it meanwhile is not told. The broker hears neither of it nor of acks.
+        """
+        self.is_ending = self.is_resting = True
 
-    def resume(self, order: Order) -> None:
-        """Go on after a pause, for another order."""
-        self.order, self.is_ending, self.is_pausing = order, False, False
+    def can_go_on(self, order: Order) -> bool:
+        """Whether what comes next is what an order wants."""
+        same = order.queue == self.order.queue and order.prefetch == self.order.prefetch
+        if order.queue.kind == "stream":  # which wants nothing back
+            return same and order.offset == self._place and not self._is_overrun
+        return same and not self.held and self._lane.is_open
+
+    def go_on(self, order: Order) -> None:
+        """Go on after a rest, for another order."""
+        self.order, self.is_ending, self.is_resting = order, False, False
         self._outlet.tell(Consuming(order.id))
+        self._settled += self.held.values()
+        self.held.clear()
         self.flush()
 
-    def end_pause(self) -> None:
+    def end_rest(self) -> None:
         """It is not wanted again: tell the broker what it has not heard."""
-        self.is_pausing = False
+        self.is_resting = False
         self.cancel()
         self.flush()
 
@@ -135,7 +123,7 @@ class Consumer:
 
     def flush(self) -> None:
         """Tell the broker what was settled, unless more would come then."""
-        if self.is_pausing:
+        if self.is_resting:
             return
         settled, self._settled = self._settled, []
         channel = self._lane.channel
@@ -154,8 +142,8 @@ class Consumer:
         if self.order.queue.kind == "stream":
             self.ack(tag)
             return
-        if self.is_pausing:
-            self.end_pause()
+        if self.is_resting:
+            self.end_rest()
         number = self.held.pop(tag)
         channel = self._lane.channel
         if channel is not None and channel.is_open:
@@ -171,7 +159,7 @@ class Consumer:
 
     def close(self) -> None:
         """End at once: what is held goes back to the queue."""
-        self.is_pausing = False
+        self.is_resting = False
         self.flush()
         self.is_ending, self.is_consuming = True, False
         channel = self._lane.channel
@@ -231,7 +219,7 @@ class Consumer:
             if channel is not None and channel.is_open:
                 channel.basic_ack(message.number)
             return
-        if self._is_resting:
+        if self.is_resting:
             self._is_overrun = True
             return
         self._place = offset + 1
@@ -242,16 +230,16 @@ class Consumer:
     def cancelled(self) -> None:
         """See `lanes.User`."""
         was_ending = self.is_ending
-        if not was_ending or self.is_pausing:
+        if not was_ending or self.is_resting:
             self.close()  # or RabbitMQ 4.3 keeps the consumer as timed out, and its messages
-        if not was_ending and not self._is_resting:
+        if not was_ending:
             reason = f"the broker ended it: {self.order.queue.name} was deleted, or is elsewhere"
             self._outlet.tell(ConsumerLost(self.order.id, reason, missing=True))
 
     def closed(self, reason: AMQPError) -> None:
         """See `lanes.User`."""
-        lost = not self.is_ending and not self._is_resting
-        self.is_ending, self.is_consuming, self.is_pausing = True, False, False
+        lost = not self.is_ending
+        self.is_ending, self.is_consuming, self.is_resting = True, False, False
         self.held.clear()
         self._on_end(self)
         if not lost or not isinstance(reason, ChannelClosedByBroker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from pika.adapters.select_connection import IOLoop
 
@@ -28,6 +29,21 @@ from broker.transport import (
 _GOOD_S = 10.0  # a link that lasted this long begins the backoff anew
 
 
+class LinkMaker(Protocol):
+    """Makes links; arguments as of `Link`."""
+
+    def __call__(
+        self,
+        dialer: Dialer,
+        tags: Iterator[int],
+        tell: Callable[[Event], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[str, bool], None],
+    ) -> Link:
+        """Begin to connect."""
+        ...
+
+
 class Engine:
     """A client's connection to the broker over time. Every method runs in the loop's thread."""
 
@@ -37,7 +53,7 @@ class Engine:
         address: Address,
         post: Post,
         retry_max_s: float,
-        make_link: Callable[..., Link],
+        make_link: LinkMaker,
     ) -> None:
         self._loop = loop
         self._address = address

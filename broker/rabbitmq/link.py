@@ -9,6 +9,7 @@ They live and die together; a link that is down is thrown away and another one i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -17,9 +18,9 @@ from broker.rabbitmq.declaring import Declarer
 from broker.rabbitmq.lanes import Lanes
 from broker.rabbitmq.line import Dialer
 from broker.rabbitmq.outlet import Outlet
-from broker.rabbitmq.pauses import Pauses
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.reading import Readers, StreamReader
+from broker.rabbitmq.rests import Rests
 from broker.rabbitmq.retry import explain, is_fatal
 from broker.transport import Event, Outgoing
 
@@ -34,7 +35,7 @@ class Link:
         on_up: Called when both connections are ready.
         on_down: Called once, with the reason and whether it is fatal. Never after `close`.
         linger_s: Seconds for which a connection that reads streams is kept after use.
-        pause_s: See `pauses`.
+        rest_s: See `rests`.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Link:
         on_up: Callable[[], None],
         on_down: Callable[[str, bool], None],
         linger_s: float,
-        pause_s: float,
+        rest_s: float,
     ) -> None:
         self.is_up = False
         self._dialer = dialer
@@ -64,14 +65,14 @@ class Link:
         self._publisher_is_ready = False
         self._consumers: dict[int, Consumer | StreamReader] = {}
         self._readers = Readers(dialer, self._outlet, tags, linger_s, self._forget)
-        self._pauses = Pauses(dialer.loop, pause_s)
+        self._rests: Rests[Consumer] = Rests(dialer.loop, rest_s, time.monotonic)
         self._lanes: Lanes | None = None
         self._publishes = dialer.dial("publishes", self._publishes_open, self._lost)
         self._consumes = dialer.dial("consumes", self._consumes_open, self._lost)
 
     def close(self) -> list[int]:
         """Hang up, and return the tokens of the publishes without an outcome."""
-        self._pauses.close()
+        self._rests.close()
         self.flush()
         self._is_down = True
         self.is_up = False
@@ -140,11 +141,11 @@ class Link:
         if order.queue.kind == "stream":
             self._consumers[order.id] = self._readers.read(order)
             return
-        paused = self._pauses.take_up(order)
-        if paused is not None:
-            self._forget(paused)
-            paused.resume(order)
-            self._consumers[order.id] = paused
+        rested = self._rests.take_up(order)
+        if rested is not None:
+            self._forget(rested)
+            rested.go_on(order)
+            self._consumers[order.id] = rested
             return
         assert self._lanes is not None, "it is up"
         self._consumers[order.id] = Consumer(
@@ -157,7 +158,7 @@ class Link:
         if isinstance(known, StreamReader):
             known.cancel()
         elif known is not None:
-            self._pauses.cancel(known)
+            self._rests.cancel(known)
 
     def settle(self, tag: int) -> None:
         """Ack a delivery, if it is still held; the broker hears it with the next `flush`."""

@@ -24,7 +24,7 @@ from broker.topology import Binding, Queue, Topology
 from broker.transport import (
     CONNECT_S,
     LINGER_S,
-    PAUSE_S,
+    REST_S,
     RETRY_MAX_S,
     AnswerTo,
     Doubtful,
@@ -48,7 +48,7 @@ class RabbitTransport:
         retry_max_s: Seconds, 0.5 or more: the longest wait between two attempts to connect.
         connect_timeout_s: Seconds that one attempt to connect may take.
         linger_s: Seconds for which a connection that reads a stream is kept after use.
-        pause_s: See `Transport.cancel`.
+        rest_s: See `Transport.cancel`.
 
     Raises:
         BrokerUrlError: The URL cannot be used.
@@ -64,13 +64,13 @@ class RabbitTransport:
         retry_max_s: float = RETRY_MAX_S,
         connect_timeout_s: float = CONNECT_S,
         linger_s: float = LINGER_S,
-        pause_s: float = PAUSE_S,
+        rest_s: float = REST_S,
     ) -> None:
         self._address = Address(url, name, heartbeat_s, connect_timeout_s)
         self._post = post
         self._retry_max_s = retry_max_s
         self._linger_s = linger_s
-        self._pause_s = pause_s
+        self._rest_s = rest_s
         self._name = name
         self._ids = itertools.count(1)
         self._commands: deque[Command] = deque()
@@ -175,7 +175,7 @@ class RabbitTransport:
         return True
 
     def _made_engine(self, loop: IOLoop) -> Engine:
-        make_link = partial(Link, linger_s=self._linger_s, pause_s=self._pause_s)
+        make_link = partial(Link, linger_s=self._linger_s, rest_s=self._rest_s)
         return Engine(loop, self._address, self._post, self._retry_max_s, make_link)
 
     def _run(self, loop: IOLoop, engine: Engine) -> None:

@@ -39,8 +39,8 @@ class RabbitBench(Bench):
 
     def __init__(self, url: str, make: type[RabbitTransport] = RabbitTransport) -> None:
         self.url = url
-        self._make = make
-        self.linger_s = self.pause_s = 600.0  # longer than any test
+        self.make = make
+        self.linger_s = self.rest_s = 600.0  # longer than any test
         self._parts = urlsplit(url)
         self.place = (self._parts.hostname or "localhost", self._parts.port or 5672)
         self._peers: list[Peer] = []
@@ -56,13 +56,13 @@ class RabbitBench(Bench):
 
     def direct(self, url: str, name: str = "client") -> Peer:
         mailbox = Mailbox()
-        transport = self._make(
+        transport = self.make(
             url,
             mailbox.post,
             name,
             retry_max_s=1.0,
             linger_s=self.linger_s,
-            pause_s=self.pause_s,
+            rest_s=self.rest_s,
         )
         peer = Peer(transport, mailbox)
         self._peers.append(peer)

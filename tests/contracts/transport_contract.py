@@ -632,6 +632,21 @@ class TransportContract:
         came = {bytes(each.body): each.redelivered for each in (first, second, third)}
         assert came == {b"1": True, b"2": True, b"3": False}
 
+    def test_who_takes_one_after_another_takes_none_beyond(self, peer: Peer, other: Peer) -> None:
+        peer.publish(TASKS, *(b"%d" % number for number in range(6)))
+        for number in range(4):
+            consumer = peer.consume(TASKS, prefetch=1)
+            delivered = peer.delivered()
+            assert (delivered.consumer, delivered.body) == (consumer, b"%d" % number)
+            assert not delivered.redelivered
+            peer.transport.cancel(consumer)
+            peer.transport.ack(delivered.tag)
+        peer.settled()
+        assert not peer.mailbox.left(Delivered)
+        other.consume(TASKS)
+        left = [other.delivered(), other.delivered()]
+        assert [(d.body, d.redelivered) for d in left] == [(b"4", False), (b"5", False)]
+
     def test_what_a_cancelled_consumer_holds_can_still_be_settled(self, peer: Peer) -> None:
         peer.publish(TASKS, b"1", b"2")
         consumer = peer.consume(TASKS, prefetch=1)

@@ -21,7 +21,8 @@ _QUORUM = "§2 a deadline without quorum extends the round and replaces what may
 _PAUSED = "§2 after too many extensions the run pauses, keeps its sum, and resumes by itself"
 _START = "§2 start refuses a goal above the tasks in flight, and warns of too few workers"
 
-_PAUSES = "tests/broker/test_rabbitmq_pauses.py::"
+_RESTS = "tests/broker/test_rabbitmq_rests.py::"
+_WHEN = "tests/broker/rabbitmq/test_rests.py::"
 
 OFFERS = (
     Mutation(
@@ -95,6 +96,38 @@ OFFERS = (
         "tests/worker/test_session.py::test_taken_is_said_again_until_a_start_comes",
     ),
     Mutation(
+        _ACKED,
+        "an ack is kept back though nobody comes back soon",
+        "broker/rabbitmq/rests.py",
+        "if queue not in self._came_back or",
+        "if",
+        _WHEN + "test_who_never_came_back_does_not_rest",
+    ),
+    Mutation(
+        _ACKED,
+        "who came back soon once is waited for for ever",
+        "broker/rabbitmq/rests.py",
+        "            self._came_back.discard(queue)",
+        "            pass",
+        _WHEN + "test_who_came_back_late_does_not_rest",
+    ),
+    Mutation(
+        _ACKED,
+        "an ack that is kept back is told only to who comes back",
+        "broker/rabbitmq/rests.py",
+        "        self._look_again(queue, self._rest_s)\n",
+        "",
+        _WHEN + "test_a_rest_ends_in_time",
+    ),
+    Mutation(
+        _ACKED,
+        "an ack that is kept back is forgotten when the connection ends in good order",
+        "broker/rabbitmq/link.py",
+        "        self._rests.close()\n",
+        "",
+        _RESTS + "test_stopping_tells_what_was_acked",
+    ),
+    Mutation(
         _DECLINED,
         "the task leaves the inbox as soon as `declined` is sent",
         "worker/assignment.py",
@@ -156,8 +189,7 @@ OFFERS = (
         _GATE,
         "a leave is good for many tasks",
         "worker/session.py",
-        "        asking=asking.ask_again(session.asking, moment.now),\n"
-        "        sending=sending.add",
+        "        asking=asking.ask_again(session.asking, moment.now),\n        sending=sending.add",
         "        sending=sending.add",
         "tests/worker/test_session.py::test_a_leave_is_good_for_one_task",
     ),
@@ -171,43 +203,27 @@ OFFERS = (
     ),
     Mutation(
         _GATE,
-        "a consumer that pauses tells what was acked, and is sent the next",
+        "a consumer that rests tells what was acked, and is sent the next",
         "broker/rabbitmq/consumers.py",
-        "        if self.is_pausing:\n            return\n",
-        "",
-        _PAUSES + "test_in_a_pause_nothing_comes_and_others_get_it",
+        "        if self.is_resting:\n            return\n        settled",
+        "        settled",
+        _RESTS + "test_while_it_rests_nothing_comes_and_others_get_it",
     ),
     Mutation(
         _GATE,
-        "a consumer whose credit is not used up pauses",
+        "a consumer whose credit is not used up rests",
         "broker/rabbitmq/consumers.py",
         "return self.is_consuming and len(self.held) >= self.order.prefetch",
         "return self.is_consuming",
-        _PAUSES + "test_one_that_more_may_come_to_does_not_pause",
+        _RESTS + "test_one_that_more_may_come_to_does_not_rest",
     ),
     Mutation(
         _GATE,
         "an ack that was kept back is told before the end of the consumer",
         "broker/rabbitmq/consumers.py",
-        "        self.is_pausing = False\n        self.cancel()\n        self.flush()\n",
-        "        self.is_pausing = False\n        self.flush()\n        self.cancel()\n",
-        _PAUSES + "test_at_the_end_of_a_pause_nothing_comes_either",
-    ),
-    Mutation(
-        _ACKED,
-        "an ack is kept back though nobody comes back soon",
-        "broker/rabbitmq/pauses.py",
-        "if queue not in self._came_back or",
-        "if",
-        _PAUSES + "test_who_comes_for_the_first_time_is_not_waited_for",
-    ),
-    Mutation(
-        _ACKED,
-        "an ack that is kept back is forgotten when the connection ends in good order",
-        "broker/rabbitmq/link.py",
-        "        self._pauses.close()\n",
-        "",
-        _PAUSES + "test_going_offline_tells_what_was_acked",
+        "        self.is_resting = False\n        self.cancel()\n        self.flush()\n",
+        "        self.is_resting = False\n        self.flush()\n        self.cancel()\n",
+        _RESTS + "test_when_a_rest_ends_the_ack_is_told_behind_the_end",
     ),
     Mutation(
         _GATE,

@@ -648,6 +648,23 @@ def test_an_attempt_that_the_disk_does_not_take_is_none_and_is_waited_for() -> N
     assert world.inbox[a_task().task_id][2] == 1
 
 
+def test_a_training_that_the_disk_ends_is_begun_again_ever_less_often() -> None:
+    world = training()
+    waits: list[float] = []
+    for _ in range(8):
+        assert world.training is not None
+        world.happens(events.TrainingMoved(world.training))
+        failed, world.training, at = world.training, None, world.now
+        task, start, attempts = world.inbox[failed]
+        world.inbox[failed] = (task, start, attempts - 1)  # the shell forgives it
+        world.happens(events.TrainingFailed(failed, "disk", "no space left"))
+        while world.training is None:
+            world.tick(0.1)
+        waits.append(world.now - at)
+    assert waits[0] < 2.0
+    assert waits[-1] > 20.0
+
+
 def test_a_disk_that_takes_no_attempt_is_asked_ever_less_often() -> None:
     world = taking()
     world.start(a_task())

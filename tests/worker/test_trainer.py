@@ -229,6 +229,20 @@ def test_joining_waits_for_what_a_cancelled_job_is_writing(bench: Bench, tmp_pat
     assert trainer.join(0.0)
 
 
+def test_no_job_begins_in_a_process_that_was_killed(
+    desk: Desk, bench: Bench, tmp_path: Path
+) -> None:
+    job = bench.job("Waiting", data="deaf", config={"says": str(tmp_path / "pid")})
+    desk.submit(job)
+    wait_for(tmp_path / "pid")
+    desk.trainer.kill(job.key)
+    # What it said before is heard now, unless its end was.
+    desk.trainer._heard(desk.trainer._seats[0], {"broken": "crash", "reason": "its last words"})
+    desk.end()
+    assert not desk.submit(bench.job())
+    assert isinstance(desk.end(), Finished)
+
+
 def test_who_waits_is_told_when_its_job_begins(desk: Desk, bench: Bench, tmp_path: Path) -> None:
     assert not desk.submit(bench.job("Waiting", config={"says": str(tmp_path / "pid")}))
     assert isinstance(desk.reports.get(timeout=DEADLINE_S), Moved), "its process is up"

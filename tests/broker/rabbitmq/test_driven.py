@@ -137,12 +137,12 @@ def test_wake_of_a_signals_handler_ends_a_drive_that_waits_in_the_same_thread(
         while not ended.wait(0.1):
             signal.pthread_kill(main, signal.SIGUSR1)
 
+    sender = while_it_waits(send)
     try:
-        sender = while_it_waits(send)
         alone.drive()
+    finally:
         ended.set()
         sender.join()
-    finally:
         signal.signal(signal.SIGUSR1, before)
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from broker.rabbitmq import RabbitTransport
 from broker.transport import Connected, ConsumerLost, Delivered, Disconnected
-from tests.broker.rabbit_bench import RabbitBench
+from tests.broker.rabbit_bench import PumpedTransport, RabbitBench
 from tests.contracts.transport_contract import TASKS, Peer
 
 pytestmark = pytest.mark.rabbitmq
 ACK_BYTES = 21
+
+
+@pytest.fixture(params=[RabbitTransport, PumpedTransport], ids=["threaded", "driven"])
+def bench(bench: RabbitBench, request: pytest.FixtureRequest) -> RabbitBench:
+    bench.make = request.param
+    return bench
 
 
 @pytest.fixture
@@ -31,12 +38,25 @@ def take(peer: Peer) -> Delivered:
 
 
 def come_back(peer: Peer, other: Peer) -> None:
-    """Take messages until consumers pause."""
+    """Take two messages, the second with a consumer that rests then."""
     other.publish(TASKS, b"first", b"second")
     for body in (b"first", b"second"):
         delivered = take(peer)
         assert delivered.body == body
         peer.transport.ack(delivered.tag)
+
+
+def cut(bench: RabbitBench, peer: Peer) -> None:
+    bench.cut(peer)
+    peer.mailbox.take(Connected)
+
+
+def next_of(peer: Peer) -> tuple[bytes, bool]:
+    """What the queue gives, and whether it was given before; what is published now is behind it."""
+    peer.publish(TASKS, b"the end")
+    peer.consume(TASKS, prefetch=1)
+    delivered = peer.delivered()
+    return bytes(delivered.body), delivered.redelivered
 
 
 def said(bench: RabbitBench, peer: Peer) -> int:
@@ -57,7 +77,7 @@ def test_who_comes_back_soon_says_an_ack_and_nothing_else(
         assert said(bench, peer) == before + ACK_BYTES
 
 
-def test_in_a_pause_nothing_comes_and_others_get_it(peer: Peer, other: Peer) -> None:
+def test_while_it_rests_nothing_comes_and_others_get_it(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     other.publish(TASKS, b"for the other")
     other.consume(TASKS)
@@ -67,7 +87,7 @@ def test_in_a_pause_nothing_comes_and_others_get_it(peer: Peer, other: Peer) -> 
     assert not peer.mailbox.left(Delivered)
 
 
-def test_one_that_more_may_come_to_does_not_pause(peer: Peer, other: Peer) -> None:
+def test_one_that_more_may_come_to_does_not_rest(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     other.publish(TASKS, b"third")
     consumer = peer.consume(TASKS, prefetch=2)
@@ -82,30 +102,21 @@ def test_one_that_more_may_come_to_does_not_pause(peer: Peer, other: Peer) -> No
     assert not peer.mailbox.left(Delivered)
 
 
-def test_at_the_end_of_a_pause_nothing_comes_either(bench: RabbitBench) -> None:
-    bench.pause_s = 0.4
+def test_when_a_rest_ends_the_ack_is_told_behind_the_end(bench: RabbitBench) -> None:
+    bench.rest_s = 0.5
     peer, other = bench.peer("one").connect().declare(), bench.peer("two").connect()
-    come_back(peer, other)
-    other.publish(TASKS, b"third")
+    other.publish(TASKS, b"first", b"second", b"third")
+    peer.transport.ack(take(peer).tag)
+    consumer = peer.consume(TASKS, prefetch=1)
+    second = peer.mailbox.take(Delivered, lambda event: event.consumer == consumer)
     before = said(bench, peer)
+    peer.transport.cancel(consumer)
+    peer.transport.ack(second.tag)
     bench.until(lambda: said(bench, peer) > before + ACK_BYTES)
     peer.settled()
-    other.consume(TASKS)
-    delivered = other.delivered()
-    assert (delivered.body, delivered.redelivered) == (b"third", False)
+    cut(bench, peer)
     assert not peer.mailbox.left(Delivered)
-
-
-def test_an_ack_is_kept_back_for_no_longer_than_is_said(bench: RabbitBench) -> None:
-    bench.pause_s = 0.4
-    peer, other = bench.peer("one").connect().declare(), bench.peer("two").connect()
-    come_back(peer, other)
-    before = said(bench, peer)
-    bench.until(lambda: said(bench, peer) > before + ACK_BYTES)  # with the end of the consumer
-    peer.settled()
-    bench.cut(peer)
-    peer.mailbox.take(Connected)
-    assert other.count(TASKS) == 0
+    assert next_of(other) == (b"third", False)
 
 
 def test_who_comes_for_the_first_time_is_not_waited_for(
@@ -114,63 +125,43 @@ def test_who_comes_for_the_first_time_is_not_waited_for(
     other.publish(TASKS, b"first")
     peer.transport.ack(take(peer).tag)
     peer.settled()
-    bench.cut(peer)
-    peer.mailbox.take(Connected)
-    assert other.count(TASKS) == 0
-
-
-def test_who_does_not_come_back_soon_is_not_waited_for(bench: RabbitBench) -> None:
-    bench.pause_s = 0.0
-    peer, other = bench.peer("one").connect().declare(), bench.peer("two").connect()
-    come_back(peer, other)
-    peer.settled()
-    bench.cut(peer)
-    peer.mailbox.take(Connected)
-    assert other.count(TASKS) == 0
+    cut(bench, peer)
+    assert next_of(other) == (b"the end", False)
 
 
 def test_going_offline_tells_what_was_acked(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     peer.transport.disconnect()
-    peer.mailbox.take(Disconnected)
-    other.publish(TASKS, b"next")
-    other.consume(TASKS)
-    assert other.delivered().body == b"next"
-    assert other.count(TASKS) == 0
+    peer.transport.stop()  # which waits until the broker has said goodbye
+    assert next_of(other) == (b"the end", False)
 
 
 def test_stopping_tells_what_was_acked(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     peer.transport.stop()
-    other.publish(TASKS, b"next")
-    other.consume(TASKS)
-    assert other.delivered().body == b"next"
+    assert next_of(other) == (b"the end", False)
 
 
-def test_a_connection_lost_in_a_pause_brings_the_message_back(
+def test_a_connection_lost_in_a_rest_brings_the_message_back(
     bench: RabbitBench, peer: Peer, other: Peer
 ) -> None:
     come_back(peer, other)
     bench.cut(peer)
-    other.consume(TASKS)
-    delivered = other.delivered()
-    assert (delivered.body, delivered.redelivered) == (b"second", True)
+    assert next_of(other) == (b"second", True)
 
 
 def test_after_a_connection_was_lost_nobody_is_known_to_come_back(
     bench: RabbitBench, peer: Peer, other: Peer
 ) -> None:
     come_back(peer, other)
-    bench.cut(peer)
-    peer.mailbox.take(Connected)
+    cut(bench, peer)
     peer.transport.ack(take(peer).tag)
     peer.settled()
-    bench.cut(peer)
-    peer.mailbox.take(Connected)
-    assert other.count(TASKS) == 0
+    cut(bench, peer)
+    assert next_of(other) == (b"the end", False)
 
 
-def test_what_is_given_back_in_a_pause_is_so_at_once(peer: Peer, other: Peer) -> None:
+def test_what_is_given_back_in_a_rest_is_so_at_once(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     other.publish(TASKS, b"back")
     peer.transport.reject(take(peer).tag, requeue=True)
@@ -190,19 +181,18 @@ def test_who_comes_back_before_it_has_acked_gets_the_next(peer: Peer, other: Pee
     assert (slow.body, following.body) == (b"slow", b"next")
     for delivered in (slow, following):
         peer.transport.ack(delivered.tag)
-    peer.transport.disconnect()
-    peer.mailbox.take(Disconnected)
-    assert other.count(TASKS) == 0
+    peer.transport.stop()
+    assert next_of(other) == (b"the end", False)
 
 
-def test_more_is_taken_at_a_time_after_a_pause(peer: Peer, other: Peer) -> None:
+def test_more_is_taken_at_a_time_after_a_rest(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     other.publish(TASKS, b"third", b"fourth")
     peer.consume(TASKS, prefetch=2)
     assert [peer.delivered().body, peer.delivered().body] == [b"third", b"fourth"]
 
 
-def test_a_queue_deleted_in_a_pause_is_told_to_who_comes_back(peer: Peer, other: Peer) -> None:
+def test_a_queue_deleted_in_a_rest_is_told_to_who_comes_back(peer: Peer, other: Peer) -> None:
     come_back(peer, other)
     other.transport.delete(TASKS)
     other.settled()
@@ -211,3 +201,4 @@ def test_a_queue_deleted_in_a_pause_is_told_to_who_comes_back(peer: Peer, other:
     consumer = peer.transport.consume(TASKS, 1)
     lost = peer.mailbox.take(ConsumerLost)
     assert (lost.consumer, lost.missing) == (consumer, True)
+    assert not peer.mailbox.left(Disconnected)
