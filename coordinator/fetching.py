@@ -35,7 +35,7 @@ from coordinator.uploads import Upload
 from depot import Depot, DepotError, NotInDepot, update_name
 from depot.porter import Porter
 from schemas.buffer import Buffer
-from schemas.messages import Update, UpdatePart, part_count, part_span
+from schemas.messages import Update, UpdatePart, part_count, part_of, part_span
 
 _log = logging.getLogger(__name__)
 
@@ -316,7 +316,8 @@ class Fetches:
     def _ask(self, upload: Upload, held: _Held) -> None:
         self._readings += 1
         reading = held.reading = self._readings
-        part, name, look = _part_of(held), update_name(*upload), not held.looked
+        part = part_of(held.update, held.part_bytes, held.left[0])
+        name, look = update_name(*upload), not held.looked
         assert held.porter is not None, "who reads was chosen"
 
         def tell(came: Buffer | DepotError) -> None:
@@ -351,24 +352,6 @@ class Fetches:
         if held.porter is not None:
             self._idle.append(held.porter)
             held.porter = None
-
-
-def _part_of(held: _Held) -> UpdatePart:
-    update = held.update
-    return UpdatePart(
-        update_id=update.update_id,
-        run_id=update.run_id,
-        task_id=update.task_id,
-        worker_id=update.worker_id,
-        incarnation=update.incarnation,
-        layout_digest=update.layout_digest,
-        codec=update.codec,
-        payload_digest=update.payload_digest,
-        payload_bytes=update.payload_bytes,
-        part_bytes=held.part_bytes,
-        index=held.left[0],
-        parts=update.parts,
-    )
 
 
 def read_part(depot: Depot, name: str, part: UpdatePart, *, look: bool) -> Buffer:

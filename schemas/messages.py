@@ -327,3 +327,21 @@ def part_span(index: int, payload_bytes: int, part_bytes: int) -> tuple[int, int
     """Where part `index` begins and ends in the payload."""
     start = index * part_bytes
     return start, min(start + part_bytes, payload_bytes)
+
+
+def part_of(update: Update, part_bytes: int, index: int) -> UpdatePart:
+    """The header of an update's part `index`; the update says what its payload is."""
+    return UpdatePart(
+        update_id=update.update_id,
+        run_id=update.run_id,
+        task_id=update.task_id,
+        worker_id=update.worker_id,
+        incarnation=update.incarnation,
+        layout_digest=update.layout_digest,
+        codec=update.codec,
+        payload_digest=update.payload_digest,
+        payload_bytes=update.payload_bytes,
+        part_bytes=part_bytes,
+        index=index,
+        parts=update.parts,
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from schemas.buffer import Buffer
-from schemas.messages import UpdatePart, head_of, part_span
+from schemas.messages import head_of, part_of, part_span
 from worker.store import Store
 
 Body = tuple[str, bytes, Buffer]
@@ -70,22 +70,9 @@ class Shipping:
         self._make_sure(update_id)
         update, part_bytes = self._store.update(update_id)
         span = part_span(index, update.payload_bytes, part_bytes)
-        part = UpdatePart(
-            update_id=update_id,
-            run_id=update.run_id,
-            task_id=update.task_id,
-            worker_id=update.worker_id,
-            incarnation=update.incarnation,
-            layout_digest=update.layout_digest,
-            codec=update.codec,
-            payload_digest=update.payload_digest,
-            payload_bytes=update.payload_bytes,
-            part_bytes=part_bytes,
-            index=index,
-            parts=update.parts,
-        )
         payload = self._store.payload(update_id, *span)
-        return update.run_id, head_of(part, len(payload)), payload
+        head = head_of(part_of(update, part_bytes, index), len(payload))
+        return update.run_id, head, payload
 
     def whole(self, update_id: str) -> tuple[str, Buffer]:
         """A payload's digest, and all of it in place."""

@@ -97,7 +97,7 @@ class Broken:
 
 Report = Moved | Finished | Broken
 Notify = Callable[[Report], None]
-"""Takes reports on any thread, under the trainer's lock: it neither waits nor calls the trainer."""
+"""Takes reports on any thread, perhaps under a lock: it neither waits nor calls the trainer."""
 
 
 class Trainer(Protocol):

@@ -44,10 +44,10 @@ from schemas.messages import (
     Taken,
     Task,
     Update,
-    UpdatePart,
     decode,
     encode,
     part_count,
+    part_of,
     part_span,
 )
 from settings import Settings, load
@@ -158,25 +158,12 @@ class Crowd:
         update, size = self._update(worker, start), len(self._payload)
         if size <= self._part_bytes:
             return self._publish(update, encode(update, self._payload))
-        parts = part_count(size, self._part_bytes)
-        for index in range(parts):
+        update = replace(update, parts=part_count(size, self._part_bytes))
+        for index in range(update.parts):
             first, last = part_span(index, size, self._part_bytes)
-            part = UpdatePart(
-                update_id=update.update_id,
-                run_id=update.run_id,
-                task_id=update.task_id,
-                worker_id=update.worker_id,
-                incarnation=update.incarnation,
-                layout_digest=update.layout_digest,
-                codec=update.codec,
-                payload_digest=update.payload_digest,
-                payload_bytes=size,
-                part_bytes=self._part_bytes,
-                index=index,
-                parts=parts,
-            )
+            part = part_of(update, self._part_bytes, index)
             self._publish(update, encode(part, memoryview(self._payload)[first:last]), asks=False)
-        return self._publish(update, encode(replace(update, parts=parts)))
+        return self._publish(update, encode(update))
 
     def _publish(self, update: Update, body: bytes, *, asks: bool = True) -> int:
         key = self._names.update_key(update.run_id, 0, update.worker_id)

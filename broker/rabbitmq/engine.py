@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from pika.adapters.select_connection import IOLoop
 
@@ -29,21 +28,6 @@ from broker.transport import (
 _GOOD_S = 10.0  # a link that lasted this long begins the backoff anew
 
 
-class LinkMaker(Protocol):
-    """Makes links; arguments as of `Link`."""
-
-    def __call__(
-        self,
-        dialer: Dialer,
-        tags: Iterator[int],
-        tell: Callable[[Event], None],
-        on_up: Callable[[], None],
-        on_down: Callable[[str, bool], None],
-    ) -> Link:
-        """Begin to connect."""
-        ...
-
-
 class Engine:
     """A client's connection to the broker over time. Every method runs in the loop's thread."""
 
@@ -53,7 +37,8 @@ class Engine:
         address: Address,
         post: Post,
         retry_max_s: float,
-        make_link: LinkMaker,
+        linger_s: float,
+        rest_s: float,
     ) -> None:
         self._loop = loop
         self._address = address
@@ -61,7 +46,8 @@ class Engine:
         self._dialer = Dialer(loop, address)
         self._tags: Iterator[int] = itertools.count(1)
         self._backoff = Backoff(retry_max_s)
-        self._make_link = make_link
+        self._linger_s = linger_s
+        self._rest_s = rest_s
         self._link: Link | None = None
         self._timer: object | None = None
         self._wanted = False
@@ -104,7 +90,15 @@ class Engine:
 
     def _dial(self) -> None:
         self._timer = None
-        self._link = self._make_link(self._dialer, self._tags, self.tell, self._up, self._down)
+        self._link = Link(
+            self._dialer,
+            self._tags,
+            self.tell,
+            self._up,
+            self._down,
+            self._linger_s,
+            self._rest_s,
+        )
 
     def _up(self) -> None:
         self._session += 1

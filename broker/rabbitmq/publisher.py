@@ -93,7 +93,9 @@ class Publisher:
                 mandatory=True,
             )
         except _UNSPEAKABLE as error:  # before anything is sent
-            self._outlet.tell(Refused(token, f"expected names of 255 bytes of UTF-8: {error}"))
+            self._outlet.tell(
+                Refused(token, f"expected names of at most 255 bytes of UTF-8: {error}")
+            )
             return
         self._open[next(self._sequence)] = Open(token, message)
 

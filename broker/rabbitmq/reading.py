@@ -81,8 +81,7 @@ class StreamReader:
     def cancel(self) -> None:
         """Read no more. What is held need not be settled: a stream wants nothing back."""
         consumer = self._consumer
-        full = consumer is not None and len(consumer.held) >= self.order.prefetch
-        if consumer is None or not full or not consumer.is_consuming:
+        if consumer is None or not consumer.is_full:
             self.close()
             return
         consumer.rest()

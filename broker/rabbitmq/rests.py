@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 from broker.rabbitmq.consumers import Order
 
 
-class Restful(Protocol):
+class CanRest(Protocol):
     """A consumer, as far as its rest is concerned."""
 
     order: Order
@@ -57,16 +57,16 @@ class Timers(Protocol):
         ...
 
 
-_RestfulT = TypeVar("_RestfulT", bound=Restful)
+_ConsumerT = TypeVar("_ConsumerT", bound=CanRest)
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest(Generic[_RestfulT]):
-    consumer: _RestfulT
+class _Rest(Generic[_ConsumerT]):
+    consumer: _ConsumerT
     until: float
 
 
-class Rests(Generic[_RestfulT]):
+class Rests(Generic[_ConsumerT]):
     """The rests of a link's consumers.
 
     Args:
@@ -80,12 +80,12 @@ class Rests(Generic[_RestfulT]):
         self._timers = timers
         self._rest_s = rest_s
         self._now = now
-        self._rests: dict[str, _Rest[_RestfulT]] = {}  # by queue
+        self._rests: dict[str, _Rest[_ConsumerT]] = {}  # by queue
         self._looked_at: set[str] = set()  # queues that a timer runs for
         self._left_at: dict[str, float] = {}  # a queue is known here from cancel to consume
         self._came_back: set[str] = set()  # soon, the last time
 
-    def cancel(self, consumer: _RestfulT) -> None:
+    def cancel(self, consumer: _ConsumerT) -> None:
         """Cancel a consumer; now, or if it is not wanted again soon."""
         if consumer.is_resting:
             return
@@ -98,7 +98,7 @@ class Rests(Generic[_RestfulT]):
         self._rests[queue] = _Rest(consumer, now + self._rest_s)
         self._look_again(queue, self._rest_s)
 
-    def take_up(self, order: Order) -> _RestfulT | None:
+    def take_up(self, order: Order) -> _ConsumerT | None:
         """A consumer that can go on with an order; None if there is none."""
         queue = order.queue.name
         left_at = self._left_at.pop(queue, None)
@@ -139,7 +139,7 @@ class Rests(Generic[_RestfulT]):
         if consumer is not None:
             consumer.end_rest()
 
-    def _wake(self, queue: str) -> _RestfulT | None:
+    def _wake(self, queue: str) -> _ConsumerT | None:
         rest = self._rests.pop(queue, None)
         # The broker may have ended it meanwhile.
         return rest.consumer if rest is not None and rest.consumer.is_resting else None

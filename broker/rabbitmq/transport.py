@@ -18,7 +18,6 @@ from pika.adapters.select_connection import IOLoop
 from broker.arguments import check_consume, check_count, check_purge
 from broker.rabbitmq.consumers import Order
 from broker.rabbitmq.engine import Engine
-from broker.rabbitmq.link import Link
 from broker.rabbitmq.parameters import Address
 from broker.topology import Binding, Queue, Topology
 from broker.transport import (
@@ -175,8 +174,9 @@ class RabbitTransport:
         return True
 
     def _made_engine(self, loop: IOLoop) -> Engine:
-        make_link = partial(Link, linger_s=self._linger_s, rest_s=self._rest_s)
-        return Engine(loop, self._address, self._post, self._retry_max_s, make_link)
+        return Engine(
+            loop, self._address, self._post, self._retry_max_s, self._linger_s, self._rest_s
+        )
 
     def _run(self, loop: IOLoop, engine: Engine) -> None:
         """The thread: runs the loop until the engine is shut, whatever goes wrong in it."""
