@@ -51,6 +51,14 @@ def cut(bench: RabbitBench, peer: Peer) -> None:
     peer.mailbox.take(Connected)
 
 
+def rest_and_lose(bench: RabbitBench, peer: Peer, other: Peer) -> None:
+    """Come back, and lose the connection that consumes, before anything can be told over it."""
+    before = {wire: wire.heard_bytes["client"] for wire in bench.wires(peer)}
+    come_back(peer, other)
+    (consumes,) = (wire for wire, said in before.items() if wire.heard_bytes["client"] > said)
+    consumes.close()
+
+
 def next_of(peer: Peer) -> tuple[bytes, bool]:
     """What the queue gives, and whether it was given before; what is published now is behind it."""
     peer.publish(TASKS, b"the end")
@@ -145,8 +153,7 @@ def test_stopping_tells_what_was_acked(peer: Peer, other: Peer) -> None:
 def test_a_connection_lost_in_a_rest_brings_the_message_back(
     bench: RabbitBench, peer: Peer, other: Peer
 ) -> None:
-    come_back(peer, other)
-    bench.cut(peer)
+    rest_and_lose(bench, peer, other)
     other.consume(TASKS)
     assert other.delivered(b"second").redelivered  # once the broker has noticed
 
@@ -154,8 +161,8 @@ def test_a_connection_lost_in_a_rest_brings_the_message_back(
 def test_after_a_connection_was_lost_nobody_is_known_to_come_back(
     bench: RabbitBench, peer: Peer, other: Peer
 ) -> None:
-    come_back(peer, other)
-    cut(bench, peer)
+    rest_and_lose(bench, peer, other)
+    peer.mailbox.take(Connected)
     peer.transport.ack(take(peer).tag)
     peer.settled()
     cut(bench, peer)
