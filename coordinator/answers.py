@@ -8,48 +8,33 @@ from coordinator.effects import AnswerPresence, AnswerUnwanted
 from coordinator.evaluating import Evaluations
 from coordinator.records import VersionRow
 from coordinator.states import Closed, Collecting, Draining, Ended, Paused, Run, State, may_take
-from schemas.messages import RunState, Standing, Start, TaskSource, part_count
+from schemas.messages import Base, RunState, Standing, Start, TaskSource, part_count
 
 COME_BACK_S = (1.0, 30.0)  # the least and most that a worker is asked to wait
 
 
-def wanted(
-    task_id: str,
-    lease_end: float,
+def base_of(
     model: VersionRow,
     layout_digest: str,
     *,
-    incarnation: int,
     offset: int,
     part_bytes: int,
-    seed: int,
+    lease_s: float,
     prox_mu: float,
-    now: float,
     stored: bool = False,
-) -> Start:
-    """Train on `model`, with the task's own seed.
-
-    It lies on the stream at `offset`, or if it is stored in the depot.
-    """
-    return Start(
-        run_id=model.run_id,
-        task_id=task_id,
-        incarnation=incarnation,
-        wanted=True,
-        reason="",
-        base_version=model.version,
+) -> Base:
+    """What to train on: `model`. It lies on the stream at `offset`, or if stored in the depot."""
+    return Base(
         model_digest=model.stream_digest,
         model_bytes=model.stream_bytes,
         layout_digest=layout_digest,
         parts=part_count(model.stream_bytes, part_bytes),
         offset=offset,
-        seed=seed,
-        lease_s=max(0.0, lease_end - now),
-        time_s=now,
+        lease_s=max(0.0, lease_s),
         prox_mu=prox_mu,
+        stored=stored,
         model_codec=model.stream_codec,
         base_digest=model.digest if model.stream_digest != model.digest else None,
-        stored=stored,
     )
 
 

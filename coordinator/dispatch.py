@@ -83,7 +83,11 @@ def decline(run: Run, event: TaskDeclined) -> tuple[Run, list[Action]]:
 
 
 def answer(run: Run, update: UpdateArrived, verdict: Verdict) -> tuple[Run, list[Action]]:
-    """An update has its verdict: the task that it answers is done with."""
+    """An update has its verdict: the task that it answers is done with.
+
+    A worker that was told what to train on, and was soon done, did not say before that it has the
+    task (docs/decisions/0058): its update says so.
+    """
     durations = run.durations
     if verdict in TIMED:
         durations = remembered(durations, update.duration_s)
@@ -93,8 +97,16 @@ def answer(run: Run, update: UpdateArrived, verdict: Verdict) -> tuple[Run, list
     if task is None or task.offered_to not in ("", update.worker_id):
         # Nobody but the worker that was drawn ends a direct task.
         return replace(run, durations=durations), []
-    run = replace(run, tasks=run.tasks.remove(task.task_id), durations=durations)
-    return run, [EndTask(task.task_id, "answered", verdict, task.offered_to)]
+    actions: list[Action] = []
+    newest_taken = run.newest_taken
+    if update.since is not None:
+        lease_end = task.lease_end or update.since + run.policy.lease_s
+        version, since = update.base_version, update.since
+        actions.append(GrantTask(task.task_id, update.worker_id, version, lease_end, since))
+        newest_taken = newest_taken if task.direct else max(newest_taken, task.number)
+    tasks = run.tasks.remove(task.task_id)
+    run = replace(run, tasks=tasks, durations=durations, newest_taken=newest_taken)
+    return run, [*actions, EndTask(task.task_id, "answered", verdict, task.offered_to)]
 
 
 def replace_lapsed(run: Run, now: float, actions: list[Action]) -> Run:

@@ -69,6 +69,7 @@ class UpdateArrived:
         task: The task it answers, None if the store does not know it.
         counted_before: An update of this worker for this base version was counted already.
         duration_s: How long ago its worker had its task, in seconds; None if nobody knows.
+        since: When its worker took its task, if it never said so; None if somebody did.
     """
 
     update_id: str
@@ -80,6 +81,7 @@ class UpdateArrived:
     counted_before: bool
     fault: Refused | None = None
     duration_s: float | None = None
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +236,17 @@ class OfferTask:
 
 @dataclass(frozen=True, slots=True)
 class GrantTask:
-    """Note that a worker has taken a task, and tell it which version to train on."""
+    """Note that a worker has taken a task, and tell it which version to train on if it asks.
+
+    Attributes:
+        since: When it has, None for now.
+    """
 
     task_id: str
     worker_id: str
     base_version: int
     lease_end: float
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def _grant(action: GrantTask, work: Work, now: float) -> None:
         state="taken",
         worker_id=action.worker_id,
         base_version=action.base_version,
-        taken_at=now,
+        taken_at=now if action.since is None else action.since,
         lease_end=action.lease_end,
     )
 

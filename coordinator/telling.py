@@ -14,14 +14,16 @@ from coordinator.effects import AnswerPresence, AnswerStart, AnswerUnwanted
 from coordinator.evaluating import Evaluations
 from coordinator.present import PresentWorkers
 from coordinator.records import VersionRow, WorkerRow
-from coordinator.states import Draining, Ended, State
+from coordinator.states import Collecting, Draining, Ended, State
 from coordinator.tries import Bar
 from learning.seeding import derive_seed
-from schemas.messages import Message, Presence, Standing, encode
+from schemas.messages import Base, Message, Presence, Standing, Start, encode
 
 OFFLINE_SHOWN = 20
 REMINDED_S = 3600.0  # who was silent for longer asks by itself, or is gone
 REMINDED_PER_S = 500
+DEADLINE_NEAR_S = 2.0
+"""A deadline so near may pass while a task is begun on what was told: who takes one asks."""
 WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 
@@ -107,19 +109,28 @@ class Telling:
         elif len(self._waiting) < WAITING_MAX:  # who does not fit in asks again
             self._waiting[effect.to.address, effect.task_id] = effect
 
-    def _wanted(self, effect: AnswerStart, version: VersionRow, offset: int) -> Message:
-        return answers.wanted(
-            effect.task_id,
-            effect.lease_end,
-            version,
-            self._facts.layout_digest,
-            incarnation=self._state().run.incarnation,
-            offset=offset,
-            part_bytes=self._facts.part_bytes,
+    def _wanted(self, effect: AnswerStart, version: VersionRow, offset: int) -> Start:
+        run, now = self._state().run, self._now()
+        return Start.on(
+            self._base(version, offset, effect.lease_end - now),
+            run_id=run.run_id,
+            task_id=effect.task_id,
+            incarnation=run.incarnation,
+            version=version.version,
             seed=derive_seed(self._facts.run_seed, effect.task_id),
+            time_s=now,
+        )
+
+    def _base(self, version: VersionRow, offset: int, lease_s: float) -> Base:
+        facts = self._facts
+        return answers.base_of(
+            version,
+            facts.layout_digest,
+            offset=offset,
+            part_bytes=facts.part_bytes,
+            lease_s=lease_s,
             prox_mu=self._state().run.policy.algorithm.prox_mu,
-            now=self._now(),
-            stored=self._facts.stored,
+            stored=facts.stored,
         )
 
     def model_ready(self) -> None:
@@ -135,10 +146,22 @@ class Telling:
 
     def presence(self, effect: AnswerPresence) -> None:
         """Tell a worker how things stand, and remember that it is there."""
-        standing = answers.standing(effect, self._state(), self._evaluations(), self._now())
+        standing = self._standing(effect)
         self._present.see(effect.presence, effect.to, not standing.may_take, self._now())
         if effect.to is not None and not effect.presence.leaving:
             self._answer(effect.to, standing)
+
+    def _standing(self, effect: AnswerPresence) -> Standing:
+        """How things stand, with what a task may be begun on at once."""
+        state, now = self._state(), self._now()
+        standing = answers.standing(effect, state, self._evaluations(), now)
+        offset, run = self._offset(), state.run
+        if not standing.may_take or not isinstance(state, Collecting) or offset is None:
+            return standing
+        if state.deadline_at - now < DEADLINE_NEAR_S:
+            return standing
+        base = self._base(self._version(run.version), offset, run.policy.lease_s)
+        return replace(standing, base=base)
 
     def ask_again(self, to: AnswerTo, in_s: float = 0.0) -> None:
         """Have a worker ask how things stand, in so many seconds."""
@@ -161,8 +184,7 @@ class Telling:
         told = self._present.everyone() if over else self._present.waiting(self._held)
         for to, presence in told:
             asked = AnswerPresence(to, presence, Bar("as before"), {}, {}, ())
-            standing = answers.standing(asked, state, self._evaluations(), self._now())
-            self._answer(to, standing)
+            self._answer(to, self._standing(asked))
 
     def _answer(self, to: AnswerTo, message: Message) -> None:
         if self._facts.takes_stored and isinstance(message, Standing):

@@ -43,6 +43,7 @@ from coordinator.tasks import OpenTask
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions, streamed
 from coordinator.work import Work
+from learning.seeding import derive_seed
 from schemas.codecs.model import ModelOnWire
 from schemas.codecs.names import FP32
 from schemas.digest import digest_of
@@ -309,6 +310,7 @@ class RunWriter:
             replaces=replaces,
             base_version=base_version,
             time_s=self._now(),
+            seed=derive_seed(self._settings.run.seed, task_id),
         )
 
     def _outgoing(self, task: Task, worker_id: str, life_s: float) -> Outgoing:

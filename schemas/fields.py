@@ -77,7 +77,12 @@ _MessageT = TypeVar("_MessageT")
 
 def to_fields(message: Any) -> dict[str, Any]:
     """A message's fields as msgpack takes them."""
-    return {name: getattr(message, name) for name in checks_of(type(message))}
+    kind = type(message)
+    fields = {name: getattr(message, name) for name in checks_of(kind)}
+    for name in _NESTED[kind]:
+        if fields[name] is not None:
+            fields[name] = to_fields(fields[name])
+    return fields
 
 
 def from_fields(kind: type[_MessageT], values: Mapping[str, Any]) -> _MessageT:
@@ -103,6 +108,7 @@ def from_fields(kind: type[_MessageT], values: Mapping[str, Any]) -> _MessageT:
 
 
 _CHECKS: dict[type, dict[str, Check]] = {}
+_NESTED: dict[type, tuple[str, ...]] = {}  # the fields that have fields of their own
 
 
 def checks_of(kind: type) -> dict[str, Check]:
@@ -110,8 +116,15 @@ def checks_of(kind: type) -> dict[str, Check]:
     if kind not in _CHECKS:
         hints = get_type_hints(kind, include_extras=True)
         names = [field.name for field in dataclasses.fields(kind)]
+        _NESTED[kind] = tuple(name for name in names if _nested_in(hints[name]) is not None)
         _CHECKS[kind] = {name: _check_of(hints[name]) for name in names}
     return _CHECKS[kind]
+
+
+def _nested_in(hint: Any) -> type | None:
+    """The class of a field that has fields of its own, or may be None."""
+    kinds = [kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)]
+    return next((kind for kind in kinds if isinstance(kind, type)), None)
 
 
 def _check_of(hint: Any) -> Check:
@@ -121,6 +134,8 @@ def _check_of(hint: Any) -> Check:
         return check
     if hint is bool:
         return _truth
+    if dataclasses.is_dataclass(hint):
+        return _fields_of(hint)
     if origin in (Union, types.UnionType) and type(None) in arguments:
         inner = _check_of(next(a for a in arguments if a is not type(None)))
         return lambda value: None if value is None else inner(value)
@@ -131,6 +146,15 @@ def _check_of(hint: Any) -> Check:
     if origin is Mapping or origin is dict or getattr(origin, "__name__", "") == "Mapping":
         return _map_of(_check_of(arguments[0]), _check_of(arguments[1]))
     raise TypeError(f"no check for the field type {hint!r}")
+
+
+def _fields_of(kind: Any) -> Check:
+    def check(value: Any) -> Any:
+        if type(value) is not dict:
+            raise DecodeError(f"expected fields, came {_shown(value)}")
+        return from_fields(kind, value)
+
+    return check
 
 
 def _one_of(allowed: tuple[Any, ...]) -> Check:

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from schemas.buffer import Buffer
@@ -58,6 +58,7 @@ class Task:
         base_version: The version to train on in direct dispatch; None in pool dispatch, where the
             worker asks which is current.
         time_s: The coordinator's time when it wrote the message.
+        seed: Derived from (run seed, task id).
     """
 
     run_id: Id
@@ -70,6 +71,7 @@ class Task:
     replaces: MaybeId
     base_version: Count | None
     time_s: Number
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,25 @@ class Taken:
     task_id: Id
     worker_id: WorkerId
     incarnation: Count
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a worker that may take a task would train on now. The fields are those of `Start`."""
+
+    model_digest: Digest
+    model_bytes: Count
+    layout_digest: Digest
+    parts: Count
+    offset: Count
+    lease_s: Number
+    prox_mu: Number
+    stored: bool
+    model_codec: CodecName
+    base_digest: Digest | None
+
+
+_OF_BASE = tuple(field.name for field in fields(Base))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +139,31 @@ class Start:
     stored: bool = False
     model_codec: CodecName = "fp32"
     base_digest: Digest | None = None
+
+    @classmethod
+    def on(
+        cls,
+        base: Base,
+        *,
+        run_id: str,
+        task_id: str,
+        incarnation: int,
+        version: int,
+        seed: int,
+        time_s: float,
+    ) -> Start:
+        """Train on a version."""
+        return cls(
+            run_id=run_id,
+            task_id=task_id,
+            incarnation=incarnation,
+            wanted=True,
+            reason="",
+            base_version=version,
+            seed=seed,
+            time_s=time_s,
+            **{name: getattr(base, name) for name in _OF_BASE},
+        )
 
     @property
     def version_digest(self) -> str:
@@ -187,6 +233,7 @@ class Standing:
         takes_stored: Updates of several parts may be put into the depot instead.
         in_hand: Updates asked for that are read from the depot, or wait for their turn: there is
             nothing to send.
+        base: The current version, if a task that is taken at once may be begun on it at once.
     """
 
     run_id: MaybeId
@@ -203,6 +250,7 @@ class Standing:
     away_s: Number = 0.0
     takes_stored: bool = False
     in_hand: tuple[Id, ...] = ()
+    base: Base | None = None
 
 
 @dataclass(frozen=True, slots=True)

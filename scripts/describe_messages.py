@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from broker.topology import NO_DELIVERY_LIMIT, Names, Queue
 from schemas import fields, frame, messages
 from schemas.errors import DecodeError
-from schemas.messages import KINDS
+from schemas.messages import KINDS, Base
 
 FEDERATION = "<name>"
+PARTS: Mapping[str, type] = {"base": Base}
+"""What stands in a field of a message, and has fields of its own."""
 
 COMMON = {
     "run_id": "The run.",
@@ -43,6 +45,11 @@ COMMON = {
     "model_bytes": "Size of the model's flat buffer.",
     "index": "Which part, from 0.",
     "parts": "How many parts there are.",
+    "lease_s": "Seconds the coordinator waits for the answer.",
+    "prox_mu": "FedProx's mu.",
+    "stored": "The model lies in the depot.",
+    "model_codec": "In what the parameters travel.",
+    "base_digest": "Of the version itself, if that is not what travels.",
     "time_s": "The coordinator's time, in UTC seconds, when it wrote the message.",
 }
 """What fields mean wherever they stand; what a message says of its own comes first."""
@@ -93,7 +100,7 @@ def main() -> int:
 
 def _messages() -> list[str]:
     lines = ["\n## The messages\n\nThe field `message` of a header names the kind.\n"]
-    for kind, cls in KINDS.items():
+    for kind, cls in (*KINDS.items(), *PARTS.items()):
         summary, meanings = _documented(cls)
         lines.append(f"\n### {kind}\n\n{summary}\n\n| field | type | meaning |\n|---|---|---|\n")
         for name, hint in _hints(cls).items():
@@ -215,6 +222,9 @@ def _type(hint: Any) -> str:
         return next(name for name, check in _aliases().items() if check is arguments[1])
     if hint is bool:
         return "true or false"
+    if hint in PARTS.values():
+        name = next(name for name, cls in PARTS.items() if cls is hint)
+        return f"map of the fields of [{name}](#{name})"
     if origin in (Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))
         return f"{_type(inner)} or nothing"

@@ -275,7 +275,7 @@ class Laws:
 
     def _check_no_task_is_lost(self) -> None:
         for task_id in self._offers("published") - self._lost_offers:
-            if not self._broker.holds(task_id) and not self._in_an_inbox(task_id):
+            if not self._broker.holds(task_id) and not self._with_a_worker(task_id):
                 raise Broken(f"task {task_id} is lost")
 
     def _check_own_queues(self) -> None:
@@ -286,11 +286,15 @@ class Laws:
             if self._broker.ready(queue) > queue.max_length:
                 raise Broken(f"{self._broker.ready(queue)} tasks wait in the queue of {name}")
 
-    def _in_an_inbox(self, task_id: str) -> bool:
+    def _with_a_worker(self, task_id: str) -> bool:
+        """Whether a task is in an inbox, or was done; of its update there is a law of its own."""
         for platter in self._workers.values():
             database = platter.database(self._state / "worker.sqlite")
             if database is not None and has_table(database, "inbox"):
-                query = "SELECT 1 FROM inbox WHERE task_id = ?"
+                query = (
+                    "SELECT task_id FROM inbox WHERE task_id = ?1 "
+                    "UNION ALL SELECT task_id FROM marks WHERE task_id = ?1"
+                )
                 if database.execute(query, (task_id,)).fetchone():
                     return True
         return False

@@ -15,6 +15,7 @@ from schemas.frozen import replace
 from schemas.messages import RunState, Standing, Start, TaskSource
 from worker.events import Ref
 from worker.options import Moment, Options
+from worker.unsaid import Told
 
 _ANSWER_S, _ANSWER_MOST_S = 10.0, 60.0
 AWAY_MOST_S = 7 * 86_400.0
@@ -39,6 +40,7 @@ class Asking:
         state: State of the run, None until heard.
         heard_s: The coordinator's time when it last spoke, None if it never did.
         heard_at: When that was, on our clock.
+        told: What a task may be begun on at once, None if nothing was said of it.
     """
 
     question: Ref | None = None
@@ -55,6 +57,7 @@ class Asking:
     version: int = -1
     heard_s: float | None = None
     heard_at: float = 0.0
+    told: Told | None = None
 
     @property
     def run_is_over(self) -> bool:
@@ -78,7 +81,7 @@ def went_offline(asking: Asking) -> Asking:
 
 def ask_again(asking: Asking, at: float) -> Asking:
     """Our own state changed: what was allowed is void, and is to be asked anew."""
-    return replace(asking, question=None, ask_at=at, may_take=False, away_s=0.0)
+    return replace(asking, question=None, ask_at=at, may_take=False, away_s=0.0, told=None)
 
 
 def asked(asking: Asking, ref: Ref, moment: Moment) -> Asking:
@@ -135,6 +138,7 @@ def heard(asking: Asking, ref: Ref, standing: Standing, options: Options, moment
         silent=0,
         unsent=0,
         may_take=standing.may_take and not away_s,
+        told=None if standing.base is None else Told(standing, moment.now),
         queue=standing.queue,
         away_s=away_s,
         ask_at=moment.now + wait_s,

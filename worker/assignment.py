@@ -96,7 +96,7 @@ Step = tuple[Work, Actions]
 
 def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> Step:
     """What an event does to the task in hand, and what is to be done."""
-    if isinstance(event, TrainingDone) and _holds(work, event.task_id):
+    if isinstance(event, TrainingDone) and holds(work, event.task_id):
         return Idle(), ()
     match work:
         case Idle() | Waiting():
@@ -120,7 +120,12 @@ def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> S
 
 
 def resume(
-    task: Task, start: Start | None, attempts: int, has_model: bool, options: Options, now: float
+    task: Task,
+    start: Start | None,
+    attempts: int,
+    is_ready: bool,
+    options: Options,
+    now: float,
 ) -> Work:
     """Where to go on with what the inbox holds at start."""
     if attempts >= ATTEMPTS_MAX:
@@ -129,7 +134,7 @@ def resume(
         if start is not None and task.kind == "train":
             sit_out = SitOut(task.run_id, start.base_version, for_good=False)
         return Declining(task, NO_DELIVERY, reason, math.inf, sit_out=sit_out)
-    if start is not None and has_model:
+    if start is not None and is_ready:
         return Ready(task, start, attempts, now, None)
     return Taking(task, NO_DELIVERY, attempts, math.inf)
 
@@ -145,7 +150,8 @@ def task(work: Work) -> Task | None:
             assert_never(unreachable)
 
 
-def _holds(work: Work, task_id: str) -> bool:
+def holds(work: Work, task_id: str) -> bool:
+    """Whether a task is the one in hand."""
     held = task(work)
     return held is not None and held.task_id == task_id
 
@@ -166,7 +172,7 @@ def give_up(
             return _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
         case Training():
             step = _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
-            return step[0], (CancelTraining(work.task.task_id, forgive=False), *step[1])
+            return step[0], (*_cancelled(work, forgive=False), *step[1])
         case unreachable:
             assert_never(unreachable)
 
@@ -195,7 +201,10 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
         case TaskCame(tag, task, "open" | "done"):
             # Its update is in the outbox or was in safe hands: that is the answer.
             return Idle(), (*_no_more(work), Ack(tag))
-        case TaskCame(tag, task):
+        case TaskCame(tag, task, _, start):
+            if start is not None:
+                step = _fetch(task, start, 0, moment.now, moment)
+                return step[0], (*_no_more(work), *step[1])
             return Keeping(task, tag, moment.now + KEEP_S), (*_no_more(work), KeepTask(task))
         case ConsumerEnded() | WentOffline():
             return Idle(), ()
@@ -231,7 +240,7 @@ def _no_more(work: Idle | Waiting) -> Actions:
 def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) -> Step:
     match event:
         case TaskKept(kept) if kept == work.task.task_id:
-            why_not = _unfit(work.task, options, moment)
+            why_not = unfit(work.task, options, moment)
             if why_not:
                 return _decline(work.task, work.tag, why_not, options, moment, None)
             taking = Taking(work.task, work.tag, 0, moment.now if moment.online else math.inf)
@@ -322,7 +331,13 @@ def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
             assert_never(unreachable)
 
 
-def _unfit(task: Task, options: Options, moment: Moment) -> str:
+def not_begun(work: Fetching | Training, tag: int, moment: Moment) -> Step:
+    """A task that was begun before it was in the inbox is not taken by the disk: try that first."""
+    stop: Actions = (StopFetching(),) if isinstance(work, Fetching) else ()
+    return _not_kept(Keeping(work.task, tag, moment.now + KEEP_S), moment)[0], stop
+
+
+def unfit(task: Task, options: Options, moment: Moment) -> str:
     """Why a task is not to be begun, "" if it is."""
     if spec_of(task.codec) is None:
         return f"codec {task.codec} is not known here: upgrade this worker"
@@ -399,32 +414,51 @@ def _started(work: Taking, start: Start, options: Options, moment: Moment) -> St
     task = work.task
     if not start.wanted:
         return Idle(), (DropTask(task.task_id),)
-    if (start.run_id, start.incarnation) != (task.run_id, task.incarnation):
-        reason = (
-            f"start for another run: expected {task.run_id:.8} incarnation {task.incarnation}, "
-            f"came {start.run_id:.8} incarnation {start.incarnation}"
-        )
-        return _decline(task, NO_DELIVERY, reason, options, moment, None)
-    if task.base_version not in (None, start.base_version):
-        reason = (
-            f"expected a start for version {task.base_version}, came one for {start.base_version}"
-        )
-        return _decline(task, NO_DELIVERY, reason, options, moment, None)
-    if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
-        reason = "expected a start that names a model, came one without"
-        return _decline(task, NO_DELIVERY, reason, options, moment, None)
-    if start.model_codec not in MODEL_CODECS:
-        reason = f"a model in codec {start.model_codec} is not known here: upgrade this worker"
-        return _decline(task, NO_DELIVERY, reason, options, moment, None)
-    if start.model_bytes > options.max_model_bytes:
-        reason = f"model of {start.model_bytes} bytes: {options.max_model_bytes} are allowed here"
-        sit_out = SitOut(task.run_id, start.base_version, for_good=True)
-        return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
-    if start.stored and not options.has_depot:
-        reason = "the model lies in a depot: set depot.url here as the coordinator has it"
-        sit_out = SitOut(task.run_id, start.base_version, for_good=True)
+    reason, for_good = start_fault(task, start, options)
+    if reason:
+        sit_out = SitOut(task.run_id, start.base_version, for_good=True) if for_good else None
         return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
     return _fetch(task, start, work.attempts, moment.now, moment)
+
+
+def start_fault(task: Task, start: Start, options: Options) -> tuple[str, bool]:
+    """Why a task cannot be begun on a start, "" if it can; whether that is so for good."""
+    if (start.run_id, start.incarnation) != (task.run_id, task.incarnation):
+        return (
+            f"start for another run: expected {task.run_id:.8} incarnation {task.incarnation}, "
+            f"came {start.run_id:.8} incarnation {start.incarnation}",
+            False,
+        )
+    if task.base_version not in (None, start.base_version):
+        came = f"came one for {start.base_version}"
+        return f"expected a start for version {task.base_version}, {came}", False
+    if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
+        return "expected a start that names a model, came one without", False
+    if start.model_codec not in MODEL_CODECS:
+        what = f"a model in codec {start.model_codec}"
+        return f"{what} is not known here: upgrade this worker", False
+    if start.model_bytes > options.max_model_bytes:
+        what = f"model of {start.model_bytes} bytes"
+        return f"{what}: {options.max_model_bytes} are allowed here", True
+    if start.stored and not options.has_depot:
+        return "the model lies in a depot: set depot.url here as the coordinator has it", True
+    return "", False
+
+
+def begin_anew(work: Work, start: Start, options: Options, moment: Moment) -> Step:
+    """The task was begun on what the coordinator had told, and it says something else now."""
+    match work:
+        case Fetching() | Ready():
+            stop: Actions = (StopFetching(),) if isinstance(work, Fetching) else ()
+            taking = Taking(work.task, NO_DELIVERY, work.attempts, math.inf)
+            step = _started(taking, start, options, moment)
+            return step[0], (*stop, *step[1])
+        case Training():
+            # Cancelled, it is killed if it does not end in time: that is not looked at here.
+            cancelled = replace(work, instead=start, alive_at=math.inf)
+            return cancelled, _cancelled(work, forgive=True)
+        case _:
+            return work, ()
 
 
 def _fetch(task: Task, start: Start, attempts: int, since: float | None, moment: Moment) -> Step:
@@ -558,8 +592,13 @@ def _begin(work: Ready, moment: Moment) -> Step:
 def _training(work: Training, event: WorkEvent, options: Options, moment: Moment) -> Step:
     this = work.task.task_id
     match event:
-        case TrainingMoved(about) if about == this:
+        case TrainingMoved(about) if about == this and work.instead is None:
             return replace(work, alive_at=moment.now), ()
+        case TrainingFailed(about) if about == this and work.instead is not None:
+            taking = Taking(work.task, NO_DELIVERY, work.attempts - 1, math.inf)
+            return (
+                _started(taking, work.instead, options, moment) if moment.online else (taking, ())
+            )
         case TrainingFailed(about) if about == this:
             return _failed(work, event, options, moment)
         case Tick() if _hangs(work, options, moment.now):
@@ -569,7 +608,7 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
             return work, (Reject(tag, requeue=True),)
         case Stop():
             kept = Ready(work.task, work.start, work.attempts - 1, math.inf, None)
-            return kept, (CancelTraining(this, forgive=True),)
+            return kept, _cancelled(work, forgive=True)
         case (
             WentOnline()
             | WentOffline()
@@ -592,6 +631,13 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
             return work, ()
         case unreachable:
             assert_never(unreachable)
+
+
+def _cancelled(work: Training, *, forgive: bool) -> Actions:
+    """End a training, unless that was said already."""
+    if work.instead is not None:
+        return ()
+    return (CancelTraining(work.task.task_id, forgive),)
 
 
 def _hangs(work: Training, options: Options, now: float) -> bool:

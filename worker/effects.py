@@ -132,12 +132,14 @@ class Effects:
                 self._transport.reject(tag, requeue)
             case events.KeepTask(task):
                 return self._keep(task)
+            case events.KeepStart(task, start):
+                return self._keep_start(task, start)
             case events.Fetch(start):
                 return self._supply.fetch(start)
             case events.StopFetching():
                 self._supply.stop()
-            case events.Train(task, start, deadline_s):
-                return self._train(task, start, deadline_s)
+            case events.Train(task, start, deadline_s, said):
+                return self._train(task, start, deadline_s, said)
             case events.CancelTraining(task_id, forgive):
                 self._trainer.cancel(self._key(task_id))
                 if forgive:
@@ -273,6 +275,15 @@ class Effects:
         self._depot.put(ref, update_name(update_id, digest), payload, self._notify)
         return ()
 
+    def _keep_start(self, task: Task, start: Start) -> Events:
+        try:
+            self._store.keep_start(task, start)
+        except StoreError as error:  # it is tried again, and the broker has the task until then
+            self._store.make_room()
+            self._log(logging.ERROR, f"a task is not acknowledged yet: {error}")
+            return ()
+        return (events.StartKept(task.task_id),)
+
     def _keep(self, task: Task) -> Events:
         self._chores.drop(("drop", task.task_id))
         try:
@@ -290,10 +301,11 @@ class Effects:
         # Given up, and finished all the same: it goes where finished updates go.
         return tuple(e for e in self._trained(task_id) if isinstance(e, events.TrainingDone))
 
-    def _train(self, task: Task, start: Start, deadline_s: float | None) -> Events:
+    def _train(self, task: Task, start: Start, deadline_s: float | None, said: bool) -> Events:
         is_fresh = self._supply.was_read_just_now(start.model_digest)
         try:
-            if not self._store.begin_attempt(start):
+            store = self._store
+            if not (store.begin_attempt(start) if said else store.begin(task, start)):
                 # A training process that outlived another agent may have finished it since.
                 gone = events.TrainingFailed(task.task_id, "cancelled", "it is not in the inbox")
                 return self._finished(task.task_id) or (gone,)

@@ -59,11 +59,13 @@ class TaskCame:
         tag: What settles the delivery.
         known: What the store knows of the task: "new", "held" in the inbox, "open" in the outbox,
             or "done".
+        start: What it may be begun on at once, None if the coordinator is to be asked.
     """
 
     tag: int
     task: Task
     known: Literal["new", "held", "open", "done"]
+    start: Start | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,13 @@ class TaskNotKept:
 
     task_id: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartKept:
+    """The task in the inbox, and what it was begun on, are on disk."""
+
+    task_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +254,7 @@ WorkEvent = (
 )
 """What concerns the task in hand."""
 
-SessionEvent = WorkEvent | NonsenseCame | StandingCame | PayloadGone
+SessionEvent = WorkEvent | NonsenseCame | StandingCame | StartKept | PayloadGone
 Events = tuple[SessionEvent, ...]
 
 
@@ -325,6 +334,14 @@ class KeepTask:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepStart:
+    """Put the task into the inbox, and what it was begun on; `StartKept` follows if it is there."""
+
+    task: Task
+    start: Start
+
+
+@dataclass(frozen=True, slots=True)
 class DropTask:
     """Take the task out of the inbox."""
 
@@ -349,11 +366,14 @@ class Train:
 
     Attributes:
         deadline_s: Seconds left of the lease, None if unknown.
+        said: The task is in the inbox, and somebody knows that it is here; else it is put there,
+            and after a restart the coordinator is asked.
     """
 
     task: Task
     start: Start
     deadline_s: float | None
+    said: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +462,7 @@ Action = (
     | Ack
     | Reject
     | KeepTask
+    | KeepStart
     | DropTask
     | Fetch
     | StopFetching

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS inbox (
     task_id TEXT PRIMARY KEY,
     task BLOB NOT NULL,
     start BLOB,
+    said INTEGER NOT NULL DEFAULT 0,
     attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -49,13 +50,16 @@ class HeldTask:
     """The inbox's row.
 
     Attributes:
-        start: What to train on, None until the coordinator has said so.
+        start: What to train on, None until something was.
+        said: It may go on from there: somebody knows that the task is here, or nobody could be
+            asked. Else the coordinator is asked before all else.
         attempts: Trainings begun; each that did not end is a crash.
     """
 
     task: Task
     start: Start | None
     attempts: int
+    said: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -471,8 +471,8 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
     in_hand = None
     if held is not None:
         start = held.start
-        has_model = start is not None and cache.has(start.model_digest, start.model_bytes)
-        in_hand = (held.task, start, held.attempts, has_model)
+        is_ready = start is not None and cache.has(start.model_digest, start.model_bytes)
+        in_hand = (held.task, start, held.attempts, is_ready and held.said)
     return session.begin(
         config.options,
         now,

@@ -3,9 +3,9 @@
     advance(session, event, now, rng) -> (session, actions)
     wake_at(session) -> float | None
 
-It is made of three machines that each have a file: `assignment` (the task in hand), `sending` (the
-outbox) and `asking` (how things stand). This one decides what lies between them: when a task may be
-taken, when the worker is done, and how it leaves.
+It is made of machines that each have a file: `assignment` (the task in hand), `unsaid` (who knows
+of it), `sending` (the outbox) and `asking` (how things stand). This one decides what lies between
+them: when a task may be taken, when the worker is done, and how it leaves.
 
     Staying ──(stop, or done as planned)──▶ Leaving ──(goodbye said, or no time left)──▶ Left
 """
@@ -13,12 +13,13 @@ taken, when the worker is done, and how it leaves.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from schemas.frozen import replace
 from schemas.messages import NAMES_MAX, Declined, Presence, Standing, Start, Task
-from worker import asking, assignment, owed, sending
+from worker import asking, assignment, owed, sending, unsaid
 from worker.asking import Asking
 from worker.events import (
     Action,
@@ -44,12 +45,15 @@ from worker.events import (
     SessionEvent,
     StandingCame,
     StartCame,
+    StartKept,
     Stop,
     StopConsuming,
+    StopFetching,
     TaskCame,
     TaskKept,
     TaskNotKept,
     Tick,
+    Train,
     TrainingDone,
     TrainingFailed,
     TrainingMoved,
@@ -76,6 +80,7 @@ from worker.states import (
     Waiting,
     Work,
 )
+from worker.unsaid import Unsaid
 
 _REST_S, _REST_MOST_S = 1.0, 60.0
 _SIT_OUT_S, _SIT_OUT_MOST_S = 60.0, 3600.0
@@ -116,6 +121,7 @@ class Session:
 
     Attributes:
         events: How many there were.
+        unsaid: The task in hand, or done a moment ago, if nobody knows yet that it is here.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
         owed: Updates that left numbers, and have no verdict.
         trained: Run, and newest version trained on in it.
@@ -140,6 +146,7 @@ class Session:
     phase: Staying | Leaving | Left = field(default_factory=Staying)
     online: bool = False
     events: int = 0
+    unsaid: Unsaid | None = None
     unheard: tuple[str, ...] = ()
     owed: Owed = field(default_factory=Owed)
     trained: Trained = NOTHING_TRAINED
@@ -172,7 +179,8 @@ def begin(
     Args:
         options: What it goes by.
         now: Monotonic seconds.
-        held: The inbox: task, start, attempts, and whether the start's model is in the cache.
+        held: The inbox: task, start, attempts, and whether it can go on from there: the start's
+            model is in the cache, and somebody knows that the task is here.
         parcels: The outbox.
         unheard: Updates out of the outbox whose verdict is not known.
         trained: Run last worked for and newest version trained on in it.
@@ -207,6 +215,7 @@ def wake_at(session: Session) -> float | None:
     times = [assignment.wake_at(session.work, session.options, session.online)]
     if session.online and isinstance(session.phase, Staying):
         times += [session.asking.ask_at, sending.wake_at(session.sending)]
+        times.append(math.inf if session.unsaid is None else session.unsaid.say_at)
     match session.phase:
         case Staying():
             # What these allow was looked at with every event since: only the future counts.
@@ -249,7 +258,7 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
                 asking=asking.went_online(session.asking, moment.now),
                 sending=sending.went_online(session.sending, moment.now),
             )
-            return _work(session, event, moment)
+            return _work(_unsaid_online(session, moment), event, moment)
         case WentOffline():
             session = replace(
                 session,
@@ -258,7 +267,9 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
                 asking=asking.went_offline(session.asking),
                 sending=sending.went_offline(session.sending),
             )
-            return _work(session, event, moment)
+            session, actions = _unsaid_offline(session)
+            session, more = _work(session, event, moment)
+            return session, (*actions, *more)
         case Published() | Unpublished():
             return _settled(session, event, moment)
         case StandingCame(ref, standing):
@@ -266,10 +277,16 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
         case StartCame(start):
             heard = asking.heard_time(session.asking, start, moment.now)
             return _starts(replace(session, asking=heard), start, moment)
-        case TaskCame(tag):
+        case TaskCame(tag, task, known):
             if not isinstance(session.phase, Staying):
                 return session, (Reject(tag, requeue=True),)
-            return _work(session, event, moment)
+            known_start = _at_once(session, event, moment)
+            if known_start is not None:
+                begun = unsaid.begin(task, known_start, tag, moment.now)
+                session = replace(session, unsaid=begun)
+            return _work(session, TaskCame(tag, task, known, known_start), moment)
+        case StartKept(task_id):
+            return _with_unsaid(session, lambda held: unsaid.kept(held, task_id))
         case NonsenseCame(tag, reason):
             return _refuse(session, tag, reason, moment)
         case ConsumerEnded(reason):
@@ -278,6 +295,9 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
         case TrainingDone(_, parcel):
             owes, gone = owed.add(session.owed, parcel, moment.now)
             session = replace(_trained(session, parcel, moment), owed=owes)
+            if session.unsaid is not None:
+                left = unsaid.trained(session.unsaid, parcel.task_id, parcel.update_id)
+                session = replace(session, unsaid=left)
             session, actions = _work(session, event, moment)
             return session, (*actions, *_told_of(gone))
         case PayloadGone(update_id, trained):
@@ -286,6 +306,9 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
             if isinstance(session.phase, Staying):
                 return _leave(session, 0, "told to stop", moment)
             return session, ()
+        case ModelNotKept(from_depot=False) | TrainingFailed(kind="disk") if _is_unsaid(session):
+            assert session.unsaid is not None
+            return _not_begun(session, session.unsaid, event, moment)
         case (
             TaskKept()
             | TaskNotKept()
@@ -304,13 +327,25 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
 
 
 def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
+    held = session.unsaid
+    failed = isinstance(event, TrainingFailed) and event.kind != "disk"
+    if held is not None and (failed or isinstance(event, TrainingMoved)) and _is_unsaid(session):
+        session = replace(session, unsaid=replace(held, stored=True))
     before = session.work
     work, actions = assignment.advance(before, event, session.options, moment)
     if work is not before:
         session = replace(session, work=work)
+    if _is_unsaid(session):
+        actions = tuple(
+            Train(action.task, action.start, action.deadline_s, said=False)
+            if isinstance(action, Train)
+            else action
+            for action in actions
+        )
     if isinstance(before, Declining) and isinstance(event, Published) and work == Idle():
         session = _declined(session, before, moment)
-    if isinstance(before, Taking | Full) and work == Idle():  # not wanted any more, or room again
+    ended = isinstance(before, Taking | Full) or isinstance(event, TrainingFailed)
+    if ended and work == Idle():  # not wanted any more, or room again
         session = replace(session, asking=asking.ask_again(session.asking, moment.now))
         session = _patient(session, moment)  # what is behind it in the pool may be wanted
     return session, actions
@@ -322,6 +357,8 @@ def _starts(session: Session, start: Start, moment: Moment) -> Step:
     A worker that takes from the pool takes none while that is so. One that is chosen cannot say
     so before, and its slot is wanted for another.
     """
+    if session.unsaid is not None and session.unsaid.task_id == start.task_id:
+        return _heard(session, session.unsaid, start, moment)
     held = assignment.task(session.work)
     sits_out = held is not None and held.kind == "train" and start.task_id == held.task_id
     if not (
@@ -331,6 +368,93 @@ def _starts(session: Session, start: Start, moment: Moment) -> Step:
     reason = f"version {start.base_version} could not be trained on here before"
     work, actions = assignment.give_up(session.work, reason, session.options, moment, None)
     return replace(session, work=work), actions
+
+
+def _at_once(session: Session, came: TaskCame, moment: Moment) -> Start | None:
+    """What a task that came is begun on, None if the coordinator is to be asked."""
+    task, options = came.task, session.options
+    start = unsaid.start_of(session.asking.told, task, moment.now)
+    free = isinstance(session.work, Idle | Waiting) and session.unsaid is None
+    if start is None or came.known != "new" or not free:
+        return None
+    fault, _ = assignment.start_fault(task, start, options)
+    if fault or assignment.unfit(task, options, moment):
+        return None
+    return None if _sits_out(session, start.run_id, start.base_version, moment) else start
+
+
+def _not_begun(
+    session: Session, held: Unsaid, event: ModelNotKept | TrainingFailed, moment: Moment
+) -> Step:
+    """The disk did not take a task that was begun at once: it is taken as any other.
+
+    Unless it is in the inbox by now, or `Taken` was said: then the disk is tried again.
+    """
+    work = session.work
+    if not isinstance(work, Fetching | Training) or held.stored or held.tries > 0:
+        return _work(session, event, moment)
+    work, actions = assignment.not_begun(work, held.tag, moment)
+    return replace(session, work=work, unsaid=None), actions
+
+
+def _heard(session: Session, held: Unsaid, start: Start, moment: Moment) -> Step:
+    """The coordinator answers for a task that was begun before it was asked."""
+    same = start.wanted and start.base_version == held.start.base_version
+    in_hand = assignment.holds(session.work, start.task_id)
+    if same or not in_hand or not held.is_young(moment.now):
+        return _with_unsaid(session, unsaid.heard)
+    work, anew = assignment.begin_anew(session.work, start, session.options, moment)
+    session = replace(session, work=work)
+    if not start.wanted:
+        session = replace(session, unsaid=None)
+        if work == Idle():
+            session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+        return session, (*anew, *unsaid.acked(held))
+    session = replace(session, unsaid=replace(held, start=start))
+    session, actions = _with_unsaid(session, unsaid.heard)
+    return session, (*actions, *anew)
+
+
+def _holds_delivery(session: Session) -> bool:
+    """Whether the delivery of a task that was begun at once is still to be acked."""
+    return session.unsaid is not None and session.unsaid.tag != unsaid.NO_DELIVERY
+
+
+def _is_unsaid(session: Session) -> bool:
+    """Whether that is so of the task in hand."""
+    held = session.unsaid
+    return (
+        held is not None
+        and held.tag != unsaid.NO_DELIVERY
+        and assignment.holds(session.work, held.task_id)
+    )
+
+
+def _with_unsaid(session: Session, step: Callable[[Unsaid], tuple[Unsaid | None, Actions]]) -> Step:
+    if session.unsaid is None:
+        return session, ()
+    left, actions = step(session.unsaid)
+    return replace(session, unsaid=left), actions
+
+
+def _unsaid_offline(session: Session) -> Step:
+    """The broker has the delivery again; what was not begun yet is nowhere else, and forgotten."""
+    held = session.unsaid
+    waits = _is_unsaid(session) and isinstance(session.work, Fetching | Ready)
+    if waits and held is not None and not held.stored:
+        return replace(session, work=Idle(), unsaid=None), (StopFetching(),)
+    return _with_unsaid(session, unsaid.went_offline)
+
+
+def _unsaid_online(session: Session, moment: Moment) -> Session:
+    """Say it, unless whoever holds the task does."""
+    held = session.unsaid
+    if held is None:
+        return session
+    says = isinstance(session.work, Fetching | Ready | Training)
+    says = says and assignment.holds(session.work, held.task_id)
+    left = unsaid.went_online(held, moment.now) if says else None
+    return replace(session, unsaid=left)
 
 
 def _declined(session: Session, given_up: Declining, moment: Moment) -> Session:
@@ -426,9 +550,13 @@ def _settled(session: Session, event: Published | Unpublished, moment: Moment) -
     ref = event.ref
     match ref.about:
         case "taken" | "declined":
-            return _work(session, event, moment)
+            session, actions = _told(session, event, moment)
+            session, more = _work(session, event, moment)
+            return session, (*more, *actions)
         case "part" | "object" | "update":
-            return _shipped(session, event, moment)
+            session, actions = _told(session, event, moment)
+            session, more = _shipped(session, event, moment)
+            return session, (*more, *actions)
         case "presence":
             phase = session.phase
             if isinstance(phase, Leaving) and phase.goodbye == ref:
@@ -441,6 +569,13 @@ def _settled(session: Session, event: Published | Unpublished, moment: Moment) -
             return session, ()
         case unreachable:
             assert_never(unreachable)
+
+
+def _told(session: Session, event: Published | Unpublished, moment: Moment) -> Step:
+    """The broker has something that may say who has the task in hand, or has not."""
+    if isinstance(event, Published):
+        return _with_unsaid(session, lambda held: unsaid.published(held, event.ref))
+    return _with_unsaid(session, lambda held: (unsaid.unpublished(held, event.ref, moment), ()))
 
 
 def _shipped(session: Session, event: Published | Unpublished, moment: Moment) -> Step:
@@ -503,6 +638,11 @@ def _follow_up(session: Session, moment: Moment) -> Step:
     if left is not session.sending:
         session = replace(session, sending=left)
     actions += sent
+    if session.unsaid is not None and session.unsaid.say_at <= moment.now:
+        session, said = _with_unsaid(
+            session, lambda held: unsaid.say(held, session.options, moment)
+        )
+        actions += said
     for action in sent:
         if isinstance(action, SendUpdate):
             told = asking.asked_by_update(session.asking, action.ref, moment)
@@ -551,6 +691,7 @@ def _wants_task(session: Session, moment: Moment) -> bool:
         and moment.now >= session.rest_until
         and not _avoids_pool(session, moment)
         and not outbox_is_full(session)
+        and not _holds_delivery(session)  # one at a time
         and not owed.holds_back(session.owed, asked.run_id, asked.incarnation, moment.now)
         and not (isinstance(options.plan, Once) and session.tasks_done > 0)
     )

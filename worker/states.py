@@ -136,6 +136,7 @@ class Training:
         attempts: Including this one.
         alive_at: Its last sign of life; infinite before it has begun.
         waits: As in `Ready`.
+        instead: It was cancelled, and this is what the coordinator said instead.
     """
 
     task: Task
@@ -144,6 +145,7 @@ class Training:
     alive_at: float
     since: float | None
     waits: int = 0
+    instead: Start | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
 from worker.rows import SCHEMA, HeldTask, OpenRow, decoded, parcel_of
 
-FORMAT = 6
+FORMAT = 7
 MARKS_KEPT = 10_000
 INLINE_BYTES_MAX = 512 * 1024
 """A payload of up to so many bytes lies in its row: one sync instead of three."""
@@ -154,10 +154,40 @@ class Store:
         """
         with self._transaction():
             counted = self._db.execute(
-                "UPDATE inbox SET start = ?, attempts = attempts + 1 WHERE task_id = ?",
+                "UPDATE inbox SET start = ?, said = 1, attempts = attempts + 1 WHERE task_id = ?",
                 (encode(start), start.task_id),
             )
         return counted.rowcount == 1
+
+    def begin(self, task: Task, start: Start) -> bool:
+        """Put a task into the inbox as the only one, and count a training before it begins.
+
+        Returns:
+            False if the task was done: nothing was counted.
+        """
+        return self._put(task, start, said=False, attempts=1)
+
+    def keep_start(self, task: Task, start: Start) -> bool:
+        """Have a task in the inbox, as the only one, with what it was begun on, and as said.
+
+        Returns:
+            False if it was done: it is not put there.
+        """
+        return self._put(task, start, said=True, attempts=0)
+
+    def _put(self, task: Task, start: Start, *, said: bool, attempts: int) -> bool:
+        task_id = task.task_id
+        with self._transaction():
+            self._db.execute("DELETE FROM inbox WHERE task_id != ?", (task_id,))
+            put = self._db.execute(
+                "INSERT INTO inbox (task_id, task, start, said, attempts) "
+                "SELECT ?1, ?2, ?3, ?4, ?5 "
+                "WHERE NOT EXISTS (SELECT 1 FROM marks WHERE task_id = ?1) "
+                "ON CONFLICT (task_id) DO UPDATE SET start = excluded.start, said = excluded.said, "
+                "attempts = attempts + excluded.attempts",
+                (task_id, encode(task), encode(start), said, attempts),
+            )
+        return put.rowcount == 1
 
     def forgive_attempt(self, task_id: str) -> None:
         """Take back an attempt that was stopped on purpose."""
@@ -173,12 +203,12 @@ class Store:
 
     def held(self) -> HeldTask | None:
         """The task in hand."""
-        found = self._row("SELECT task, start, attempts FROM inbox ORDER BY rowid LIMIT 1")
+        found = self._row("SELECT task, start, attempts, said FROM inbox ORDER BY rowid LIMIT 1")
         if found is None:
             return None
-        task, start, attempts = found
+        task, start, attempts, said = found
         message = None if start is None else decoded(Start, start)
-        return HeldTask(decoded(Task, task), message, attempts)
+        return HeldTask(decoded(Task, task), message, attempts, bool(said))
 
     def known(self, task_id: str) -> Known:
         """What is known of a task: nothing, in hand, finished and in the outbox, or done."""

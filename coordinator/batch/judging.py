@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.transport import AnswerTo
 from coordinator.aggregation.counted import Counted
@@ -88,7 +88,11 @@ class Judging:
             self._judge_evaluation(arrived, task)
             return
         fault = fault or self._left_behind(update)
-        verdict = self._steps.step(self._arrival(update, task, KIND, fault))
+        since = None if task is None else self._unsaid_since(task, update)
+        if task is not None and since is not None:
+            task = replace(task, taken_at=since)
+        arrival = self._arrival(update, task, KIND, fault)
+        verdict = self._steps.step(replace(arrival, since=since))
         assert verdict is not None
         if fault is NO_LOCAL_STEPS:  # most likely all are, and no round ever closes
             text = f"an update of worker {update.worker_id} is refused: {fault.reason}"
@@ -99,6 +103,15 @@ class Judging:
         self._desk.roster.judged(self._work, update, task, verdict.verdict, now, asking)
         self._steps.draw()
         self._steps.settle()
+
+    def _unsaid_since(self, task: TaskRow, update: Update) -> float | None:
+        """When a worker took a task, if nobody said that it was taken: as it says of its training.
+
+        Whoever said nothing was soon done, or could not say it: then it was earlier.
+        """
+        if task.state != "offered" or task.taken_at is not None:
+            return None
+        return max(task.offered_at, self._desk.now - max(update.train_s, 0.0))
 
     def _left_behind(self, update: Update) -> Refused | None:
         """A step from a place where the model is no more is of no use."""

@@ -17,6 +17,7 @@ from tests.mutations.offers import OFFERS
 from tests.mutations.own import OWN_QUEUES, OWN_WORK
 from tests.mutations.receiving import RECEIVING
 from tests.mutations.stored import STORED_MODELS, STORED_UPDATES
+from tests.mutations.unsaid import UNSAID
 from tests.mutations.working import WORKING
 
 RULES: tuple[Mutation, ...] = (
@@ -24,6 +25,7 @@ RULES: tuple[Mutation, ...] = (
     *OFFERS,
     *DRAWN,
     *OWN_QUEUES,
+    *UNSAID,
     *WORKING,
     *OWN_WORK,
     *RECEIVING,

@@ -85,7 +85,7 @@ WORKING = (
         _ATTEMPTS,
         "attempts are not stored",
         "worker/effects.py",
-        "if not self._store.begin_attempt(start):",
+        "if not (store.begin_attempt(start) if said else store.begin(task, start)):",
         "if False:",
         "tests/worker/test_service.py"
         "::test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins",

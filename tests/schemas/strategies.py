@@ -65,10 +65,12 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.lists(values_of(arguments[0]), max_size=5).map(tuple)
     if origin is Mapping:
         return st.dictionaries(values_of(arguments[0]), values_of(arguments[1]), max_size=5)
+    if dataclasses.is_dataclass(hint):
+        return messages_of(hint)
     raise AssertionError(f"no strategy for {hint!r}")
 
 
-def messages_of(kind: type[Message]) -> st.SearchStrategy[Message]:
+def messages_of(kind: Any) -> st.SearchStrategy[Any]:
     """Messages of one kind, all their fields from the types of the class."""
     hints = get_type_hints(kind, include_extras=True)
     fields = {field.name: values_of(hints[field.name]) for field in dataclasses.fields(kind)}

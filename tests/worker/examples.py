@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from schemas.digest import digest_of, identify, update_id_of
-from schemas.messages import Standing, Start, Task, Update
+from schemas.messages import Base, Standing, Start, Task, Update
 
 RUN = identify("run", 1)
 
@@ -45,6 +45,13 @@ def a_start(task: Task, version: int = 0, **changes: Any) -> Start:
         time_s=1000.0,
     )
     return replace(start, **changes)
+
+
+def a_base(version: int = 0, **changes: Any) -> Base:
+    """What a standing says that a start for a version would say."""
+    start = a_start(a_task(), version)
+    base = Base(**{field.name: getattr(start, field.name) for field in fields(Base)})
+    return replace(base, **changes)
 
 
 def an_update(task: Task, version: int = 0, worker_id: str = "w1") -> Update:

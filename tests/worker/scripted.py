@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from depot import Depot, model_name
 from learning.learner import Learner, parameters_of
 from schemas.digest import digest_of, identify
 from schemas.messages import (
+    Base,
     Declined,
     ModelPart,
     Presence,
@@ -101,6 +102,7 @@ class ScriptedCoordinator:
     away_s: float = 0.0
     depot: Depot | None = None  # models lie there
     takes_stored: bool = False
+    tells_base: bool = False  # who may take a task is told what it would be for
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count()
@@ -189,12 +191,13 @@ class ScriptedCoordinator:
         number = -1 if self.version is None else self.version.number
         fresh = number > presence.last_version
         asked = presence.open_updates
+        may_take = self.state == "running" and (fresh or self.direct) and not presence.busy
         return Standing(
             run_id=RUN,
             state=self.state,
             incarnation=self.incarnation,
             version=number,
-            may_take=self.state == "running" and (fresh or self.direct) and not presence.busy,
+            may_take=may_take,
             come_back_s=20.0,
             verdicts={i: self.verdicts[i] for i in asked if i in self.verdicts},
             missing={i: self.missing[i] for i in asked if i in self.missing},
@@ -203,7 +206,14 @@ class ScriptedCoordinator:
             queue="own" if self.direct else "pool",
             away_s=self.away_s,
             takes_stored=self.takes_stored,
+            base=self._base() if may_take and self.tells_base else None,
         )
+
+    def _base(self) -> Base | None:
+        if self.version is None:
+            return None
+        start = self.start_of(Taken(RUN, RUN, "w1", self.incarnation))
+        return Base(**{field.name: getattr(start, field.name) for field in fields(Base)})
 
     def _answer_update(self, update: Update, to: AnswerTo) -> None:
         """As to a presence of a worker that has trained on its base."""

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.messages import Declined, Presence, Task
-from tests.worker.examples import a_standing, a_start, a_task
+from tests.worker.examples import a_base, a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session, states
 from worker.options import Once, UntilRunEnds
@@ -127,8 +127,11 @@ class AnyOrder:
         version = self.world.session.asking.version + 1
         queue = self.rng.choice(["pool", "pool", "own"])
         takes_stored = self.rng.random() < 0.5
+        base = a_base(version) if self.rng.random() < 0.5 else None
         self.world.stand(
-            a_standing(may_take=True, version=version, queue=queue, takes_stored=takes_stored)
+            a_standing(
+                may_take=True, version=version, queue=queue, takes_stored=takes_stored, base=base
+            )
         )
 
     def stand(self) -> None:
@@ -157,8 +160,9 @@ class AnyOrder:
 
     def start(self) -> None:
         """An answer comes for each `Taken`, so it may come more than once."""
-        taking = isinstance(self.world.session.work, states.Taking)
-        wanted = not taking or self.rng.random() < 0.9
+        work, held = self.world.session.work, self.world.session.unsaid
+        unsaid = held is not None and held.task_id == self.world.task.task_id
+        wanted = not (isinstance(work, states.Taking) or unsaid) or self.rng.random() < 0.9
         version = self.world.task.base_version
         if version is None or self.rng.random() < 0.1:
             version = self.rng.randint(0, 9)
@@ -250,6 +254,7 @@ def test_the_random_walk_gets_everywhere() -> None:
         "PutObject",
         "Release", "Settle", "MarkSent", "Forget", "Leave", "Fetch", "StopFetching",
         "die_after_commit", "fill_disk", "GoAway",
+        "KeepStart", "begun at once", "begun anew", "done unsaid",
     ):  # fmt: skip
         assert counts[what] >= 2, what
     assert counts["trained a third time"] >= 2

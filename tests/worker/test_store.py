@@ -35,6 +35,7 @@ from worker.errors import (
     WrongStateError,
 )
 from worker.parcel import Parcel, Trained
+from worker.rows import HeldTask
 from worker.store import Store
 
 TASK = a_task()
@@ -81,6 +82,52 @@ def test_a_task_kept_again_keeps_its_start_and_attempts(opened: Store) -> None:
     held = opened.held()
     assert held is not None
     assert held.start == a_start(TASK)
+
+
+def test_a_task_is_begun_in_one_step_and_nobody_knows_of_it(opened: Store) -> None:
+    opened.keep_task(a_task(1))
+    assert opened.begin(TASK, a_start(TASK))
+    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=False)
+    assert opened.begin(TASK, a_start(TASK, 1))
+    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=2, said=False)
+
+
+def test_what_a_task_was_begun_on_is_kept_whether_or_not_training_began(opened: Store) -> None:
+    opened.keep_task(a_task(1))
+    assert opened.keep_start(TASK, a_start(TASK))
+    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=0, said=True)
+    opened.begin(TASK, a_start(TASK))
+    opened.keep_start(TASK, a_start(TASK, 1))
+    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=1, said=True)
+
+
+def test_an_attempt_at_a_task_that_was_asked_for_is_one_of_a_task_that_is_known(
+    opened: Store,
+) -> None:
+    opened.begin(TASK, a_start(TASK))
+    assert opened.begin_attempt(a_start(TASK))
+    held = opened.held()
+    assert held is not None
+    assert held.said
+
+
+def test_what_was_done_is_not_begun_nor_kept_again(opened: Store) -> None:
+    finished(opened)
+    assert not opened.begin(TASK, a_start(TASK))
+    assert not opened.keep_start(TASK, a_start(TASK))
+    assert opened.held() is None
+
+
+@pytest.mark.parametrize("change", ["begin", "keep_start"])
+def test_a_crash_while_a_task_is_begun_begins_it_or_not(tmp_path: Path, change: str) -> None:
+    def act(store: Store) -> None:
+        getattr(store, change)(TASK, a_start(TASK))
+
+    for found in crashes(lambda s: s.keep_task(a_task(1)), act, tmp_path):
+        held = found.held()
+        assert held is not None
+        assert held.task in (TASK, a_task(1))
+        assert (held.start is None) == (held.task == a_task(1))
 
 
 def test_a_kept_task_is_the_only_one(opened: Store) -> None:

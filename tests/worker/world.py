@@ -50,6 +50,8 @@ class World:
     verdicts_told: set[str] = field(default_factory=set)
     trainings: list[str] = field(default_factory=list)
     updates_sent: list[str] = field(default_factory=list)
+    known_tags: set[int] = field(default_factory=set)  # deliveries of what was done before
+    unsaid: set[str] = field(default_factory=set)  # in the inbox, and the coordinator is asked
     left: int | None = None
     reason: str = ""
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,7 +66,8 @@ class World:
         if self.inbox:
             task, start, attempts = next(iter(self.inbox.values()))
             has_model = start is not None and start.model_digest in self.cache
-            held = (task, start, attempts, has_model)
+            said = task.task_id not in self.unsaid
+            held = (task, start, attempts, has_model and said)
         return session.begin(self.options, self.now, held, tuple(self.outbox.values()))
 
     def restart(self) -> None:
@@ -128,14 +131,29 @@ class World:
             case events.Ack(tag):
                 assert not self.consuming, "the next would be on its way"
                 task_id = self.tags.pop(tag).task_id
-                assert task_id in self.done or (
-                    task_id in self.taken_known | self.declined_known
-                ), "acked before it was stored and known"
+                self.counts["done unsaid"] += task_id not in self.taken_known
+                over = task_id in self.done.keys() | self.declined_known | self.unwanted
+                known = task_id in self.taken_known | self.declined_known
+                known = (
+                    known or self.done.get(task_id) in self.update_confirmed | self.verdicts_told
+                )
+                stored = over or task_id in self.inbox
+                assert tag in self.known_tags or (stored and known), (
+                    "acked before it was stored and known"
+                )
             case events.Reject(tag):
                 assert not self.consuming, "the next would be on its way"
                 self.given_back.add(self.tags.pop(tag).task_id)
             case events.KeepTask(task) if self.disk_is_full:
                 return [events.TaskNotKept(task.task_id, "no space left")]
+            case events.KeepStart() if self.disk_is_full:
+                return []
+            case events.KeepStart(task, start):
+                if task.task_id not in self.done:
+                    attempts = self.inbox[task.task_id][2] if task.task_id in self.inbox else 0
+                    self.inbox[task.task_id] = (task, start, attempts)
+                    self.unsaid.discard(task.task_id)
+                return [events.StartKept(task.task_id)]
             case events.KeepTask(task):
                 assert not self.inbox or task.task_id in self.inbox
                 self.inbox.setdefault(task.task_id, (task, None, 0))
@@ -155,16 +173,24 @@ class World:
                 self.fetching = start
             case events.StopFetching():
                 self.fetching = None
-            case events.Train(task, start):
+            case events.Train(task, start, said=said):
                 assert self.training is None, "two trainings at once"
                 assert start.model_digest in self.cache
                 if task.task_id in self.done:
                     return [self._done(task.task_id)]
                 if self.disk_is_full:
                     return [events.TrainingFailed(task.task_id, "disk", "no space left")]
-                kept, _, attempts = self.inbox[task.task_id]
+                if not said:
+                    assert task.task_id in {task.task_id for task in self.tags.values()}
+                    self.inbox.setdefault(task.task_id, (task, None, 0))
+                    self.unsaid.add(task.task_id)
+                    self.counts["begun at once"] += 1
+                    assert len(self.inbox) == 1, "one task at a time"
+                else:
+                    self.unsaid.discard(task.task_id)
+                row, _, attempts = self.inbox[task.task_id]
                 assert attempts < ATTEMPTS_MAX
-                self.inbox[task.task_id] = (kept, start, attempts + 1)
+                self.inbox[task.task_id] = (row, start, attempts + 1)
                 self.counts["trained a third time"] += attempts + 1 == ATTEMPTS_MAX
                 self.training = task.task_id
                 self.trainings.append(task.task_id)
@@ -174,6 +200,11 @@ class World:
                 if forgive and task_id in self.inbox:  # else it was done, and is told later
                     kept, kept_start, attempts = self.inbox[task_id]
                     self.inbox[task_id] = (kept, kept_start, attempts - 1)
+                work = self.session.work
+                anew = isinstance(work, states.Training) and work.instead is not None
+                self.counts["begun anew"] += anew
+                if anew and self.committed is None:
+                    return [events.TrainingFailed(task_id, "cancelled", "as was asked")]
             case events.KillTraining(task_id):
                 assert self.training == task_id
                 if self.committed is not None and self.committed.task_id == task_id:
@@ -236,6 +267,7 @@ class World:
             known = "held"
         elif task.task_id in self.done:
             known = "open" if self.done[task.task_id] in self.outbox else "done"
+            self.known_tags.add(tag)
         self.happens(events.TaskCame(tag, task, known))
 
     def confirm(self, ref: Ref) -> None:

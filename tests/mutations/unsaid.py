@@ -1,0 +1,124 @@
+"""§2: a task that is begun before anybody is told of it."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_ACK = "§2 a task is acked when the broker has something that says who has it"
+_ASKS = "§2 whoever was killed before the ack asks before it goes on"
+_TOLD = "§2 a task is begun on what was told a moment ago, and on nothing else"
+_TAKEN = "§2 an update says who took its task, if nobody did before"
+
+UNSAID: tuple[Mutation, ...] = (
+    Mutation(
+        _ACK,
+        "it is acked when training is done",
+        "worker/unsaid.py",
+        '        case "update" if ref.subject == unsaid.update_id:\n',
+        '        case "update" | "part" if ref.subject == unsaid.update_id:\n',
+        "tests/worker/test_unsaid.py"
+        "::test_an_update_in_parts_tells_who_has_the_task_only_when_it_is_closed",
+    ),
+    Mutation(
+        _ACK,
+        "it is acked though the disk did not take it",
+        "worker/unsaid.py",
+        "    return unsaid, (KeepStart(unsaid.task, unsaid.start),)\n",
+        "    return replace(unsaid, tag=NO_DELIVERY), acked(unsaid)\n",
+        "tests/worker/test_unsaid.py::test_nothing_is_acked_before_the_disk_has_it",
+    ),
+    Mutation(
+        _ACK,
+        "nobody is ever told that it was taken",
+        "worker/unsaid.py",
+        "    return Unsaid(task, start, tag, now, now + SAY_S)\n",
+        "    return Unsaid(task, start, tag, now, math.inf)\n",
+        "tests/worker/test_unsaid.py"
+        "::test_one_that_takes_longer_is_said_to_be_taken_and_then_acked",
+    ),
+    Mutation(
+        _ACK,
+        "another is taken before",
+        "worker/session.py",
+        "        and not _holds_delivery(session)  # one at a time\n",
+        "",
+        "tests/worker/test_unsaid.py::test_no_other_is_taken_before_the_broker_knows_of_the_first",
+    ),
+    Mutation(
+        _ASKS,
+        "it goes on with what it began",
+        "worker/service.py",
+        "is_ready and held.said)",
+        "is_ready)",
+        "tests/worker/test_service_unsaid.py"
+        "::test_killed_before_it_was_said_to_be_taken_a_task_is_asked_for_again",
+    ),
+    Mutation(
+        _ASKS,
+        "what was done meanwhile is put into the inbox again",
+        "worker/store.py",
+        '                "WHERE NOT EXISTS (SELECT 1 FROM marks WHERE task_id = ?1) "\n',
+        '                "WHERE true "\n',
+        "tests/worker/test_store.py::test_what_was_done_is_not_begun_nor_kept_again",
+    ),
+    Mutation(
+        _TOLD,
+        "what was told long ago is begun on",
+        "worker/unsaid.py",
+        "now - told.at > TOLD_S",
+        "now < told.at",
+        "tests/worker/test_unsaid.py::test_what_was_told_a_while_ago_is_asked_for_again",
+    ),
+    Mutation(
+        _TOLD,
+        "what was told of another run or version is begun on",
+        "worker/unsaid.py",
+        "    if standing.base is None or not same or task.base_version not in "
+        "(None, standing.version):\n",
+        "    if standing.base is None:\n",
+        "tests/worker/test_unsaid.py::test_who_was_not_told_what_it_is_for_asks",
+    ),
+    Mutation(
+        _TOLD,
+        "it is told though a deadline may pass meanwhile",
+        "coordinator/telling.py",
+        "        if state.deadline_at - now < DEADLINE_NEAR_S:\n            return standing\n",
+        "",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_with_a_deadline_that_is_near_a_worker_is_to_ask",
+    ),
+    Mutation(
+        _TOLD,
+        "what the coordinator says then is not heard",
+        "worker/session.py",
+        "    if same or not in_hand or not held.is_young(moment.now):\n",
+        "    if held:\n",
+        "tests/worker/test_unsaid.py::test_another_version_is_trained_on_instead",
+    ),
+    Mutation(
+        _TAKEN,
+        "nobody took it",
+        "coordinator/dispatch.py",
+        "    if update.since is not None:\n",
+        "    if False:\n",
+        "tests/coordinator/test_service_unsaid.py::test_its_update_says_who_took_it_and_when",
+    ),
+    Mutation(
+        _TAKEN,
+        "it was not taken in its turn",
+        "coordinator/dispatch.py",
+        "        newest_taken = newest_taken if task.direct else max(newest_taken, task.number)\n",
+        "",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_it_was_taken_in_its_turn_so_that_what_came_before_it_is_known_to_be_lost",
+    ),
+    Mutation(
+        _TAKEN,
+        "an update says any time",
+        "coordinator/batch/judging.py",
+        "return max(task.offered_at, self._desk.now - max(update.train_s, 0.0))",
+        "return self._desk.now - update.train_s",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_what_an_update_says_of_its_training_is_believed_within_reason",
+    ),
+)
