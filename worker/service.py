@@ -34,16 +34,16 @@ from depot.porter import Porter, ThreadPorter
 from disk import OS_DISK, Disk
 from schemas.digest import identify
 from settings.health import Health, Reply
-from worker import assignment, availability, events, session, states
+from worker import assignment, availability, events, known, session, states
 from worker.bydepot import ByDepot
 from worker.config import WorkerConfig
 from worker.disk import FolderLock
 from worker.effects import Effects, Happening
 from worker.events import SessionEvent
+from worker.known import Session
 from worker.models import ModelCache
 from worker.options import Once
 from worker.report import WorkerReport
-from worker.session import Session
 from worker.store import Store
 from worker.trainer import Trainer
 from worker.traits import Device, battery_level
@@ -465,7 +465,7 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
     with store.snapshot():
         held = store.held()
         parcels = store.parcels()
-        unheard = store.unheard(session.UNHEARD_MAX)
+        unheard = store.unheard(known.UNHEARD_MAX)
         trained = store.last_trained()
         left = store.owed()
     in_hand = None
@@ -473,7 +473,7 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
         start = held.start
         is_ready = start is not None and cache.has(start.model_digest, start.model_bytes)
         in_hand = (held.task, start, held.attempts, is_ready and held.said)
-    return session.begin(
+    return known.begin(
         config.options,
         now,
         held=in_hand,

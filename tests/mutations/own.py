@@ -91,7 +91,7 @@ OWN_QUEUES = (
         _PINNED,
         "a worker that training failed for keeps the slot of another",
         "worker/session.py",
-        'return asked.queue == "pool" and _sits_out(',
+        'return asked.queue == "pool" and sits_out(',
         "return _sits_out(",
         _SESSION + "test_who_is_chosen_for_a_version_that_failed_here_says_so_at_once",
     ),

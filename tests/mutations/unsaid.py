@@ -40,7 +40,7 @@ UNSAID: tuple[Mutation, ...] = (
         _ACK,
         "another is taken before",
         "worker/session.py",
-        "        and not _holds_delivery(session)  # one at a time\n",
+        "        and not beginning.holds_delivery(session)  # one at a time\n",
         "",
         "tests/worker/test_unsaid.py::test_no_other_is_taken_before_the_broker_knows_of_the_first",
     ),
@@ -90,7 +90,7 @@ UNSAID: tuple[Mutation, ...] = (
     Mutation(
         _TOLD,
         "what the coordinator says then is not heard",
-        "worker/session.py",
+        "worker/beginning.py",
         "    if same or not in_hand or not held.is_young(moment.now):\n",
         "    if held:\n",
         "tests/worker/test_unsaid.py::test_another_version_is_trained_on_instead",

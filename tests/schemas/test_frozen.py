@@ -36,8 +36,8 @@ def test_a_changed_state_is_frozen_too() -> None:
 def test_the_states_that_are_changed_so_have_no_slots() -> None:
     """Or changing one would fail."""
     from worker.asking import Asking
+    from worker.known import Session
     from worker.sending import OnWay, Sending, Shipment
-    from worker.session import Session
 
     for kind in (Asking, OnWay, Sending, Session, Shipment):
         assert not hasattr(kind, "__slots__"), kind

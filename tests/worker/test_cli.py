@@ -126,6 +126,7 @@ class Command:
             text=True,
             env={
                 **os.environ,
+                "PYTHONFAULTHANDLER": "1",
                 "FEDMQ_BROKER_URL": self.url,
                 "FEDMQ_FEDERATION_NAME": self.federation,
                 "FEDMQ_LEARNER_PATH": f"{LEARNERS}:{learner}",
@@ -138,7 +139,11 @@ class Command:
 
     def end(self, process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
         """Exit code, the JSON of the last line, and stderr."""
-        out, err = process.communicate(timeout=DEADLINE_S)
+        try:
+            out, err = process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # it tells where each of its threads is
+            raise AssertionError(f"it does not end: {process.communicate()[1]}") from None
         last = out.strip().splitlines()[-1] if out.strip() else "{}"
         return process.returncode, json.loads(last), err
 

@@ -16,10 +16,10 @@ from schemas.messages import Declined, Presence, Task
 from tests.worker.examples import a_base, a_standing, a_start, a_task
 from tests.worker.world import OPTIONS, World
 from worker import assignment, events, session, states
+from worker.known import Staying
 from worker.options import Once, UntilRunEnds
 from worker.owed import OPEN_MAX, PATIENCE_S
 from worker.parcel import NOTHING_TRAINED
-from worker.session import Staying
 
 STEPS = 150
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from schemas.messages import Declined, Presence, Standing, Start, Taken, Task, part_count
 from tests.worker.examples import a_standing, a_start, an_update
-from worker import assignment, events, session, states
+from worker import assignment, events, known, session, states
 from worker.events import Action, Ref
+from worker.known import Session
 from worker.options import ATTEMPTS_MAX, Options
 from worker.parcel import Parcel
 from worker.sending import PUTS, WINDOW
-from worker.session import Session
 
 OPTIONS = Options("w1", train_timeout_s=100.0)
 
@@ -68,7 +68,7 @@ class World:
             has_model = start is not None and start.model_digest in self.cache
             said = task.task_id not in self.unsaid
             held = (task, start, attempts, has_model and said)
-        return session.begin(self.options, self.now, held, tuple(self.outbox.values()))
+        return known.begin(self.options, self.now, held, tuple(self.outbox.values()))
 
     def restart(self) -> None:
         """The worker's process is killed and started again: only the disk stays."""
@@ -133,12 +133,12 @@ class World:
                 task_id = self.tags.pop(tag).task_id
                 self.counts["done unsaid"] += task_id not in self.taken_known
                 over = task_id in self.done.keys() | self.declined_known | self.unwanted
-                known = task_id in self.taken_known | self.declined_known
-                known = (
-                    known or self.done.get(task_id) in self.update_confirmed | self.verdicts_told
+                heard = task_id in self.taken_known | self.declined_known
+                heard = (
+                    heard or self.done.get(task_id) in self.update_confirmed | self.verdicts_told
                 )
                 stored = over or task_id in self.inbox
-                assert tag in self.known_tags or (stored and known), (
+                assert tag in self.known_tags or (stored and heard), (
                     "acked before it was stored and known"
                 )
             case events.Reject(tag):
