@@ -142,7 +142,7 @@ class ModelStream:
             let_go(self._current.model.model)
 
     def publish(self, version: ModelVersion) -> None:
-        """Publish the next version; `on_ready` follows, at once if the offset can be counted."""
+        """The next version; `on_ready` follows, at once if the offset can be counted; then `send`."""
         self._current, self._offset = version, None
         if self._next_offset is None:
             if self._queue is not None and not self.lost:
@@ -154,8 +154,12 @@ class ModelStream:
         if self._recounting:  # it looks for the version before
             self._close_reader()
             self._recounting = False
-        self._send(version)
+        self._put_ready(version)
         self._ready(offset)
+
+    def send(self) -> None:
+        """Send what was published: small messages may go before, and are not held up by it."""
+        self._pump()
 
     def doubt(self, worker_id: str) -> None:
         """A worker did not find the model: look again."""
@@ -214,12 +218,14 @@ class ModelStream:
         self._on_ready(self._version(), offset)
 
     def _send(self, version: ModelVersion) -> None:
-        self._unsent.extend((version, index) for index in range(version.parts))
+        self._put_ready(version)
         self._pump()
 
+    def _put_ready(self, version: ModelVersion) -> None:
+        self._unsent.extend((version, index) for index in range(version.parts))
+
     def _pump(self) -> None:
-        assert self._queue is not None
-        while self._unsent and len(self._unconfirmed) < WINDOW:
+        while self._queue is not None and self._unsent and len(self._unconfirmed) < WINDOW:
             version, index = self._unsent.popleft()
             head, payload = version.encode_part(index)
             message = Outgoing("", self._queue.name, head, version.digest, payload=payload)
