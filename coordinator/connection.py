@@ -154,7 +154,7 @@ class Connection:
         self._queues.when_there(worker_id, "answer", lambda _: then())
 
     def publish_version(self, version: ModelVersion) -> None:
-        """The next version: where it will lie is known then, if it can be; `send_version` follows."""
+        """The next version: where it will lie is known then, if it can be. Then `send_version`."""
         self._models.publish(version)
 
     def send_version(self) -> None:

@@ -142,7 +142,7 @@ class ModelStream:
             let_go(self._current.model.model)
 
     def publish(self, version: ModelVersion) -> None:
-        """The next version; `on_ready` follows, at once if the offset can be counted; then `send`."""
+        """The next version; `on_ready` follows, at once if it can be counted where. Then `send`."""
         self._current, self._offset = version, None
         if self._next_offset is None:
             if self._queue is not None and not self.lost:
