@@ -163,10 +163,14 @@ class ModelStream:
 
     def doubt(self, worker_id: str) -> None:
         """A worker did not find the model: look again."""
-        if self._offset is not None and self._reader is None and not self._unconfirmed:
+        if self._offset is not None and self._reader is None and not self._sending:
             _log.info("worker %s did not find the model: looking whether it is there", worker_id)
             hint, self._offset, self._next_offset = self._offset, None, None
             self._read(hint)
+
+    @property
+    def _sending(self) -> bool:
+        return bool(self._unconfirmed or self._unsent)
 
     def wake_at(self) -> float | None:
         """When to call `tick`, None if nothing is awaited."""

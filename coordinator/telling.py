@@ -23,7 +23,7 @@ OFFLINE_SHOWN = 20
 REMINDED_S = 3600.0  # who was silent for longer asks by itself, or is gone
 REMINDED_PER_S = 500
 DEADLINE_NEAR_S = 2.0
-"""A deadline so near may pass while a task is begun on what was told: who takes one asks."""
+"""A deadline so near, or the end of a lease, may pass while a task is begun: who takes one asks."""
 WAITING_MAX = 10_000  # workers that wait until the model is on the stream
 
 
@@ -158,9 +158,11 @@ class Telling:
         offset, run = self._offset(), state.run
         if not standing.may_take or not isinstance(state, Collecting) or offset is None:
             return standing
-        if state.deadline_at - now < DEADLINE_NEAR_S:
+        task = run.tasks.get(run.tasks.asked.get(effect.presence.worker_id, ""))
+        lease_end = now + run.policy.lease_s if task is None else task.lease_end or now
+        if min(state.deadline_at, lease_end) - now < DEADLINE_NEAR_S:
             return standing
-        base = self._base(self._version(run.version), offset, run.policy.lease_s)
+        base = self._base(self._version(run.version), offset, lease_end - now)
         return replace(standing, base=base)
 
     def ask_again(self, to: AnswerTo, in_s: float = 0.0) -> None:

@@ -71,7 +71,7 @@ class Task:
     replaces: MaybeId
     base_version: Count | None
     time_s: Number
-    seed: Seed = 0
+    seed: Seed
 
 
 @dataclass(frozen=True, slots=True)

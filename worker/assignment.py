@@ -9,7 +9,8 @@
 Rules of the file:
 
 - A delivery is acked only when the task is in the inbox *and* the broker or the coordinator has
-  our `Taken`, or when the broker has our `Declined`, or when the task was done before.
+  our `Taken`, or when the broker has our `Declined`, or when the task was done before. That of a
+  task which is begun at once (`Waiting` to `Fetching`) is acked by `unsaid`.
 - A task that the disk does not take is given back once (`Full`); no other is asked for before the
   disk takes one.
 - The inbox row of a declined task goes only after the decline is confirmed.
@@ -445,6 +446,11 @@ def start_fault(task: Task, start: Start, options: Options) -> tuple[str, bool]:
     return "", False
 
 
+def with_start(work: Fetching | Ready, start: Start) -> Work:
+    """The same task and version, with what the coordinator says of it now."""
+    return replace(work, start=start)
+
+
 def begin_anew(work: Work, start: Start, options: Options, moment: Moment) -> Step:
     """The task was begun on what the coordinator had told, and it says something else now."""
     match work:
@@ -595,7 +601,9 @@ def _training(work: Training, event: WorkEvent, options: Options, moment: Moment
         case TrainingMoved(about) if about == this and work.instead is None:
             return replace(work, alive_at=moment.now), ()
         case TrainingFailed(about) if about == this and work.instead is not None:
-            taking = Taking(work.task, NO_DELIVERY, work.attempts - 1, math.inf)
+            # One that failed before it could be cancelled counts.
+            attempts = work.attempts - (event.kind == "cancelled")
+            taking = Taking(work.task, NO_DELIVERY, attempts, math.inf)
             return (
                 _started(taking, work.instead, options, moment) if moment.online else (taking, ())
             )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from schemas.frozen import replace
 from schemas.messages import Start
-from worker import asking, assignment, unsaid
+from worker import assignment, unsaid
 from worker.events import (
     Actions,
+    ModelNotKept,
     Published,
     StopFetching,
     TaskCame,
@@ -21,7 +23,7 @@ from worker.events import (
 from worker.known import Session, Step, sits_out
 from worker.options import Moment
 from worker.parcel import Parcel
-from worker.states import Fetching, Idle, Ready, Training, Waiting
+from worker.states import Declining, Fetching, Idle, Ready, Training, Waiting
 from worker.unsaid import Unsaid
 
 
@@ -48,7 +50,9 @@ def _start_at_once(session: Session, came: TaskCame, moment: Moment) -> Start | 
     return None if sits_out(session, start.run_id, start.base_version, moment) else start
 
 
-def not_begun(session: Session, moment: Moment) -> Step | None:
+def not_begun(
+    session: Session, event: ModelNotKept | TrainingFailed, moment: Moment
+) -> Step | None:
     """The disk did not take a task that was begun at once: it is taken as any other.
 
     None if it is in the inbox by now, or `Taken` was said: then the disk is tried again.
@@ -56,7 +60,8 @@ def not_begun(session: Session, moment: Moment) -> Step | None:
     work, held = session.work, session.unsaid
     if held is None or not is_unsaid(session) or not isinstance(work, Fetching | Training):
         return None
-    if held.stored or held.tries > 0:
+    about_it = not isinstance(event, TrainingFailed) or event.task_id == held.task_id
+    if held.stored or held.tries > 0 or not about_it:
         return None
     work, actions = assignment.not_begun(work, held.tag, moment)
     return replace(session, work=work, unsaid=None), actions
@@ -67,17 +72,18 @@ def heard(session: Session, start: Start, moment: Moment) -> Step | None:
     held = session.unsaid
     if held is None or held.task_id != start.task_id:
         return None
-    same = start.wanted and start.base_version == held.start.base_version
+    now, then = (start.base_version, start.model_digest), held.start
+    same = start.wanted and now == (then.base_version, then.model_digest)
     in_hand = assignment.holds(session.work, start.task_id)
+    if same and in_hand and isinstance(session.work, Fetching | Ready):
+        # It knows better how long the lease is.
+        session = replace(session, work=assignment.with_start(session.work, start))
     if same or not in_hand or not held.is_young(moment.now):
         return _step(session, unsaid.heard)
     work, anew = assignment.begin_anew(session.work, start, session.options, moment)
     session = replace(session, work=work)
     if not start.wanted:
-        session = replace(session, unsaid=None)
-        if work == Idle():
-            session = replace(session, asking=asking.ask_again(session.asking, moment.now))
-        return session, (*anew, *unsaid.acked(held))
+        return replace(session, unsaid=None), (*anew, *unsaid.acked(held))
     session = replace(session, unsaid=replace(held, start=start))
     session, actions = _step(session, unsaid.heard)
     return session, (*actions, *anew)
@@ -108,10 +114,12 @@ def _step(session: Session, step: Callable[[Unsaid], tuple[Unsaid | None, Action
 def moved(session: Session, event: WorkEvent) -> Session:
     """A training that has begun, or failed at that, is of a task that the disk has."""
     held = session.unsaid
-    failed = isinstance(event, TrainingFailed) and event.kind != "disk"
-    if held is not None and (failed or isinstance(event, TrainingMoved)) and is_unsaid(session):
-        return replace(session, unsaid=replace(held, stored=True))
-    return session
+    if not isinstance(event, TrainingMoved | TrainingFailed) or held is None:
+        return session
+    refused = isinstance(event, TrainingFailed) and event.kind == "disk"
+    if refused or event.task_id != held.task_id:
+        return session
+    return replace(session, unsaid=replace(held, stored=True))
 
 
 def marked(session: Session, actions: Actions) -> Actions:
@@ -126,9 +134,16 @@ def marked(session: Session, actions: Actions) -> Actions:
     )
 
 
+def wake_at(session: Session) -> float:
+    """When to say `Taken`; never of a task that is being given up."""
+    if session.unsaid is None or _is_given_up(session):
+        return math.inf
+    return session.unsaid.say_at
+
+
 def say(session: Session, moment: Moment) -> Step:
     """Say `Taken` if it is time to."""
-    if session.unsaid is None or session.unsaid.say_at > moment.now:
+    if wake_at(session) > moment.now:
         return session, ()
     return _step(session, lambda held: unsaid.say(held, session.options, moment))
 
@@ -138,11 +153,11 @@ def kept(session: Session, task_id: str) -> Step:
     return _step(session, lambda held: unsaid.kept(held, task_id))
 
 
-def trained(session: Session, parcel: Parcel) -> Session:
+def trained(session: Session, parcel: Parcel, now: float) -> Session:
     """A task has its update."""
     if session.unsaid is None:
         return session
-    left = unsaid.trained(session.unsaid, parcel.task_id, parcel.update_id)
+    left = unsaid.trained(session.unsaid, parcel, now)
     return replace(session, unsaid=left)
 
 
@@ -152,7 +167,15 @@ def went_offline(session: Session) -> Step:
     waits = is_unsaid(session) and isinstance(session.work, Fetching | Ready)
     if waits and held is not None and not held.stored:
         return replace(session, work=Idle(), unsaid=None), (StopFetching(),)
+    if _is_given_up(session):
+        return replace(session, unsaid=None), ()
     return _step(session, unsaid.went_offline)
+
+
+def _is_given_up(session: Session) -> bool:
+    """Whether `Declined` is said instead, which frees the delivery too."""
+    held, work = session.unsaid, session.work
+    return held is not None and isinstance(work, Declining) and work.task == held.task
 
 
 def went_online(session: Session, moment: Moment) -> Session:

@@ -132,8 +132,8 @@ class Effects:
                 self._transport.reject(tag, requeue)
             case events.KeepTask(task):
                 return self._keep(task)
-            case events.KeepStart(task, start):
-                return self._keep_start(task, start)
+            case events.KeepStart(task, start, said):
+                return self._keep_start(task, start, said)
             case events.Fetch(start):
                 return self._supply.fetch(start)
             case events.StopFetching():
@@ -275,9 +275,9 @@ class Effects:
         self._depot.put(ref, update_name(update_id, digest), payload, self._notify)
         return ()
 
-    def _keep_start(self, task: Task, start: Start) -> Events:
+    def _keep_start(self, task: Task, start: Start, said: bool) -> Events:
         try:
-            self._store.keep_start(task, start)
+            self._store.keep_start(task, start, said)
         except StoreError as error:  # it is tried again, and the broker has the task until then
             self._store.make_room()
             self._log(logging.ERROR, f"a task is not acknowledged yet: {error}")

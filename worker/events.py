@@ -335,10 +335,15 @@ class KeepTask:
 
 @dataclass(frozen=True, slots=True)
 class KeepStart:
-    """Put the task into the inbox, and what it was begun on; `StartKept` follows if it is there."""
+    """Put the task into the inbox, and what it was begun on; `StartKept` follows if it is there.
+
+    Attributes:
+        said: Somebody knows that the task is here; else it goes on, and is to be said.
+    """
 
     task: Task
     start: Start
+    said: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ class Session:
 
     Attributes:
         events: How many there were.
-        unsaid: The task in hand, or done a moment ago, if nobody knows yet that it is here.
+        unsaid: The task in hand, or done a moment ago, of which it is not sure yet that the
+            coordinator knows that it is here.
         unheard: Updates out of the outbox whose verdict is not known yet, the newest first.
         owed: Updates that left numbers, and have no verdict.
         trained: Run, and newest version trained on in it.
@@ -104,6 +105,7 @@ def begin(
     unheard: tuple[str, ...] = (),
     trained: Trained = NOTHING_TRAINED,
     left: tuple[LeftBehind, ...] = (),
+    unsaid: Unsaid | None = None,
 ) -> Session:
     """A session that goes on where the store left off.
 
@@ -116,6 +118,7 @@ def begin(
         unheard: Updates out of the outbox whose verdict is not known.
         trained: Run last worked for and newest version trained on in it.
         left: Updates that left numbers, and have no verdict.
+        unsaid: The task in hand, if it goes on and is to be said.
     """
     plan = options.plan
     return Session(
@@ -126,6 +129,7 @@ def begin(
         unheard=unheard,
         owed=owed.begin(left, now),
         trained=trained,
+        unsaid=unsaid,
     )
 
 

@@ -11,13 +11,14 @@ from schemas.messages import Start, Task, Update, decode
 from worker.errors import StoreError
 from worker.parcel import Parcel
 
+ASKS, GOES_ON, SAID = 0, 1, 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS inbox (
     task_id TEXT PRIMARY KEY,
     task BLOB NOT NULL,
     start BLOB,
-    said INTEGER NOT NULL DEFAULT 0,
+    said INTEGER NOT NULL, -- ASKS, GOES_ON or SAID
     attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outbox (
@@ -51,15 +52,15 @@ class HeldTask:
 
     Attributes:
         start: What to train on, None until something was.
-        said: It may go on from there: somebody knows that the task is here, or nobody could be
-            asked. Else the coordinator is asked before all else.
+        said: `SAID`: somebody knows, or is told first, that the task is here. `GOES_ON`: it goes on
+            from there, and is to be said. `ASKS`: the coordinator is asked before all else.
         attempts: Trainings begun; each that did not end is a crash.
     """
 
     task: Task
     start: Start | None
     attempts: int
-    said: bool
+    said: int
 
 
 @dataclass(frozen=True, slots=True)

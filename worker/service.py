@@ -44,9 +44,11 @@ from worker.known import Session
 from worker.models import ModelCache
 from worker.options import Once
 from worker.report import WorkerReport
+from worker.rows import ASKS, GOES_ON
 from worker.store import Store
 from worker.trainer import Trainer
 from worker.traits import Device, battery_level
+from worker.unsaid import resume
 
 _log = logging.getLogger("worker")
 _WAIT_MOST_S = 3600.0
@@ -468,11 +470,13 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
         unheard = store.unheard(known.UNHEARD_MAX)
         trained = store.last_trained()
         left = store.owed()
-    in_hand = None
+    in_hand, unsaid = None, None
     if held is not None:
         start = held.start
         is_ready = start is not None and cache.has(start.model_digest, start.model_bytes)
-        in_hand = (held.task, start, held.attempts, is_ready and held.said)
+        in_hand = (held.task, start, held.attempts, is_ready and held.said != ASKS)
+        if is_ready and start is not None and held.said == GOES_ON:
+            unsaid = resume(held.task, start, now)
     return known.begin(
         config.options,
         now,
@@ -481,4 +485,5 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
         unheard=unheard,
         trained=trained,
         left=left,
+        unsaid=unsaid,
     )

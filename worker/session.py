@@ -88,7 +88,7 @@ def wake_at(session: Session) -> float | None:
     times = [assignment.wake_at(session.work, session.options, session.online)]
     if session.online and isinstance(session.phase, Staying):
         times += [session.asking.ask_at, sending.wake_at(session.sending)]
-        times.append(math.inf if session.unsaid is None else session.unsaid.say_at)
+        times.append(beginning.wake_at(session))
     match session.phase:
         case Staying():
             # What these allow was looked at with every event since: only the future counts.
@@ -165,7 +165,8 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
         case TrainingDone(_, parcel):
             owes, gone = owed.add(session.owed, parcel, moment.now)
             session = replace(_trained(session, parcel, moment), owed=owes)
-            session, actions = _work(beginning.trained(session, parcel), event, moment)
+            session = beginning.trained(session, parcel, moment.now)
+            session, actions = _work(session, event, moment)
             return session, (*actions, *_told_of(gone))
         case PayloadGone(update_id, trained):
             return _payload_gone(session, update_id, trained, moment)
@@ -174,7 +175,7 @@ def _take_in(session: Session, event: SessionEvent, moment: Moment) -> Step:
                 return leaving.leave(session, 0, "told to stop", moment)
             return session, ()
         case ModelNotKept(from_depot=False) | TrainingFailed(kind="disk"):
-            return beginning.not_begun(session, moment) or _work(session, event, moment)
+            return beginning.not_begun(session, event, moment) or _work(session, event, moment)
         case (
             TaskKept()
             | TaskNotKept()
@@ -203,9 +204,14 @@ def _work(session: Session, event: WorkEvent, moment: Moment) -> Step:
         session = _declined(session, before, moment)
     ended = isinstance(before, Taking | Full) or isinstance(event, TrainingFailed)
     if ended and work == Idle():  # not wanted any more, or room again
-        session = replace(session, asking=asking.ask_again(session.asking, moment.now))
-        session = _patient(session, moment)  # what is behind it in the pool may be wanted
+        session = _free_again(session, moment)
     return session, actions
+
+
+def _free_again(session: Session, moment: Moment) -> Session:
+    """What is behind the task in the pool may be wanted."""
+    session = replace(session, asking=asking.ask_again(session.asking, moment.now))
+    return _patient(session, moment)
 
 
 def _starts(session: Session, start: Start, moment: Moment) -> Step:
@@ -216,7 +222,8 @@ def _starts(session: Session, start: Start, moment: Moment) -> Step:
     """
     answered = beginning.heard(session, start, moment)
     if answered is not None:
-        return answered
+        gone = isinstance(answered[0].work, Idle) and not isinstance(session.work, Idle)
+        return (_free_again(answered[0], moment), answered[1]) if gone else answered
     held = assignment.task(session.work)
     trains = held is not None and held.kind == "train" and start.task_id == held.task_id
     failed = sits_out(session, start.run_id, start.base_version, moment)

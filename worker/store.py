@@ -35,7 +35,7 @@ from worker.owed import Left
 from worker.parcel import Parcel, Trained
 from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
-from worker.rows import SCHEMA, HeldTask, OpenRow, decoded, parcel_of
+from worker.rows import ASKS, GOES_ON, SAID, SCHEMA, HeldTask, OpenRow, decoded, parcel_of
 
 FORMAT = 7
 MARKS_KEPT = 10_000
@@ -142,8 +142,8 @@ class Store:
             # A task whose removal failed must not come back in place of this one.
             self._db.execute("DELETE FROM inbox WHERE task_id != ?", (task.task_id,))
             self._db.execute(
-                "INSERT OR IGNORE INTO inbox (task_id, task) VALUES (?, ?)",
-                (task.task_id, encode(task)),
+                "INSERT OR IGNORE INTO inbox (task_id, task, said) VALUES (?, ?, ?)",
+                (task.task_id, encode(task), SAID),
             )
 
     def begin_attempt(self, start: Start) -> bool:
@@ -154,8 +154,9 @@ class Store:
         """
         with self._transaction():
             counted = self._db.execute(
-                "UPDATE inbox SET start = ?, said = 1, attempts = attempts + 1 WHERE task_id = ?",
-                (encode(start), start.task_id),
+                "UPDATE inbox SET start = ?, said = CASE said WHEN ? THEN ? ELSE said END, "
+                "attempts = attempts + 1 WHERE task_id = ?",
+                (encode(start), ASKS, SAID, start.task_id),
             )
         return counted.rowcount == 1
 
@@ -165,17 +166,22 @@ class Store:
         Returns:
             False if the task was done: nothing was counted.
         """
-        return self._put(task, start, said=False, attempts=1)
+        return self._put(task, start, ASKS, attempts=1)
 
-    def keep_start(self, task: Task, start: Start) -> bool:
-        """Have a task in the inbox, as the only one, with what it was begun on, and as said.
+    def keep_start(self, task: Task, start: Start, said: bool = True) -> bool:
+        """Have a task in the inbox, as the only one, with what it was begun on.
+
+        Args:
+            task: The task.
+            start: What it was begun on.
+            said: Whether somebody knows that it is here; else it is to be said.
 
         Returns:
             False if it was done: it is not put there.
         """
-        return self._put(task, start, said=True, attempts=0)
+        return self._put(task, start, SAID if said else GOES_ON, attempts=0)
 
-    def _put(self, task: Task, start: Start, *, said: bool, attempts: int) -> bool:
+    def _put(self, task: Task, start: Start, said: int, *, attempts: int) -> bool:
         task_id = task.task_id
         with self._transaction():
             self._db.execute("DELETE FROM inbox WHERE task_id != ?", (task_id,))
@@ -208,7 +214,7 @@ class Store:
             return None
         task, start, attempts, said = found
         message = None if start is None else decoded(Start, start)
-        return HeldTask(decoded(Task, task), message, attempts, bool(said))
+        return HeldTask(decoded(Task, task), message, attempts, said)
 
     def known(self, task_id: str) -> Known:
         """What is known of a task: nothing, in hand, finished and in the outbox, or done."""

@@ -25,6 +25,7 @@ from schemas.frozen import replace
 from schemas.messages import Standing, Start, Taken, Task
 from worker.events import Ack, Actions, KeepStart, Ref, Say
 from worker.options import Moment, Options
+from worker.parcel import Parcel
 
 TOLD_S = 0.5
 """How long what was told is current enough to begin on."""
@@ -109,6 +110,11 @@ def begin(task: Task, start: Start, tag: int, now: float) -> Unsaid:
     return Unsaid(task, start, tag, now, now + SAY_S)
 
 
+def resume(task: Task, start: Start, now: float) -> Unsaid:
+    """A task was begun, and its connection lost before anybody was told; then the agent ended."""
+    return Unsaid(task, start, NO_DELIVERY, now, math.inf, stored=True)
+
+
 def say(unsaid: Unsaid, options: Options, moment: Moment) -> tuple[Unsaid, Actions]:
     """Say `Taken`; again until a `Start` comes."""
     task = unsaid.task
@@ -118,11 +124,14 @@ def say(unsaid: Unsaid, options: Options, moment: Moment) -> tuple[Unsaid, Actio
     return replace(unsaid, say_at=say_at, tries=unsaid.tries + 1), (Say(ref, message),)
 
 
-def trained(unsaid: Unsaid, task_id: str, update_id: str) -> Unsaid | None:
-    """A task has its update, which is sent next."""
-    if task_id != unsaid.task_id:
+def trained(unsaid: Unsaid, parcel: Parcel, now: float) -> Unsaid | None:
+    """A task has its update, which is sent next: only if that takes long there is more to say."""
+    if parcel.task_id != unsaid.task_id:
         return unsaid
-    return None if unsaid.tag == NO_DELIVERY else replace(unsaid, update_id=update_id)
+    if unsaid.tag == NO_DELIVERY:
+        return None
+    say_at = unsaid.say_at if parcel.parts else now + _AGAIN_S
+    return replace(unsaid, update_id=parcel.update_id, say_at=say_at)
 
 
 def published(unsaid: Unsaid, ref: Ref) -> tuple[Unsaid | None, Actions]:
@@ -177,7 +186,8 @@ def went_offline(unsaid: Unsaid) -> tuple[Unsaid | None, Actions]:
     if unsaid.update_id:  # which is sent again, and says who has it
         return None, ()
     left = replace(unsaid, tag=NO_DELIVERY, say_at=math.inf, tries=0)
-    return left, () if unsaid.tag == NO_DELIVERY else (KeepStart(unsaid.task, unsaid.start),)
+    keep = KeepStart(unsaid.task, unsaid.start, said=False)
+    return left, () if unsaid.tag == NO_DELIVERY else (keep,)
 
 
 def went_online(unsaid: Unsaid, now: float) -> Unsaid:

@@ -97,6 +97,17 @@ def test_while_nobody_knows_where_the_model_lies_a_worker_is_to_ask(
     assert standing.base is None
 
 
+def test_the_lease_of_a_direct_task_is_what_is_left_of_it(make_world: MakeWorld) -> None:
+    world, _ = direct(make_world, "ab")
+    worker, task = hold(world, "a")
+    until(world, 12.0)
+    base = told(world, worker).base
+    assert base is not None
+    lease_end = world.task_row(task.task_id).lease_end
+    assert lease_end is not None
+    assert base.lease_s == pytest.approx(lease_end - world.now)
+
+
 def test_what_is_told_is_a_part_of_what_a_start_says() -> None:
     assert {field.name for field in fields(Base)} <= {field.name for field in fields(Start)}
 

@@ -12,7 +12,7 @@ _TAKEN = "§2 an update says who took its task, if nobody did before"
 UNSAID: tuple[Mutation, ...] = (
     Mutation(
         _ACK,
-        "it is acked when training is done",
+        "it is acked with the first part of its update",
         "worker/unsaid.py",
         '        case "update" if ref.subject == unsaid.update_id:\n',
         '        case "update" | "part" if ref.subject == unsaid.update_id:\n',
@@ -45,10 +45,28 @@ UNSAID: tuple[Mutation, ...] = (
         "tests/worker/test_unsaid.py::test_no_other_is_taken_before_the_broker_knows_of_the_first",
     ),
     Mutation(
+        _ACK,
+        "it is acked when training is done",
+        "worker/unsaid.py",
+        "    if unsaid.tag == NO_DELIVERY:\n        return None\n    say_at",
+        "    if unsaid.tag != NO_DELIVERY:\n        return None\n    say_at",
+        "tests/worker/test_unsaid.py"
+        "::test_one_that_is_soon_done_is_acked_once_the_broker_has_its_update",
+    ),
+    Mutation(
+        _ACK,
+        "what went on without a broker is not said when there is one",
+        "worker/service.py",
+        "        if is_ready and start is not None and held.said == GOES_ON:\n",
+        "        if False:\n",
+        "tests/worker/test_service_unsaid.py"
+        "::test_what_goes_on_after_a_kill_without_a_broker_is_said_when_there_is_one",
+    ),
+    Mutation(
         _ASKS,
         "it goes on with what it began",
         "worker/service.py",
-        "is_ready and held.said)",
+        "is_ready and held.said != ASKS)",
         "is_ready)",
         "tests/worker/test_service_unsaid.py"
         "::test_killed_before_it_was_said_to_be_taken_a_task_is_asked_for_again",
@@ -82,7 +100,8 @@ UNSAID: tuple[Mutation, ...] = (
         _TOLD,
         "it is told though a deadline may pass meanwhile",
         "coordinator/telling.py",
-        "        if state.deadline_at - now < DEADLINE_NEAR_S:\n            return standing\n",
+        "        if min(state.deadline_at, lease_end) - now < DEADLINE_NEAR_S:\n"
+        "            return standing\n",
         "",
         "tests/coordinator/test_service_unsaid.py"
         "::test_with_a_deadline_that_is_near_a_worker_is_to_ask",

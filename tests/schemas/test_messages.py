@@ -33,7 +33,7 @@ ID = "0123456789abcdef" * 2
 DIGEST = ID * 2
 CARRIERS = (Update, UpdatePart, ModelPart)
 
-TASK = Task(ID, ID, "train", 1, None, "fp32", 4096, "", None, 0.0)
+TASK = Task(ID, ID, "train", 1, None, "fp32", 4096, "", None, 0.0, 7)
 PRESENCE = Presence("shop-1", "", -1, 0, False, False, ())
 STANDING = Standing(ID, "running", 1, 0, True, 0.0, {}, {}, (), 0.0)
 UPDATE = Update(

@@ -23,6 +23,7 @@ def a_task(number: int = 0, **changes: Any) -> Task:
         replaces="",
         base_version=None,
         time_s=1000.0,
+        seed=7,
     )
     return replace(task, **changes)
 

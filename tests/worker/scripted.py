@@ -170,6 +170,7 @@ class ScriptedCoordinator:
             replaces="",
             base_version=None,
             time_s=1.0,
+            seed=7,
         )
         task = replace(task, **changes)
         self.tasks.append(task)

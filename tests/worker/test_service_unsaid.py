@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.test_service import Federation, HeldTrainer
+from worker.rows import ASKS, GOES_ON, SAID
 from worker.store import Store
 from worker.unsaid import SAY_S
 
@@ -19,12 +20,12 @@ def telling(tmp_path: Path) -> Iterator[Federation]:
     made.close()
 
 
-def held(telling: Federation) -> tuple[bool, bool]:
-    """Whether a task is in the inbox, and whether somebody is known to know of it."""
+def held(telling: Federation) -> tuple[bool, int | None]:
+    """Whether a task is in the inbox, and who knows of it."""
     store = Store(telling.folder / "w1")
     found = store.held()
     store.close()
-    return found is not None, found is not None and found.said
+    return found is not None, None if found is None else found.said
 
 
 def begun(telling: Federation) -> HeldTrainer:
@@ -35,7 +36,7 @@ def begun(telling: Federation) -> HeldTrainer:
     telling.coordinator.publish_version(0)
     telling.run()
     assert len(trainer.jobs) == 1
-    assert held(telling) == (True, False)
+    assert held(telling) == (True, ASKS)
     return trainer
 
 
@@ -56,7 +57,7 @@ def test_one_that_is_not_is_said_to_be_taken_and_acked(telling: Federation) -> N
     trainer = begun(telling)
     telling.run(SAY_S)
     assert len(telling.coordinator.taken) == 1
-    assert held(telling) == (True, True)
+    assert held(telling) == (True, SAID)
     telling.workers.pop().kill()
     assert telling.pool_size() == 0
     telling.worker(trainer=trainer)
@@ -90,13 +91,34 @@ def test_one_that_is_not_wanted_any_more_is_cancelled(telling: Federation) -> No
     assert len(trainer.cancelled) == 1
 
 
-def test_what_is_done_without_a_word_counts_no_attempt_twice(telling: Federation) -> None:
-    """Killed again and again while it trains, it is given up after three times, said or not."""
-    trainer = HeldTrainer()
+def test_what_goes_on_after_a_kill_without_a_broker_is_said_when_there_is_one(
+    telling: Federation,
+) -> None:
+    trainer = begun(telling)
+    telling.workers[0].go_offline()
+    telling.run()
+    assert held(telling) == (True, GOES_ON)
+    telling.workers.pop().kill()
+    telling.worker(trainer=trainer)
+    telling.run()
+    assert len(trainer.jobs) == 1  # it went on
+    assert len(telling.coordinator.taken) == 1
+    trainer.release()
+    telling.run()
+    assert len(telling.coordinator.updates) == 1
+
+
+def test_killed_again_and_again_it_is_given_up_after_three_times(telling: Federation) -> None:
+    """Said to be taken or not."""
+    trainer, begun_so_often = HeldTrainer(), 0
     telling.coordinator.offer()
     telling.coordinator.publish_version(0)
     for _ in range(5):
         telling.worker(trainer=trainer)
         telling.run()
+        begun_so_often += len(trainer.jobs)
+        if telling.coordinator.declined:
+            break
         telling.workers.pop().kill()
-    assert len(trainer.jobs) <= 3
+    assert begun_so_often == 3
+    assert len(telling.coordinator.declined) == 1

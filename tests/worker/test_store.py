@@ -35,7 +35,7 @@ from worker.errors import (
     WrongStateError,
 )
 from worker.parcel import Parcel, Trained
-from worker.rows import HeldTask
+from worker.rows import ASKS, GOES_ON, SAID, HeldTask
 from worker.store import Store
 
 TASK = a_task()
@@ -87,18 +87,18 @@ def test_a_task_kept_again_keeps_its_start_and_attempts(opened: Store) -> None:
 def test_a_task_is_begun_in_one_step_and_nobody_knows_of_it(opened: Store) -> None:
     opened.keep_task(a_task(1))
     assert opened.begin(TASK, a_start(TASK))
-    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=False)
+    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=ASKS)
     assert opened.begin(TASK, a_start(TASK, 1))
-    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=2, said=False)
+    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=2, said=ASKS)
 
 
 def test_what_a_task_was_begun_on_is_kept_whether_or_not_training_began(opened: Store) -> None:
     opened.keep_task(a_task(1))
     assert opened.keep_start(TASK, a_start(TASK))
-    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=0, said=True)
+    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=0, said=SAID)
     opened.begin(TASK, a_start(TASK))
     opened.keep_start(TASK, a_start(TASK, 1))
-    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=1, said=True)
+    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=1, said=SAID)
 
 
 def test_an_attempt_at_a_task_that_was_asked_for_is_one_of_a_task_that_is_known(
@@ -108,7 +108,13 @@ def test_an_attempt_at_a_task_that_was_asked_for_is_one_of_a_task_that_is_known(
     assert opened.begin_attempt(a_start(TASK))
     held = opened.held()
     assert held is not None
-    assert held.said
+    assert held.said == SAID
+
+
+def test_an_attempt_at_a_task_that_goes_on_leaves_it_to_be_said(opened: Store) -> None:
+    opened.keep_start(TASK, a_start(TASK), said=False)
+    assert opened.begin_attempt(a_start(TASK))
+    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=GOES_ON)
 
 
 def test_what_was_done_is_not_begun_nor_kept_again(opened: Store) -> None:

@@ -307,6 +307,57 @@ def test_work_of_some_time_is_sent_though_its_task_is_not_wanted() -> None:
     assert world.training == TASK.task_id
 
 
+def test_what_the_answer_says_of_the_lease_counts() -> None:
+    world = fetching()
+    world.tick(SAY_S)
+    world.start(TASK, lease_s=9.0)
+    world.has_model()
+    (train,) = [action for action in world.actions if isinstance(action, events.Train)]
+    assert train.deadline_s is not None
+    assert train.deadline_s <= 9.0
+
+
+def test_a_report_of_another_task_says_nothing_of_this_one() -> None:
+    world = fetching()
+    world.happens(events.TrainingFailed(a_task(9).task_id, "cancelled", "as was asked"))
+    world.disconnect()
+    assert world.session.work == states.Idle()
+
+
+def test_a_disk_that_refused_another_task_stops_not_this_one() -> None:
+    world = training()
+    world.happens(events.TrainingFailed(a_task(9).task_id, "disk", "no space left"))
+    assert isinstance(world.session.work, states.Training)
+
+
+def test_a_slow_confirm_of_the_update_makes_nobody_say_more() -> None:
+    world = training()
+    world.finish_training()
+    world.tick(2 * SAY_S)
+    assert not said(world)
+    world.tick(60.0)  # something is wrong
+    assert said(world) == 1
+
+
+def test_what_is_given_up_is_not_said_to_be_taken() -> None:
+    world = fetching()
+    world.fetching = None
+    world.happens(events.ModelGone(a_base().model_digest, "a gap"))
+    world.tick(SAY_S)
+    assert not said(world)
+    world.confirm(world.last("declined"))
+    assert 1 not in world.tags
+    assert not world.inbox
+
+
+def test_killed_after_it_went_on_alone_it_is_said_with_the_next_connection() -> None:
+    world = training()
+    world.disconnect()
+    world.restart()
+    world.connect()
+    assert said(world) == 1
+
+
 # The disk refuses.
 
 
@@ -331,7 +382,7 @@ def test_nothing_is_acked_before_the_disk_has_it() -> None:
     world.confirm(world.last("taken"))
     assert 1 in world.tags
     world.disk_is_full = False
-    world.tick(60.0)
+    world.tick(12.0)
     world.confirm(world.last("taken"))
     assert 1 not in world.tags
     assert TASK.task_id in world.inbox

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.messages import Declined, Presence, Standing, Start, Taken, Task, part_count
 from tests.worker.examples import a_standing, a_start, an_update
-from worker import assignment, events, known, session, states
+from worker import assignment, events, known, session, states, unsaid
 from worker.events import Action, Ref
 from worker.known import Session
 from worker.options import ATTEMPTS_MAX, Options
@@ -51,6 +51,7 @@ class World:
     trainings: list[str] = field(default_factory=list)
     updates_sent: list[str] = field(default_factory=list)
     known_tags: set[int] = field(default_factory=set)  # deliveries of what was done before
+    to_say: set[str] = field(default_factory=set)  # in the inbox, and goes on before it is said
     unsaid: set[str] = field(default_factory=set)  # in the inbox, and the coordinator is asked
     left: int | None = None
     reason: str = ""
@@ -62,13 +63,16 @@ class World:
         self.session: Session = self._begin()
 
     def _begin(self) -> Session:
-        held = None
+        held, resumed = None, None
         if self.inbox:
             task, start, attempts = next(iter(self.inbox.values()))
             has_model = start is not None and start.model_digest in self.cache
-            said = task.task_id not in self.unsaid
-            held = (task, start, attempts, has_model and said)
-        return known.begin(self.options, self.now, held, tuple(self.outbox.values()))
+            goes_on = has_model and task.task_id not in self.unsaid
+            held = (task, start, attempts, goes_on)
+            if goes_on and start is not None and task.task_id in self.to_say:
+                resumed = unsaid.resume(task, start, self.now)
+        parcels = tuple(self.outbox.values())
+        return known.begin(self.options, self.now, held, parcels, unsaid=resumed)
 
     def restart(self) -> None:
         """The worker's process is killed and started again: only the disk stays."""
@@ -148,11 +152,12 @@ class World:
                 return [events.TaskNotKept(task.task_id, "no space left")]
             case events.KeepStart() if self.disk_is_full:
                 return []
-            case events.KeepStart(task, start):
+            case events.KeepStart(task, start, said):
                 if task.task_id not in self.done:
                     attempts = self.inbox[task.task_id][2] if task.task_id in self.inbox else 0
                     self.inbox[task.task_id] = (task, start, attempts)
                     self.unsaid.discard(task.task_id)
+                    (self.to_say.discard if said else self.to_say.add)(task.task_id)
                 return [events.StartKept(task.task_id)]
             case events.KeepTask(task):
                 assert not self.inbox or task.task_id in self.inbox
