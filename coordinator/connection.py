@@ -154,12 +154,8 @@ class Connection:
         self._queues.when_there(worker_id, "answer", lambda _: then())
 
     def publish_version(self, version: ModelVersion) -> None:
-        """The next version: where it will lie is known then, if it can be. Then `send_version`."""
+        """Publish the next version."""
         self._models.publish(version)
-
-    def send_version(self) -> None:
-        """Send its bytes; what is said of it before goes before them."""
-        self._models.send()
 
     def publish_copy(self, body: Buffer, message_id: str, routing_key: str) -> None:
         """Publish a copy of a refused message for people, if there is room for it."""

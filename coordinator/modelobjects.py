@@ -115,9 +115,6 @@ class ModelObjects:
         self._current, self._failures = version, 0
         self._put(again=False)
 
-    def send(self) -> None:
-        """What `publish` puts is on its way."""
-
     def doubt(self, worker_id: str) -> None:
         """A worker did not find the model: look whether it is there."""
         now = self._now()

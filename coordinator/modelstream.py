@@ -142,7 +142,7 @@ class ModelStream:
             let_go(self._current.model.model)
 
     def publish(self, version: ModelVersion) -> None:
-        """The next version; `on_ready` follows, at once if it can be counted where. Then `send`."""
+        """Publish the next version; `on_ready` follows, at once if the offset can be counted."""
         self._current, self._offset = version, None
         if self._next_offset is None:
             if self._queue is not None and not self.lost:
@@ -154,23 +154,15 @@ class ModelStream:
         if self._recounting:  # it looks for the version before
             self._close_reader()
             self._recounting = False
-        self._put_ready(version)
+        self._send(version)
         self._ready(offset)
-
-    def send(self) -> None:
-        """Send what was published: small messages may go before, and are not held up by it."""
-        self._pump()
 
     def doubt(self, worker_id: str) -> None:
         """A worker did not find the model: look again."""
-        if self._offset is not None and self._reader is None and not self._sending:
+        if self._offset is not None and self._reader is None and not self._unconfirmed:
             _log.info("worker %s did not find the model: looking whether it is there", worker_id)
             hint, self._offset, self._next_offset = self._offset, None, None
             self._read(hint)
-
-    @property
-    def _sending(self) -> bool:
-        return bool(self._unconfirmed or self._unsent)
 
     def wake_at(self) -> float | None:
         """When to call `tick`, None if nothing is awaited."""
@@ -222,14 +214,12 @@ class ModelStream:
         self._on_ready(self._version(), offset)
 
     def _send(self, version: ModelVersion) -> None:
-        self._put_ready(version)
+        self._unsent.extend((version, index) for index in range(version.parts))
         self._pump()
 
-    def _put_ready(self, version: ModelVersion) -> None:
-        self._unsent.extend((version, index) for index in range(version.parts))
-
     def _pump(self) -> None:
-        while self._queue is not None and self._unsent and len(self._unconfirmed) < WINDOW:
+        assert self._queue is not None
+        while self._unsent and len(self._unconfirmed) < WINDOW:
             version, index = self._unsent.popleft()
             head, payload = version.encode_part(index)
             message = Outgoing("", self._queue.name, head, version.digest, payload=payload)

@@ -543,7 +543,6 @@ class CoordinatorService:
         self._evaluate(made.row)
         if isinstance(self._run.state, Collecting):
             self._telling.changes()
-        self._connection.send_version()
         if made.new:
             self._run.prune(self._evaluation.in_hand())
 

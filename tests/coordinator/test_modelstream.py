@@ -73,10 +73,6 @@ class Bench:
         self.stream.connect(self.queue, current, hint)
         self.settle()
 
-    def publish(self, version: ModelVersion) -> None:
-        self.stream.publish(version)
-        self.stream.send()
-
     def settle(self) -> None:
         """Hand in what happened until nothing does."""
         for _ in range(1000):
@@ -128,16 +124,6 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_what_is_said_of_a_version_may_go_before_it(bench: Bench) -> None:
-    bench.connect(version(0))
-    before = bench.messages
-    bench.stream.publish(version(1))
-    assert bench.ready[-1][0] == 1  # where it will lie can be told
-    assert bench.messages == before
-    bench.stream.send()
-    assert bench.found(version(1))
-
-
 def test_a_version_that_was_never_there_is_written(bench: Bench) -> None:
     current = version(0)
     bench.connect(current)
@@ -158,8 +144,8 @@ def test_a_version_that_is_there_is_read_back_and_not_written_again(bench: Bench
 
 def test_the_next_versions_follow_without_a_look(bench: Bench) -> None:
     bench.connect(version(0))
-    bench.publish(version(1, 20))
-    bench.publish(version(2, 41))
+    bench.stream.publish(version(1, 20))
+    bench.stream.publish(version(2, 41))
     assert bench.ready == [(0, 0), (1, 4), (2, 6)]
     bench.settle()
     assert bench.found(version(2, 41))
@@ -183,7 +169,7 @@ def test_segments_that_begin_do_not_add_up_to_a_wrong_place(bench: Bench, parts:
     bench.use(SHORT)
     bench.connect(large(0, parts))
     for number in range(1, 60):
-        bench.publish(large(number, parts))
+        bench.stream.publish(large(number, parts))
         bench.settle()
         assert bench.found(large(number, parts))
     assert bench.messages == 60 * parts, "none is written twice"
@@ -193,7 +179,7 @@ def test_versions_that_follow_at_once_are_counted_all_the_same(bench: Bench) -> 
     bench.use(SHORT)
     bench.connect(large(0, 4))
     for number in range(1, 10):
-        bench.publish(large(number, 4))
+        bench.stream.publish(large(number, 4))
     bench.settle()
     assert bench.found(large(9, 4))
     assert bench.messages == 10 * 4
@@ -204,7 +190,7 @@ def test_no_reader_arrives_while_segments_are_begun(bench: Bench) -> None:
     bench.connect(large(0, 4))
     bench.broker.hold_confirms()
     for number in range(1, 6):
-        bench.publish(large(number, 4))
+        bench.stream.publish(large(number, 4))
     assert not bench.events, "nobody is told that it reads"
     bench.broker.release_confirms()
     assert not any(isinstance(event, Consuming) for event in bench.events)
@@ -216,8 +202,8 @@ def test_no_reader_arrives_while_segments_are_begun(bench: Bench) -> None:
 def test_two_versions_before_any_confirm_go_out_in_order(bench: Bench) -> None:
     bench.connect(version(0))
     bench.broker.hold_confirms()
-    bench.publish(version(1, 75))
-    bench.publish(version(2, 75))
+    bench.stream.publish(version(1, 75))
+    bench.stream.publish(version(2, 75))
     bench.settle()
     assert bench.messages == 4 + WINDOW
     bench.broker.release_confirms()
@@ -299,7 +285,7 @@ def test_a_worker_that_does_not_find_the_model_makes_it_look(bench: Bench) -> No
 
 def test_a_doubt_after_the_stream_was_emptied_brings_the_model_back(bench: Bench) -> None:
     bench.connect(version(0))
-    bench.publish(version(1))
+    bench.stream.publish(version(1))
     bench.settle()
     bench.empty()
     bench.stream.doubt("a")
@@ -312,7 +298,7 @@ def test_a_doubt_after_the_stream_was_emptied_brings_the_model_back(bench: Bench
 def test_a_version_published_while_the_last_is_looked_for_takes_its_place(bench: Bench) -> None:
     bench.connect(version(0))
     bench.stream.doubt("a")
-    bench.publish(version(1))
+    bench.stream.publish(version(1))
     bench.settle()
     assert bench.ready[-1][0] == 1
     assert bench.found(version(1))
@@ -321,7 +307,7 @@ def test_a_version_published_while_the_last_is_looked_for_takes_its_place(bench:
 def test_a_version_published_while_the_last_is_being_written_takes_its_place(bench: Bench) -> None:
     bench.broker.hold_confirms()
     bench.connect(version(0, 200))
-    bench.publish(version(1, 200))
+    bench.stream.publish(version(1, 200))
     bench.settle()
     bench.broker.release_confirms()
     bench.settle()
@@ -365,7 +351,7 @@ def test_a_deleted_stream_is_lost_until_it_is_connected_again(bench: Bench) -> N
     assert bench.stream.lost
     assert bench.stream.offset is None
     assert bench.stream.wake_at() is None
-    bench.publish(version(1))
+    bench.stream.publish(version(1))
     bench.settle()
     assert bench.ready == [(0, 0)]
     bench.other.declare(Topology((), (QUEUE,), ()))
@@ -377,7 +363,7 @@ def test_a_deleted_stream_is_lost_until_it_is_connected_again(bench: Bench) -> N
 def test_a_part_that_comes_back_loses_the_stream(bench: Bench) -> None:
     bench.connect(version(0))
     bench.other.delete(QUEUE)
-    bench.publish(version(1))
+    bench.stream.publish(version(1))
     bench.settle()
     assert bench.stream.lost
 
@@ -398,7 +384,7 @@ def test_a_disconnect_forgets_what_was_known(bench: Bench) -> None:
     bench.connect(version(0))
     bench.stream.disconnected()
     assert bench.stream.offset is None
-    bench.publish(version(1))
+    bench.stream.publish(version(1))
     assert bench.messages == 4
     bench.connect(version(1))
     assert bench.found(version(1))
