@@ -26,7 +26,7 @@ from typing import assert_never
 
 from broker.topology import PART_BYTES_MAX
 from schemas.codecs.names import MODEL_CODECS, spec_of
-from schemas.messages import Declined, Start, Taken, Task
+from schemas.messages import Declined, Start, Task
 from worker.events import (
     Ack,
     Actions,
@@ -77,15 +77,14 @@ from worker.states import (
     Waiting,
     Work,
 )
+from worker.unsaid import AGAIN_MOST_S, AGAIN_S, NO_DELIVERY, taken
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
 MISSES = 3  # of a model in the depot; then its version is left alone for a while
 DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
-_START_S, _START_MOST_S = 10.0, 60.0
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _REASON_CHARS = 400
 
-NO_DELIVERY = -1
 KEEP_S = 600.0
 """How long a delivery is held that the disk does not take."""
 _PROBE_S, _PROBE_MOST_S = 30.0, 600.0
@@ -335,7 +334,8 @@ def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
 def not_begun(work: Fetching | Training, tag: int, moment: Moment) -> Step:
     """A task that was begun before it was in the inbox is not taken by the disk: try that first."""
     stop: Actions = (StopFetching(),) if isinstance(work, Fetching) else ()
-    return _not_kept(Keeping(work.task, tag, moment.now + KEEP_S), moment)[0], stop
+    again_at = moment.after(0, _RETRY_S, _RETRY_MOST_S)
+    return Keeping(work.task, tag, moment.now + KEEP_S, again_at, tries=1), stop
 
 
 def unfit(task: Task, options: Options, moment: Moment) -> str:
@@ -404,11 +404,9 @@ def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) ->
 
 def _taken(work: Taking, options: Options, moment: Moment) -> Step:
     """Say `Taken`; it is asked again until a `Start` comes."""
-    task = work.task
-    message = Taken(task.run_id, task.task_id, options.worker_id, task.incarnation)
-    ref = Ref("taken", task.task_id, 0, moment.serial)
-    say_at = moment.after(work.tries, _START_S, _START_MOST_S)
-    return replace(work, say_at=say_at, tries=work.tries + 1), (Say(ref, message),)
+    say_at = moment.after(work.tries, AGAIN_S, AGAIN_MOST_S)
+    said = taken(work.task, options, moment)
+    return replace(work, say_at=say_at, tries=work.tries + 1), (said,)
 
 
 def _started(work: Taking, start: Start, options: Options, moment: Moment) -> Step:

@@ -29,8 +29,8 @@ def plan(session: Session, moment: Moment) -> Step:
             session, last = plan(session, moment)
             return session, (*actions, *last)
         case Leaving(until, code, reason, goodbye):
-            unsaid = goodbye is not None or isinstance(session.work, Declining)
-            if moment.online and moment.now < until and (unsaid or session.sending.in_flight):
+            open_here = goodbye is not None or isinstance(session.work, Declining)
+            if moment.online and moment.now < until and (open_here or session.sending.in_flight):
                 return session, ()
             return replace(session, phase=Left()), (Leave(code, reason),)
         case Left():

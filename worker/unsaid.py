@@ -34,7 +34,8 @@ SAY_S = 0.5
 YOUNG_S = 5.0
 """How long a training is given up for another version: no more work is lost than that."""
 NO_DELIVERY = -1
-_AGAIN_S, _AGAIN_MOST_S = 10.0, 60.0
+AGAIN_S, AGAIN_MOST_S = 10.0, 60.0
+"""After how much silence `Taken` is said again; longer each time."""
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 
 
@@ -117,11 +118,15 @@ def resume(task: Task, start: Start, now: float) -> Unsaid:
 
 def say(unsaid: Unsaid, options: Options, moment: Moment) -> tuple[Unsaid, Actions]:
     """Say `Taken`; again until a `Start` comes."""
-    task = unsaid.task
+    say_at = moment.after(unsaid.tries, AGAIN_S, AGAIN_MOST_S)
+    said = taken(unsaid.task, options, moment)
+    return replace(unsaid, say_at=say_at, tries=unsaid.tries + 1), (said,)
+
+
+def taken(task: Task, options: Options, moment: Moment) -> Say:
+    """That a task is here, which asks what to train on."""
     message = Taken(task.run_id, task.task_id, options.worker_id, task.incarnation)
-    ref = Ref("taken", task.task_id, 0, moment.serial)
-    say_at = moment.after(unsaid.tries, _AGAIN_S, _AGAIN_MOST_S)
-    return replace(unsaid, say_at=say_at, tries=unsaid.tries + 1), (Say(ref, message),)
+    return Say(Ref("taken", task.task_id, 0, moment.serial), message)
 
 
 def trained(unsaid: Unsaid, parcel: Parcel, now: float) -> Unsaid | None:
@@ -130,7 +135,7 @@ def trained(unsaid: Unsaid, parcel: Parcel, now: float) -> Unsaid | None:
         return unsaid
     if unsaid.tag == NO_DELIVERY:
         return None
-    say_at = unsaid.say_at if parcel.parts else now + _AGAIN_S
+    say_at = unsaid.say_at if parcel.parts else now + AGAIN_S
     return replace(unsaid, update_id=parcel.update_id, say_at=say_at)
 
 

@@ -13,6 +13,7 @@ from tests.coordinator.feeder import Feeder
 from tests.coordinator.test_service_direct import direct, hold
 from tests.coordinator.test_service_time import until
 from tests.coordinator.world import MakeWorld, World
+from worker import unsaid
 
 
 def told(world: World, worker: Feeder) -> Standing:
@@ -31,16 +32,9 @@ def begun(world: World, worker: Feeder) -> tuple[Task, Start]:
 
 def start_of(standing: Standing, task: Task) -> Start:
     """What a worker makes of what it was told."""
-    assert standing.base is not None
-    return Start.on(
-        standing.base,
-        run_id=task.run_id,
-        task_id=task.task_id,
-        incarnation=task.incarnation,
-        version=standing.version,
-        seed=task.seed,
-        time_s=standing.time_s,
-    )
+    start = unsaid.start_of(unsaid.Told(standing, 0.0), task, 0.0)
+    assert start is not None
+    return start
 
 
 def sent(world: World, worker: Feeder, task: Task, start: Start, train_s: float) -> str:

@@ -63,9 +63,9 @@ OFFERS = (
         _ACKED,
         "a task is acked with `taken` on its way",
         "worker/assignment.py",
-        "return replace(work, say_at=say_at, tries=work.tries + 1), (Say(ref, message),)",
+        "return replace(work, say_at=say_at, tries=work.tries + 1), (said,)",
         "return replace(work, tag=NO_DELIVERY, say_at=say_at, tries=work.tries + 1), "
-        "(Say(ref, message), *_acked(work.tag))",
+        "(said, *_acked(work.tag))",
         "tests/worker/test_session.py"
         "::test_a_task_is_acked_once_it_is_stored_and_its_taking_confirmed",
     ),
