@@ -84,8 +84,7 @@ class ContainerNode(RabbitmqNode):
             self._guard.communicate()
             self._guard = None
 
-    def pause(self) -> None:
-        """Freeze the node (SIGSTOP): connections stay open and nothing answers."""
+    def _freeze(self) -> None:
         docker("kill", "--signal", "STOP", self._name)
         self._frozen = True
 

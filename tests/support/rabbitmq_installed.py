@@ -81,8 +81,7 @@ class InstalledNode(RabbitmqNode):
             self._epmd = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def pause(self) -> None:
-        """Freeze the node (SIGSTOP): connections stay open and nothing answers."""
+    def _freeze(self) -> None:
         self._signal(signal.SIGSTOP)
         self._frozen = True
 

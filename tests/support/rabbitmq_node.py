@@ -14,9 +14,11 @@ import random
 import socket
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 START_LIMIT_S = 120.0  # a cold start takes 4 to 9 s, several times that on a loaded machine
 CTL_LIMIT_S = 120.0
+STILL_LIMIT_S = 10.0  # threads stop one by one; a loaded machine takes its time
 VHOST_BATCH = 16  # one call of rabbitmqctl costs 0.7 s, whatever it does
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -66,8 +68,8 @@ class RabbitmqNode(ABC):
         """Stop the node if it runs, and remove the data."""
 
     @abstractmethod
-    def pause(self) -> None:
-        """Freeze the node (SIGSTOP): connections stay open and nothing answers."""
+    def _freeze(self) -> None:
+        """Send SIGSTOP."""
 
     @abstractmethod
     def resume(self) -> None:
@@ -149,6 +151,16 @@ class RabbitmqNode(ABC):
             self._end()
             self.start()
 
+    def pause(self) -> None:
+        """Freeze the node (SIGSTOP): connections stay open and nothing answers."""
+        self._freeze()
+        # The signal is sent, not yet taken: until then the other threads go on answering.
+        until = time.monotonic() + STILL_LIMIT_S
+        while not stands_still(self.pid):
+            if time.monotonic() > until:
+                raise NodeError(f"the node was not frozen within {STILL_LIMIT_S:.0f} s")
+            time.sleep(0.001)
+
     def answers(self) -> bool:
         """Whether the node greets an AMQP client within a second."""
         try:
@@ -180,6 +192,18 @@ class RabbitmqNode(ABC):
         self.ctl("eval", _vhosts_expression(made, self._used_vhosts))
         self._used_vhosts.clear()
         return made
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a stop signal has reached every thread of a process; True where nobody can tell."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        return True
+    try:
+        stats = [(task / "stat").read_text() for task in tasks.iterdir()]
+    except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile: some still run
+        return False
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def free_ports(count: int) -> list[int]:

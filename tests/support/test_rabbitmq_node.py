@@ -3,13 +3,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pika
 import pytest
 
 from tests.support.rabbitmq_installed import guard
-from tests.support.rabbitmq_node import RabbitmqNode, free_ports
+from tests.support.rabbitmq_node import RabbitmqNode, free_ports, stands_still
 
 DEADLINE_S = 60.0
 
@@ -86,9 +87,11 @@ def take(channel: pika.adapters.blocking_connection.BlockingChannel, bodies: lis
 
 
 def test_a_frozen_node_keeps_its_connections_and_goes_on(rabbitmq_node: RabbitmqNode) -> None:
-    connection = connect(rabbitmq_node.url(rabbitmq_node.fresh_vhost()))
-    rabbitmq_node.pause()
-    assert not rabbitmq_node.answers()
-    rabbitmq_node.resume()
-    assert connection.channel().is_open
-    connection.close()
+    with closing(connect(rabbitmq_node.url(rabbitmq_node.fresh_vhost()))) as connection:
+        rabbitmq_node.pause()
+        try:
+            assert stands_still(rabbitmq_node.pid)
+            assert not rabbitmq_node.answers()
+        finally:
+            rabbitmq_node.resume()
+        assert connection.channel().is_open
