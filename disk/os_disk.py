@@ -26,6 +26,18 @@ _REPLACED_MOST = 20  # times in a row that a file may be replaced while it is be
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)  # or above it is a file
 
 
+def _sync(descriptor: int) -> None:
+    """Make what is in a file durable, and how long it is; not when it was changed.
+
+    A file that is written over keeps its blocks and its length, so the disk's journal has nothing
+    to do for it, and nothing that others wrote meanwhile is waited for.
+    """
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
 def _begin_to_write(descriptor: int, start: int, length: int) -> None:
     """Have the system begin to write, and wait for nothing; what becomes of it a sync says.
 
@@ -63,7 +75,7 @@ class OsFile:
         """See `File.sync`."""
         self._file.flush()
         self._waiting = 0
-        os.fsync(self._file.fileno())
+        _sync(self._file.fileno())
 
     def tell(self) -> int:
         """See `File.tell`."""
@@ -117,7 +129,7 @@ class OsPages:
     def sync(self) -> None:
         """See `Pages.sync`."""
         self._require_open()
-        os.fsync(self._descriptor)
+        _sync(self._descriptor)
 
     def close(self) -> None:
         """See `Pages.close`."""

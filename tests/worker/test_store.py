@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from disk import OS_DISK, OsDisk, durable, os_disk
+from disk.os_disk import OsFile
 from disk.spares import SPARE
 from schemas.digest import digest_of
 from simulation.disk import SimulatedDisk
@@ -582,7 +583,7 @@ def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_we
 
     opened.keep_task(TASK)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
+        patched.setattr(OsFile, "sync", full)
         with pytest.raises(StoreError, match="No space left"):
             opened.finish(UPDATE, 64, SMALL)
     assert payload_files(opened) == []

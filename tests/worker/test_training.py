@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from disk.os_disk import OsFile
 from learning.learner import TrainResult, parameters_of
 from schemas.codecs.model import ModelOnWire, decode_model
 from schemas.codecs.payload import numbers_of, size_fault
@@ -331,12 +332,12 @@ def test_a_full_disk_is_waited_for_with_signs_of_life(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[float] = []
-    real = os.fsync
+    real = OsFile.sync
 
-    def full(descriptor: int) -> None:
+    def full(file: OsFile) -> None:
         if len(told) < 50:
             raise OSError(28, "No space left on device")
-        real(descriptor)
+        real(file)
 
     waits: list[float] = []
 
@@ -345,7 +346,7 @@ def test_a_full_disk_is_waited_for_with_signs_of_life(
         waits.append(seconds)
         return False
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(OsFile, "sync", full)
     report = run_job(bench.job(), lambda: False, told.append, wait, Workshop(inline_bytes=0))
     assert isinstance(report, Finished)
     assert max(waits) < 1.0
@@ -355,10 +356,10 @@ def test_a_full_disk_is_waited_for_with_signs_of_life(
 def test_what_waits_for_room_may_be_cancelled(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
+    def full(_: OsFile) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(OsFile, "sync", full)
     files = Workshop(inline_bytes=0)
     report = run_job(bench.job(), lambda: False, lambda fraction: None, lambda s: True, files)
     assert isinstance(report, Broken)
@@ -391,17 +392,19 @@ class RefusingStream(io.StringIO):
 def test_a_log_that_is_full_too_does_not_throw_the_work_away(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fsync, refused = os.fsync, iter([True, True, False])
+    sync, refused = OsFile.sync, iter([True, True, False])
 
-    def full_at_first(descriptor: int) -> None:
+    def full_at_first(file: OsFile) -> None:
         if next(refused, False):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        fsync(descriptor)
+        sync(file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full_at_first)
+        patched.setattr(OsFile, "sync", full_at_first)
         patched.setattr(sys, "stderr", RefusingStream())
-        report = run_job(bench.job(), lambda: False, lambda _: None, lambda _: False)
+        files = Workshop(inline_bytes=0)
+        report = run_job(bench.job(), lambda: False, lambda _: None, lambda _: False, files)
+    assert list(refused) == []
     assert isinstance(report, Finished)
     assert trained(bench) == [1.0] * 4
 
