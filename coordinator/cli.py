@@ -7,11 +7,9 @@ import contextlib
 import json
 import math
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from broker.connect import open_transport
@@ -23,6 +21,7 @@ from settings import Settings, load, require
 from settings.command import say, say_result
 from settings.health import VARIABLE, HealthSocket
 from settings.logging import LEVELS, configure_logging
+from settings.signals import heeding
 
 DESCRIPTION = (
     "Run the coordinator of a federation: it publishes tasks to the broker, counts the updates "
@@ -100,9 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
         with (
             contextlib.closing(service),
             HealthSocket(arguments.health, service.ask_health),
+            heeding(service.stop, service.reload),
         ):
-            stop_on_signals(service)
-            reload_on_signal(service)
             if service.finished_before:
                 say(ended_before(service, settings.rounds.drain_s))
             end = service.run()
@@ -130,19 +128,3 @@ def result_of(end: Progress, seconds: float) -> dict[str, Any]:
         "metrics": dict(end.metrics),
         "seconds": round(seconds, 3),
     }
-
-
-def stop_on_signals(service: CoordinatorService) -> None:
-    """Let Ctrl-C and SIGTERM stop a service in good order, and a second one at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        service.stop()
-        signal.signal(number, signal.SIG_DFL)  # the second one ends us at once
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def reload_on_signal(service: CoordinatorService) -> None:
-    """Let SIGHUP have a service read its settings again."""
-    signal.signal(signal.SIGHUP, lambda number, frame: service.reload())

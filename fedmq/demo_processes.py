@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
 from coordinator.errors import StoreError
 from coordinator.store import Store
 from settings import Settings
 from settings.duration import format_duration
+from settings.signals import heeding
 
 KILLS = 3  # workers killed while they hold a task; the last never comes back
 KILL_EVERY_S = (3.0, 8.0)
@@ -37,13 +36,13 @@ def federate(settings: Settings, count: int, log_level: str) -> bool:
     with Family(log_level) as family:
         coordinator = family.begin(["coordinator", "--config", str(config)])
         crowd = Crowd(settings, config, count, family)
-        _stop_on_signals(coordinator)
-        try:
-            crowd.start()
-            return coordinator.wait() == 0
-        finally:
-            _end(coordinator)
-            crowd.close()
+        with heeding(lambda: _end(coordinator)):
+            try:
+                crowd.start()
+                return coordinator.wait() == 0
+            finally:
+                _end(coordinator)
+                crowd.close()
 
 
 class Family:
@@ -169,15 +168,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
-
-
-def _stop_on_signals(coordinator: subprocess.Popen[bytes]) -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        _end(coordinator)
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
 
 
 def _toml(settings: Settings) -> str:

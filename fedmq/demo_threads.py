@@ -6,10 +6,10 @@ import random
 import sys
 import threading
 
-from coordinator.cli import stop_on_signals
 from coordinator.display import display_for
 from fedmq.local import LocalFederation
 from settings import Settings
+from settings.signals import heeding
 
 KILLS = 4  # workers killed while they train; the last never comes back
 KILL_EVERY_S = (1.5, 4.0)
@@ -23,8 +23,8 @@ def federate(settings: Settings, count: int) -> bool:
     with (
         display_for(sys.stdout) as display,
         LocalFederation(settings, data, display.show) as federation,
+        heeding(federation.coordinator.stop),
     ):
-        stop_on_signals(federation.coordinator)
         fate = Fate(federation, random.Random(settings.run.seed))
         fate.start()
         try:

@@ -7,10 +7,8 @@ import json
 import logging
 import math
 import os
-import signal
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from broker.connect import open_transport
 from broker.topology import is_worker_id
@@ -21,6 +19,7 @@ from settings.duration import parse_duration
 from settings.errors import show
 from settings.health import VARIABLE, HealthSocket
 from settings.logging import LEVELS, configure_logging
+from settings.signals import heeding
 from worker.availability import is_open
 from worker.config import WorkerConfig, default_worker_id, worker_config
 from worker.errors import StateInUseError
@@ -163,11 +162,10 @@ def _work(settings: Settings, config: WorkerConfig, health: str) -> WorkerReport
     trainer = ProcessTrainer()
     try:
         service = _started(settings, config, trainer)
-        with HealthSocket(health, service.ask_health):
-            _stop_on_signals(service)
-            while not service.join(3600.0):
-                pass
-        trainer.join(config.options.leave_s)  # an update that is just being written is kept
+        with heeding(service.ask_to_stop):
+            with HealthSocket(health, service.ask_health):
+                service.join()
+            trainer.join(config.options.leave_s)  # an update that is just being written is kept
     finally:
         trainer.close()
     return service.report
@@ -218,16 +216,6 @@ def _depot_of(settings: Settings) -> Depot | None:
         return depot_of(settings)
     except DepotUnusable as error:
         raise SettingsError("depot.url", "a depot that can be used", str(error)) from error
-
-
-def _stop_on_signals(service: WorkerService) -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        service.ask_to_stop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)  # the second one ends us at once
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
 
 
 def _tell(report: WorkerReport, *, as_json: bool) -> int:

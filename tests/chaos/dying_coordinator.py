@@ -15,10 +15,10 @@ import pytest
 
 from broker.connect import open_transport
 from broker.transport import Post, Transport
-from coordinator.cli import stop_on_signals
 from coordinator.service import CoordinatorService
 from coordinator.startup import Surroundings
 from settings import load
+from settings.signals import heeding
 from tests.coordinator.steps import SteppedTransport, Steps
 
 RUN_AND_SALT = "5" * 32
@@ -58,8 +58,8 @@ def main(config: str, last: str, file: str) -> int:
 
     around = Surroundings(draw_id=lambda: RUN_AND_SALT)
     service = CoordinatorService(settings, stepped, around=around)
-    stop_on_signals(service)
-    return 0 if service.run().state == "ended" else 1
+    with heeding(service.stop):
+        return 0 if service.run().state == "ended" else 1
 
 
 if __name__ == "__main__":
