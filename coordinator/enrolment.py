@@ -170,7 +170,10 @@ class Enrolment:
         return {row[0]: bool(row[1]) for row in rows}
 
     def unseen_since_lapse(self, run_id: str, version: int) -> list[str]:
-        """Workers whose task for a version lapsed, and from whom nothing came since."""
+        """Workers whose task for a version lapsed, and who wait for no other.
+
+        From whom nothing came since, or who last said that its update is on its way.
+        """
         tasks, workers = schema.tasks, schema.workers
         query = (
             select(tasks.c.worker_id)
@@ -181,7 +184,10 @@ class Enrolment:
                 tasks.c.kind == KIND,
                 tasks.c.state == "lapsed",
                 tasks.c.base_version == version,
-                tasks.c.ended_at > workers.c.last_seen,
+                or_(
+                    tasks.c.ended_at > workers.c.last_seen,
+                    tasks.c.sent_said_at >= workers.c.last_seen,
+                ),
             )
         )
         return list(self._connection.execute(query).scalars())

@@ -236,6 +236,8 @@ class TaskRow:
     Attributes:
         direct: It was offered to one worker, and pins its version; else to the pool.
         base_version: What it pins, or what who took it was told; None before that.
+        sent_said_at: When its worker last said, after the end of its lease, that it has sent the
+            update; None if it did not.
     """
 
     task_id: str
@@ -255,6 +257,7 @@ class TaskRow:
     lease_end: float | None
     ended_at: float | None
     reason: str
+    sent_said_at: float | None = None
 
     def as_open(self) -> OpenTask:
         """The task as the machine knows it."""

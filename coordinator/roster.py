@@ -104,7 +104,7 @@ class Roster:
         self._busy: Counter[int] = Counter()
         self._version = run.version
         self._spent: dict[int, bool] = {}  # whose try at this version is used up: it counted
-        self._awaited: set[int] = set()  # whose task for it lapsed, and who was not seen since
+        self._awaited: set[int] = set()  # whose task for it lapsed: see `unseen_since_lapse`
         self._crowd = Crowd(0, 0)
         self._crowd_until = -math.inf
 
@@ -180,9 +180,23 @@ class Roster:
                 self.registry.let_try_again(row)
 
     def present(
-        self, work: Work, presence: Presence, now: float, question: AnswerTo | None
+        self,
+        work: Work,
+        presence: Presence,
+        now: float,
+        question: AnswerTo | None,
+        has_sent: bool = False,
     ) -> None:
-        """A worker says that it is there, and how it is."""
+        """A worker says that it is there, and how it is.
+
+        Args:
+            work: The transaction.
+            presence: What it says.
+            now: The coordinator's time.
+            question: Where it is answered.
+            has_sent: Its update of the current version is on its way: it needs no other task for
+                that, though the lease of the one that it had has ended.
+        """
         row, traits = self._row(presence.worker_id), declared_by(presence, now)
         Enrolment(work).see(
             presence.worker_id,
@@ -197,7 +211,10 @@ class Roster:
             clock_offset=traits.offset,
             hours=presence.hours if traits.hours else "",
         )
-        self._heard(row)
+        if has_sent and row in self._awaited:
+            work.note_said_sent(self._run_id, self._version, presence.worker_id, now)
+        else:
+            self._heard(row)
         self.registry.see(row, now, presence.leaving)
         self.registry.declare(row, traits)
 
@@ -341,7 +358,10 @@ class Roster:
             self._rest(work, row, now + DECLINED_REST_S)
 
     def _await(self, row: int) -> None:
-        """An update of the current version may still come: until it is seen, it gets no other."""
+        """An update of the current version may still come: it gets no other.
+
+        Until it is seen, and does not say that the update is on its way.
+        """
         self._awaited.add(row)
         self.registry.spend(row, self._version)
 

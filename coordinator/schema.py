@@ -35,7 +35,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 metadata = MetaData()
 
@@ -161,6 +161,7 @@ tasks = Table(
     Column("lease_end", Float),
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
+    Column("sent_said_at", Float),
     UniqueConstraint("run_id", "kind", "number"),
     Index("open_tasks", "run_id", "state"),
     Index("tasks_of_worker", "worker_id", "run_id", "base_version"),

@@ -361,6 +361,33 @@ class Work:
             if state == "taken" or lease_end is None or lease_end >= since
         ]
 
+    def note_said_sent(self, run_id: str, version: int, worker_id: str, now: float) -> None:
+        """A worker says that it has sent the update of a task of a version, which has lapsed."""
+        which = ("run_id", "base_version", "worker_id", "state")
+        change(schema.tasks, which, ("sent_said_at",)).run(
+            self._connection,
+            {
+                "_run_id": run_id,
+                "_base_version": version,
+                "_worker_id": worker_id,
+                "_state": "lapsed",
+                "sent_said_at": now,
+            },
+        )
+
+    def said_sent(self, run_id: str, version: int, worker_id: str, since: float) -> str | None:
+        """A lapsed task of a version whose worker says, since then, that it has sent its update."""
+        table = schema.tasks
+        query = select(table.c.task_id).where(
+            table.c.run_id == run_id,
+            table.c.base_version == version,
+            table.c.worker_id == worker_id,
+            table.c.state == "lapsed",
+            table.c.sent_said_at >= since,
+        )
+        found = self._connection.execute(query.order_by(table.c.number.desc()).limit(1))
+        return found.scalar_one_or_none()
+
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""
         number: int = statements.LAST_ARRIVAL.run(self._connection, {})[0][0]

@@ -28,7 +28,9 @@ class Presences:
 
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
-        self._desk.roster.present(self._work, presence, self._desk.now, asking)
+        awaited = self._awaited(presence)
+        has_sent = awaited is not None and awaited.why == "on its way"
+        self._desk.roster.present(self._work, presence, self._desk.now, asking, has_sent)
         self._refuse_ahead(presence)
         self._answer(presence, asking)
 

@@ -22,6 +22,7 @@ from coordinator.tries import (
     held,
 )
 from coordinator.wording import count_of, span
+from schemas.digest import update_id_of
 
 EVALUATES = "it is in the evaluation cohort: it evaluates versions, and never trains"
 
@@ -79,8 +80,12 @@ def _at_work(scene: Scene, run: RunRow, worker_id: str) -> Bar | None:
 def _silent(scene: Scene, run: RunRow, seen: WorkerRow) -> Bar | None:
     if seen.unheard >= UNHEARD_MAX:
         return Bar("silent")
-    if seen.worker_id in Enrolment(scene.accounts.work).unseen_since_lapse(run.run_id, run.version):
-        return Bar("lapsed")
+    work = scene.accounts.work
+    if seen.worker_id in Enrolment(work).unseen_since_lapse(run.run_id, run.version):
+        sent = work.said_sent(run.run_id, run.version, seen.worker_id, seen.last_seen)
+        if sent is None:
+            return Bar("lapsed")
+        return Bar("on its way", update_id_of(work.incarnation(), sent, seen.worker_id))
     within_s, pace = scene.selection.seen_within_s, scene.selection.pace
     setting = "(selection.seen_within)" if within_s else "(selection.pace)"
     if seen.leaving and (within_s or pace):

@@ -14,9 +14,12 @@ from sqlalchemy.exc import OperationalError
 from coordinator import writing
 from coordinator.accounts import Accounts
 from coordinator.drawing import Terms, eligible
+from coordinator.explaining.asked import explain
 from coordinator.records import RunRow, WorkerRow
 from coordinator.roster import DECLINED_REST_S, Roster
+from coordinator.tries import ON_ITS_WAY_S
 from coordinator.work import Work
+from schemas.digest import update_id_of
 from schemas.messages import Start, Task, decode
 from tests.coordinator.world import MakeWorld, World
 
@@ -33,10 +36,13 @@ class Fleet:
         self.trained: dict[str, int] = {}
         self.direct = world.service._run.state.run.policy.dispatch == "direct"
 
-    def present(self, name: str, **declared: Any) -> int:
+    def present(self, name: str, *open_updates: str, **declared: Any) -> int:
         run = self.world.run_row()
         token = self.workers[name].say_present(
-            run_id=run.run_id, last_version=self.trained.get(name, -1), **declared
+            *open_updates,
+            run_id=run.run_id,
+            last_version=self.trained.get(name, -1),
+            **declared,
         )
         self.world.step()
         return token
@@ -47,6 +53,13 @@ class Fleet:
     def settle(self) -> None:
         """Until who can be drawn is drawn."""
         self.world.pass_time(0.2)
+
+    def sends(self, name: str) -> tuple[str, ...]:
+        """The update that a worker says it has sent, of the task in its hands."""
+        if name not in self.hands:
+            return ()
+        task, _ = self.hands[name]
+        return (update_id_of(task.incarnation, task.task_id, name),)
 
     def own(self, name: str) -> Task | None:
         for row in self.world.open_tasks():
@@ -138,6 +151,7 @@ def _step(fleet: Fleet, rng: random.Random) -> None:
         case "present":
             fleet.present(
                 name,
+                *(fleet.sends(name) if rng.random() < 0.5 else ()),
                 examples=rng.randrange(30),
                 capabilities=("gpu", "nfc")[: rng.randrange(3)],
                 battery=rng.choice([-1.0, 0.3, 0.7]),
@@ -187,6 +201,49 @@ def test_whatever_happens_the_roster_is_what_the_store_says(
             world.restart()
             assert_as_stored(world)
     assert roster_of(world).registry.drawn.sum() > 0
+
+
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+def test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again(
+    make_world: MakeWorld, late: str
+) -> None:
+    world = make_world(rounds__dispatch="direct", rounds__late=late)
+    fleet = Fleet(world, "a")
+    fleet.present("a")
+    fleet.settle()
+    assert fleet.take("a")
+    world.pass_time(31.0)
+    if late == "refuse":  # it could not count
+        fleet.present("a", *fleet.sends("a"))
+        fleet.settle()
+        assert fleet.drawn() == {"a"}
+        return
+    for _ in range(2):
+        fleet.present("a", *fleet.sends("a"))
+        fleet.settle()
+        assert fleet.drawn() == set()
+        assert "is on its way" in said(world)
+        world.restart()
+        assert_as_stored(world)
+    fleet.present("a")  # it has lost it
+    fleet.settle()
+    assert fleet.drawn() == {"a"}
+
+
+def said(world: World) -> str:
+    return "\n".join(explain(world.settings(), "a", world.now)[0].words)
+
+
+def test_an_update_that_is_on_its_way_is_not_believed_in_for_ever(make_world: MakeWorld) -> None:
+    world = make_world(rounds__dispatch="direct", rounds__deadline="2h")
+    fleet = Fleet(world, "a")
+    fleet.present("a")
+    fleet.settle()
+    assert fleet.take("a")
+    world.pass_time(31.0 + ON_ITS_WAY_S)
+    fleet.present("a", *fleet.sends("a"))
+    fleet.settle()
+    assert fleet.drawn() == {"a"}
 
 
 def test_a_restart_draws_as_the_process_before_it_would_have(make_world: MakeWorld) -> None:

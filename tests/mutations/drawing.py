@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _ONE = "§2 a worker has at most one open task"
 _UNHEARD = "§2 whose last two leases ended unheard is not drawn until it is seen again"
+_SENT = "§2 who says that its update is on its way is not drawn for its version again"
 _GATE = "§2 who may not take a task has no consumer: the gate is never a requeue"
 _DRAWS = "§4 random draws are functions of names, so that a restart draws the same"
 _RELOADED = "§4 after a write that failed everything is loaded again from the store"
@@ -37,6 +38,30 @@ DRAWING = (
         "flags = int(self.flags[row]) & ~(SILENT | LEAVING)",
         "flags = int(self.flags[row]) & ~LEAVING",
         _ROSTER + "test_after_two_unheard_leases_a_worker_is_drawn_when_it_is_seen",
+    ),
+    Mutation(
+        _SENT,
+        "it is drawn as soon as it is seen",
+        "coordinator/roster.py",
+        "        if has_sent and row in self._awaited:\n",
+        "        if False:\n",
+        _ROSTER + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
+    ),
+    Mutation(
+        _SENT,
+        "a restart does not know of it",
+        "coordinator/enrolment.py",
+        "                    tasks.c.sent_said_at >= workers.c.last_seen,\n",
+        "",
+        _ROSTER + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
+    ),
+    Mutation(
+        _SENT,
+        "for ever",
+        "coordinator/batch/presences.py",
+        "        since = self._desk.now - ON_ITS_WAY_S\n",
+        "        since = 0.0\n",
+        _ROSTER + "test_an_update_that_is_on_its_way_is_not_believed_in_for_ever",
     ),
     Mutation(
         _GATE,
