@@ -6,7 +6,10 @@
      ├──────────────────────────────────────────────── done ───────────────────────────── Training
      ╰── Declining ◀── (any state: expired, model gone, crashed 3 times, shutting down …)
 
-Rules of the file:
+Taking a task up (`Keeping`, `Full`) is in `keeping`, giving one up in `declining`, and what can be
+done here at all in `fitness`.
+
+Rules:
 
 - A delivery is acked only when the task is in the inbox *and* the broker or the coordinator has
   our `Taken`, or when the broker has our `Declined`, or when the task was done before. That of a
@@ -24,9 +27,9 @@ import math
 from dataclasses import replace
 from typing import assert_never
 
-from broker.topology import PART_BYTES_MAX
-from schemas.codecs.names import MODEL_CODECS, spec_of
-from schemas.messages import Declined, Start, Task
+from schemas.messages import Start, Task
+from worker import declining, fitness, keeping
+from worker.declining import Step
 from worker.events import (
     Ack,
     Actions,
@@ -45,7 +48,6 @@ from worker.events import (
     Ref,
     Reject,
     Remark,
-    Say,
     StartCame,
     Stop,
     StopConsuming,
@@ -77,21 +79,14 @@ from worker.states import (
     Waiting,
     Work,
 )
-from worker.unsaid import AGAIN_MOST_S, AGAIN_S, NO_DELIVERY, taken
+from worker.unsaid import NO_DELIVERY
 
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
 MISSES = 3  # of a model in the depot; then its version is left alone for a while
 DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
 _RETRY_S, _RETRY_MOST_S = 1.0, 60.0
-_REASON_CHARS = 400
 
-KEEP_S = 600.0
-"""How long a delivery is held that the disk does not take."""
-_PROBE_S, _PROBE_MOST_S = 30.0, 600.0
 _FETCH_S = 600.0  # how long a model is tried to be kept if the lease is unknown
-
-
-Step = tuple[Work, Actions]
 
 
 def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> Step:
@@ -102,9 +97,9 @@ def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> S
         case Idle() | Waiting():
             return _free(work, event, moment)
         case Keeping():
-            return _keeping(work, event, options, moment)
+            return keeping.advance(work, event, options, moment)
         case Full():
-            return _full(work, event, moment)
+            return keeping.advance_full(work, event, moment)
         case Taking():
             return _taking(work, event, options, moment)
         case Fetching():
@@ -114,7 +109,7 @@ def advance(work: Work, event: WorkEvent, options: Options, moment: Moment) -> S
         case Training():
             return _training(work, event, options, moment)
         case Declining():
-            return _declining(work, event, options, moment)
+            return declining.advance(work, event, options, moment)
         case unreachable:
             assert_never(unreachable)
 
@@ -164,14 +159,14 @@ def give_up(
         case Idle() | Waiting() | Full() | Declining():
             return work, ()
         case Keeping() | Taking():
-            return _decline(work.task, work.tag, reason, options, moment, sit_out)
+            return declining.decline(work.task, work.tag, reason, options, moment, sit_out)
         case Fetching():
-            step = _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+            step = declining.decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
             return step[0], (StopFetching(), *step[1])
         case Ready():
-            return _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+            return declining.decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
         case Training():
-            step = _decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
+            step = declining.decline(work.task, NO_DELIVERY, reason, options, moment, sit_out)
             return step[0], (*_cancelled(work, forgive=False), *step[1])
         case unreachable:
             assert_never(unreachable)
@@ -205,7 +200,8 @@ def _free(work: Idle | Waiting, event: WorkEvent, moment: Moment) -> Step:
             if start is not None:
                 step = _fetch(task, start, 0, moment.now, moment)
                 return step[0], (*_no_more(work), *step[1])
-            return Keeping(task, tag, moment.now + KEEP_S), (*_no_more(work), KeepTask(task))
+            held = keeping.begin(task, tag, moment)
+            return held, (*_no_more(work), KeepTask(task))
         case ConsumerEnded() | WentOffline():
             return Idle(), ()
         case Stop():
@@ -237,142 +233,24 @@ def _no_more(work: Idle | Waiting) -> Actions:
     return (StopConsuming(),) if isinstance(work, Waiting) else ()
 
 
-def _keeping(work: Keeping, event: WorkEvent, options: Options, moment: Moment) -> Step:
-    match event:
-        case TaskKept(kept) if kept == work.task.task_id:
-            why_not = unfit(work.task, options, moment)
-            if why_not:
-                return _decline(work.task, work.tag, why_not, options, moment, None)
-            taking = Taking(work.task, work.tag, 0, moment.now if moment.online else math.inf)
-            return _taken(taking, options, moment) if moment.online else (taking, ())
-        case TaskNotKept(kept) if kept == work.task.task_id:
-            return _not_kept(work, moment)
-        case Tick() if work.keep_at <= moment.now:
-            return replace(work, keep_at=math.inf), (KeepTask(work.task),)
-        case TaskCame(tag):
-            return work, (Reject(tag, requeue=True),)
-        case Stop() if work.keep_at < math.inf:
-            return Idle(), ()  # the broker still has it
-        case WentOffline() if work.keep_at < math.inf:
-            return Full(work.task, work.keep_at), ()  # likewise
-        case WentOffline():
-            return replace(work, tag=NO_DELIVERY), ()
-        case (
-            WentOnline()
-            | ConsumerEnded()
-            | Published()
-            | Unpublished()
-            | StartCame()
-            | TaskKept()
-            | TaskNotKept()
-            | ModelMoved()
-            | ModelInterrupted()
-            | ModelReady()
-            | ModelGone()
-            | ModelNotKept()
-            | TrainingMoved()
-            | TrainingDone()
-            | TrainingFailed()
-            | Stop()
-            | Tick()
-        ):
-            return work, ()
-        case unreachable:
-            assert_never(unreachable)
-
-
-def _not_kept(work: Keeping, moment: Moment) -> Step:
-    """Hold the delivery and try again; somebody else may have it in the end.
-
-    It is given back once: no other is taken before the disk takes one, or a worker without room
-    would bring each task to its delivery limit.
-    """
-    if work.tag == NO_DELIVERY or work.until <= moment.now:
-        given_back = () if work.tag == NO_DELIVERY else (Reject(work.tag, requeue=True),)
-        return Full(work.task, moment.after(0, _PROBE_S, _PROBE_MOST_S), 1), given_back
-    keep_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
-    return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
-
-
-def _full(work: Full, event: WorkEvent, moment: Moment) -> Step:
-    match event:
-        case TaskKept(kept) if kept == work.task.task_id:
-            return Idle(), (DropTask(kept),)
-        case TaskNotKept(kept) if kept == work.task.task_id:
-            keep_at = moment.after(work.tries, _PROBE_S, _PROBE_MOST_S)
-            return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
-        case Tick() if work.keep_at <= moment.now:
-            return replace(work, keep_at=math.inf), (KeepTask(work.task),)
-        case TaskCame(tag):
-            return work, (Reject(tag, requeue=True),)
-        case Stop():
-            return Idle(), ()
-        case (
-            WentOnline()
-            | WentOffline()
-            | ConsumerEnded()
-            | Published()
-            | Unpublished()
-            | StartCame()
-            | TaskKept()
-            | TaskNotKept()
-            | ModelMoved()
-            | ModelInterrupted()
-            | ModelReady()
-            | ModelGone()
-            | ModelNotKept()
-            | TrainingMoved()
-            | TrainingDone()
-            | TrainingFailed()
-            | Tick()
-        ):
-            return work, ()
-        case unreachable:
-            assert_never(unreachable)
-
-
-def not_begun(work: Fetching | Training, tag: int, moment: Moment) -> Step:
-    """A task that was begun before it was in the inbox is not taken by the disk: try that first."""
-    stop: Actions = (StopFetching(),) if isinstance(work, Fetching) else ()
-    again_at = moment.after(0, _RETRY_S, _RETRY_MOST_S)
-    return Keeping(work.task, tag, moment.now + KEEP_S, again_at, tries=1), stop
-
-
-def unfit(task: Task, options: Options, moment: Moment) -> str:
-    """Why a task is not to be begun, "" if it is."""
-    if spec_of(task.codec) is None:
-        return f"codec {task.codec} is not known here: upgrade this worker"
-    if not options.part_bytes_min <= task.part_bytes <= PART_BYTES_MAX:
-        return (
-            f"expected parts of {options.part_bytes_min} to {PART_BYTES_MAX} bytes, "
-            f"came {task.part_bytes}"
-        )
-    expired = (
-        task.not_after is not None
-        and moment.coordinator_s is not None
-        and task.not_after < moment.coordinator_s
-    )
-    return "it is past its time" if expired else ""
-
-
 def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) -> Step:
     this = work.task.task_id
     match event:
         case Published(Ref("taken", about)) if about == this:
-            return replace(work, tag=NO_DELIVERY), _acked(work.tag)
+            return replace(work, tag=NO_DELIVERY), declining.acked(work.tag)
         case Unpublished(Ref("taken", about)) if about == this:
             at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
             return replace(work, say_at=at), ()
         case StartCame(start) if start.task_id == this:
             # The coordinator has our `Taken`: more than a confirm of the broker.
             step = _started(replace(work, tag=NO_DELIVERY), start, options, moment)
-            return step[0], (*_acked(work.tag), *step[1])
+            return step[0], (*declining.acked(work.tag), *step[1])
         case WentOnline():
-            return _taken(replace(work, tries=0), options, moment)
+            return keeping.say_taken(replace(work, tries=0), options, moment)
         case WentOffline():
             return replace(work, tag=NO_DELIVERY, say_at=math.inf), ()
         case Tick() if moment.online and work.say_at <= moment.now:
-            return _taken(work, options, moment)
+            return keeping.say_taken(work, options, moment)
         case TaskCame(tag, task) if task.task_id == this and work.tag == NO_DELIVERY:
             return replace(work, tag=tag, say_at=moment.now), ()
         case TaskCame(tag):
@@ -402,46 +280,15 @@ def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) ->
             assert_never(unreachable)
 
 
-def _taken(work: Taking, options: Options, moment: Moment) -> Step:
-    """Say `Taken`; it is asked again until a `Start` comes."""
-    say_at = moment.after(work.tries, AGAIN_S, AGAIN_MOST_S)
-    said = taken(work.task, options, moment)
-    return replace(work, say_at=say_at, tries=work.tries + 1), (said,)
-
-
 def _started(work: Taking, start: Start, options: Options, moment: Moment) -> Step:
     task = work.task
     if not start.wanted:
         return Idle(), (DropTask(task.task_id),)
-    reason, for_good = start_fault(task, start, options)
+    reason, for_good = fitness.start_fault(task, start, options)
     if reason:
         sit_out = SitOut(task.run_id, start.base_version, for_good=True) if for_good else None
-        return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
+        return declining.decline(task, NO_DELIVERY, reason, options, moment, sit_out)
     return _fetch(task, start, work.attempts, moment.now, moment)
-
-
-def start_fault(task: Task, start: Start, options: Options) -> tuple[str, bool]:
-    """Why a task cannot be begun on a start, "" if it can; whether that is so for good."""
-    if (start.run_id, start.incarnation) != (task.run_id, task.incarnation):
-        return (
-            f"start for another run: expected {task.run_id:.8} incarnation {task.incarnation}, "
-            f"came {start.run_id:.8} incarnation {start.incarnation}",
-            False,
-        )
-    if task.base_version not in (None, start.base_version):
-        came = f"came one for {start.base_version}"
-        return f"expected a start for version {task.base_version}, {came}", False
-    if start.model_digest is None or start.layout_digest is None or start.base_version < 0:
-        return "expected a start that names a model, came one without", False
-    if start.model_codec not in MODEL_CODECS:
-        what = f"a model in codec {start.model_codec}"
-        return f"{what} is not known here: upgrade this worker", False
-    if start.model_bytes > options.max_model_bytes:
-        what = f"model of {start.model_bytes} bytes"
-        return f"{what}: {options.max_model_bytes} are allowed here", True
-    if start.stored and not options.has_depot:
-        return "the model lies in a depot: set depot.url here as the coordinator has it", True
-    return "", False
 
 
 def with_start(work: Fetching | Ready, start: Start) -> Work:
@@ -661,10 +508,10 @@ def _failed(work: Training, event: TrainingFailed, options: Options, moment: Mom
             at = moment.after(work.waits, _RETRY_S, _RETRY_MOST_S)
             return Ready(task, start, attempts - 1, at, work.since, work.waits + 1), ()
         case "unfit":
-            return _decline(task, NO_DELIVERY, event.reason, options, moment, sit_out)
+            return declining.decline(task, NO_DELIVERY, event.reason, options, moment, sit_out)
         case "crash" | "model" | "cancelled" if attempts >= ATTEMPTS_MAX:
             reason = f"crashed {attempts} times on it: {event.reason}"
-            return _decline(task, NO_DELIVERY, reason, options, moment, sit_out)
+            return declining.decline(task, NO_DELIVERY, reason, options, moment, sit_out)
         case "crash" | "cancelled":
             at = moment.after(attempts - 1, _RETRY_S, _RETRY_MOST_S)
             return Ready(task, start, attempts, at, work.since), ()
@@ -674,67 +521,3 @@ def _failed(work: Training, event: TrainingFailed, options: Options, moment: Mom
             return Taking(task, NO_DELIVERY, attempts, math.inf), ()
         case unreachable:
             assert_never(unreachable)
-
-
-def _declining(work: Declining, event: WorkEvent, options: Options, moment: Moment) -> Step:
-    this = work.task.task_id
-    match event:
-        case Published(Ref("declined", about)) if about == this:
-            return Idle(), (DropTask(this), *_acked(work.tag))
-        case Unpublished(Ref("declined", about)) if about == this:
-            at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
-            return replace(work, say_at=at), ()
-        case WentOnline():
-            return _declined(replace(work, tries=0), options, moment)
-        case WentOffline():
-            return replace(work, tag=NO_DELIVERY, say_at=math.inf), ()
-        case Tick() if moment.online and work.say_at <= moment.now:
-            return _declined(work, options, moment)
-        case TaskCame(tag):
-            return work, (Reject(tag, requeue=True),)
-        case (
-            ConsumerEnded()
-            | Published()
-            | Unpublished()
-            | StartCame()
-            | TaskKept()
-            | TaskNotKept()
-            | ModelMoved()
-            | ModelInterrupted()
-            | ModelReady()
-            | ModelGone()
-            | ModelNotKept()
-            | TrainingMoved()
-            | TrainingDone()
-            | TrainingFailed()
-            | Stop()
-            | Tick()
-        ):
-            return work, ()
-        case unreachable:
-            assert_never(unreachable)
-
-
-def _decline(
-    task: Task,
-    tag: int,
-    reason: str,
-    options: Options,
-    moment: Moment,
-    sit_out: SitOut | None,
-) -> Step:
-    reason = reason[:_REASON_CHARS]
-    declining = Declining(task, tag, reason, math.inf, sit_out=sit_out)
-    return _declined(declining, options, moment) if moment.online else (declining, ())
-
-
-def _declined(work: Declining, options: Options, moment: Moment) -> Step:
-    task = work.task
-    message = Declined(task.run_id, task.task_id, options.worker_id, task.incarnation, work.reason)
-    ref = Ref("declined", task.task_id, 0, moment.serial)
-    # Every publish ends in a confirm or in one of its opposites, which sets the time to retry.
-    return replace(work, say_at=math.inf, tries=work.tries + 1), (Say(ref, message),)
-
-
-def _acked(tag: int) -> Actions:
-    return () if tag == NO_DELIVERY else (Ack(tag),)

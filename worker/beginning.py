@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from schemas.frozen import replace
 from schemas.messages import Start
-from worker import assignment, unsaid
+from worker import assignment, fitness, keeping, unsaid
 from worker.events import (
     Actions,
     ModelNotKept,
@@ -44,8 +44,8 @@ def _start_at_once(session: Session, came: TaskCame, moment: Moment) -> Start | 
     free = isinstance(session.work, Idle | Waiting) and session.unsaid is None
     if start is None or came.known != "new" or not free:
         return None
-    fault, _ = assignment.start_fault(task, start, options)
-    if fault or assignment.unfit(task, options, moment):
+    fault, _ = fitness.start_fault(task, start, options)
+    if fault or fitness.unfit(task, options, moment):
         return None
     return None if sits_out(session, start.run_id, start.base_version, moment) else start
 
@@ -63,7 +63,7 @@ def not_begun(
     about_it = not isinstance(event, TrainingFailed) or event.task_id == held.task_id
     if held.stored or held.tries > 0 or not about_it:
         return None
-    work, actions = assignment.not_begun(work, held.tag, moment)
+    work, actions = keeping.not_begun(work, held.tag, moment)
     return replace(session, work=work, unsaid=None), actions
 
 

@@ -62,17 +62,17 @@ OFFERS = (
     Mutation(
         _ACKED,
         "a task is acked with `taken` on its way",
-        "worker/assignment.py",
+        "worker/keeping.py",
         "return replace(work, say_at=say_at, tries=work.tries + 1), (said,)",
         "return replace(work, tag=NO_DELIVERY, say_at=say_at, tries=work.tries + 1), "
-        "(said, *_acked(work.tag))",
+        "(said, *declining.acked(work.tag))",
         "tests/worker/test_session.py"
         "::test_a_task_is_acked_once_it_is_stored_and_its_taking_confirmed",
     ),
     Mutation(
         _ACKED,
         "a task that the disk did not take is acked",
-        "worker/assignment.py",
+        "worker/keeping.py",
         "else (Reject(work.tag, requeue=True),)\n",
         "else (Ack(work.tag),)\n",
         "tests/worker/test_session.py"
@@ -82,7 +82,7 @@ OFFERS = (
         _ACKED,
         "`taken` is not said again when the connection is back",
         "worker/assignment.py",
-        "            return _taken(replace(work, tries=0), options, moment)",
+        "            return keeping.say_taken(replace(work, tries=0), options, moment)",
         "            return work, ()",
         "tests/worker/test_session.py::test_taken_is_said_again_when_the_connection_is_back",
     ),
@@ -90,7 +90,7 @@ OFFERS = (
         _ACKED,
         "`taken` is said once, answered or not",
         "worker/assignment.py",
-        "            return _taken(work, options, moment)\n"
+        "            return keeping.say_taken(work, options, moment)\n"
         "        case TaskCame(tag, task) if task.task_id == this",
         "            return work, ()\n        case TaskCame(tag, task) if task.task_id == this",
         "tests/worker/test_session.py::test_taken_is_said_again_until_a_start_comes",
@@ -130,7 +130,7 @@ OFFERS = (
     Mutation(
         _DECLINED,
         "the task leaves the inbox as soon as `declined` is sent",
-        "worker/assignment.py",
+        "worker/declining.py",
         "return replace(work, say_at=math.inf, tries=work.tries + 1), (Say(ref, message),)",
         "return replace(work, say_at=math.inf, tries=work.tries + 1), "
         "(DropTask(task.task_id), Say(ref, message))",
@@ -139,7 +139,7 @@ OFFERS = (
     Mutation(
         _DECLINED,
         "a `declined` in doubt is not said again",
-        "worker/assignment.py",
+        "worker/declining.py",
         "            return _declined(replace(work, tries=0), options, moment)",
         "            return work, ()",
         "tests/worker/test_session.py::test_a_decline_that_is_in_doubt_is_said_again",

@@ -82,7 +82,7 @@ OWN_QUEUES = (
     Mutation(
         _PINNED,
         "a worker trains on whatever it is told to",
-        "worker/assignment.py",
+        "worker/fitness.py",
         "if task.base_version not in (None, start.base_version):",
         "if False:",
         _SESSION + "test_a_start_for_another_version_than_the_task_pins_is_declined",

@@ -188,7 +188,7 @@ WORKING = (
     Mutation(
         _CLOCK,
         "a worker that does not know the time declines",
-        "worker/assignment.py",
+        "worker/fitness.py",
         "        and moment.coordinator_s is not None\n"
         "        and task.not_after < moment.coordinator_s\n",
         "        and (moment.coordinator_s is None or task.not_after < moment.coordinator_s)\n",
