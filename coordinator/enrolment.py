@@ -186,7 +186,7 @@ class Enrolment:
                 tasks.c.base_version == version,
                 or_(
                     tasks.c.ended_at > workers.c.last_seen,
-                    tasks.c.sent_said_at >= workers.c.last_seen,
+                    tasks.c.on_its_way != "",
                 ),
             )
         )

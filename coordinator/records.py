@@ -236,8 +236,8 @@ class TaskRow:
     Attributes:
         direct: It was offered to one worker, and pins its version; else to the pool.
         base_version: What it pins, or what who took it was told; None before that.
-        sent_said_at: When its worker last said, after the end of its lease, that it has sent the
-            update; None if it did not.
+        on_its_way: Once it has lapsed: the update of its worker for its version that is on its way
+            all the same, "" if none is known to be.
     """
 
     task_id: str
@@ -257,7 +257,7 @@ class TaskRow:
     lease_end: float | None
     ended_at: float | None
     reason: str
-    sent_said_at: float | None = None
+    on_its_way: str = ""
 
     def as_open(self) -> OpenTask:
         """The task as the machine knows it."""

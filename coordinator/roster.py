@@ -162,7 +162,7 @@ class Roster:
         """A worker was there, or says that it leaves."""
         row = self._row(worker_id)
         Enrolment(work).see(worker_id, leaving, now, question, row)
-        self._heard(row)
+        self._heard(work, row)
         self.registry.see(row, now, leaving)
 
     def hear(self, work: Work, worker_id: str, now: float) -> None:
@@ -170,12 +170,13 @@ class Roster:
         row = self._rows.get(worker_id)
         if row is not None:
             Enrolment(work).change(worker_id, last_seen=now, unheard=0)
-            self._heard(row)
+            self._heard(work, row)
             self.registry.hear(row, now)
 
-    def _heard(self, row: int) -> None:
+    def _heard(self, work: Work, row: int) -> None:
         if row in self._awaited:
             self._awaited.discard(row)
+            work.note_on_its_way(self._run_id, self._version, self._ids[row], "")
             if row not in self._spent:
                 self.registry.let_try_again(row)
 
@@ -185,7 +186,7 @@ class Roster:
         presence: Presence,
         now: float,
         question: AnswerTo | None,
-        has_sent: bool = False,
+        on_its_way: str = "",
     ) -> None:
         """A worker says that it is there, and how it is.
 
@@ -194,8 +195,8 @@ class Roster:
             presence: What it says.
             now: The coordinator's time.
             question: Where it is answered.
-            has_sent: Its update of the current version is on its way: it needs no other task for
-                that, though the lease of the one that it had has ended.
+            on_its_way: Its update of the current version that is on its way though the lease of its
+                task has ended: it needs no other for that version.
         """
         row, traits = self._row(presence.worker_id), declared_by(presence, now)
         Enrolment(work).see(
@@ -211,10 +212,10 @@ class Roster:
             clock_offset=traits.offset,
             hours=presence.hours if traits.hours else "",
         )
-        if has_sent and row in self._awaited:
-            work.note_said_sent(self._run_id, self._version, presence.worker_id, now)
-        else:
-            self._heard(row)
+        self._heard(work, row)
+        if on_its_way and not self.registry.flags[row] & EVALUATES:
+            work.note_on_its_way(self._run_id, self._version, presence.worker_id, on_its_way)
+            self._await(row)
         self.registry.see(row, now, presence.leaving)
         self.registry.declare(row, traits)
 
@@ -385,7 +386,7 @@ class Roster:
                 return
             Enrolment(work).see(update.worker_id, False, now, None, self._row(update.worker_id))
         row = self._rows[update.worker_id]
-        self._heard(row)
+        self._heard(work, row)
         self.registry.hear(row, now)
         if task is not None and task.is_of(update.worker_id):
             if task.had_at is not None:
@@ -431,12 +432,14 @@ class Roster:
 
     def make_room(self, work: Work, keep: int) -> None:
         """Let the workers go that were not seen for longest and have no task, all but so many."""
-        gone = [self._ids[row] for row in self.registry.longest_unseen(len(self) - keep)]
+        rows = self.registry.longest_unseen(len(self) - keep)
+        gone = [self._ids[row] for row in rows]
+        for row in rows:
+            self._heard(work, int(row))  # nothing is awaited of it any more
         if gone:
             Enrolment(work).forget(gone)
         for worker_id in gone:
             row = self._rows.pop(worker_id)
             self._ids[row] = ""
             self._spent.pop(row, None)
-            self._awaited.discard(row)
             self.registry.forget(row)

@@ -161,7 +161,7 @@ tasks = Table(
     Column("lease_end", Float),
     Column("ended_at", Float),
     Column("reason", String, nullable=False),
-    Column("sent_said_at", Float),
+    Column("on_its_way", String, nullable=False),
     UniqueConstraint("run_id", "kind", "number"),
     Index("open_tasks", "run_id", "state"),
     Index("tasks_of_worker", "worker_id", "run_id", "base_version"),

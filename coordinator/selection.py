@@ -26,7 +26,7 @@ class Selector(Protocol):
             Ids of at most `count` workers, none twice; fewer if no more may be asked. None of them
             has a task in hand or has counted for this version. Whoever was drawn for the same
             version before is drawn again only if that came to nothing: the task was declined, or
-            its lease ended and the worker was seen since.
+            its lease ended, and the worker was seen since and has no update on its way.
         """
         ...
 

@@ -361,32 +361,33 @@ class Work:
             if state == "taken" or lease_end is None or lease_end >= since
         ]
 
-    def note_said_sent(self, run_id: str, version: int, worker_id: str, now: float) -> None:
-        """A worker says that it has sent the update of a task of a version, which has lapsed."""
-        which = ("run_id", "base_version", "worker_id", "state")
-        change(schema.tasks, which, ("sent_said_at",)).run(
+    def note_on_its_way(self, run_id: str, version: int, worker_id: str, update_id: str) -> None:
+        """Which update of a worker's lapsed tasks of a version is on its way; "" for none."""
+        which = ("run_id", "base_version", "worker_id", "state", "kind")
+        change(schema.tasks, which, ("on_its_way",)).run(
             self._connection,
             {
                 "_run_id": run_id,
                 "_base_version": version,
                 "_worker_id": worker_id,
                 "_state": "lapsed",
-                "sent_said_at": now,
+                "_kind": KIND,
+                "on_its_way": update_id,
             },
         )
 
-    def said_sent(self, run_id: str, version: int, worker_id: str, since: float) -> str | None:
-        """A lapsed task of a version whose worker says, since then, that it has sent its update."""
+    def on_its_way(self, run_id: str, version: int, worker_id: str) -> str:
+        """The update that `note_on_its_way` noted, "" if there is none."""
         table = schema.tasks
-        query = select(table.c.task_id).where(
+        query = select(table.c.on_its_way).where(
             table.c.run_id == run_id,
             table.c.base_version == version,
             table.c.worker_id == worker_id,
             table.c.state == "lapsed",
-            table.c.sent_said_at >= since,
+            table.c.kind == KIND,
         )
-        found = self._connection.execute(query.order_by(table.c.number.desc()).limit(1))
-        return found.scalar_one_or_none()
+        found = self._connection.execute(query.order_by(table.c.on_its_way.desc()).limit(1))
+        return found.scalar_one_or_none() or ""
 
     def last_arrival(self) -> int:
         """The arrival number of the newest update, 0 if none came."""

@@ -8,16 +8,21 @@ Rules:
       between its last look and its wait, or to another thread, is seen when the wait ends: hours
       later where nothing happens. The pipe is written to at once, whatever thread it comes to.
     - What is asked for is done by that thread, so it must be a thing that any thread may do.
+    - Once asked to end, a process stays mortal: a second signal ends it, also while it tidies up.
+    - Processes are started by `exec`: one that is only forked would hold the pipe.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
+
+_log = logging.getLogger(__name__)
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 _READ_BYTES = 64  # a byte a signal
@@ -46,7 +51,8 @@ def heeding(
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if signal.getsignal(number) is _seen:
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(woken)
         os.close(writer)
         listener.join()
@@ -57,7 +63,14 @@ def _listen(reader: int, asked: Mapping[int, Callable[[], object]]) -> None:
     while numbers := os.read(reader, _READ_BYTES):
         for number in numbers:
             if number in asked:  # others may have handlers too
-                asked[number]()
+                _do(asked[number])
+
+
+def _do(asked: Callable[[], object]) -> None:
+    try:
+        asked()
+    except Exception:  # or the next signal would find nobody
+        _log.exception("a bug in what a signal asks for")
 
 
 def _seen(number: int, frame: FrameType | None) -> None:

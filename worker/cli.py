@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,15 +160,12 @@ def _check_file(spec: str) -> None:
 
 
 def _work(settings: Settings, config: WorkerConfig, health: str) -> WorkerReport:
-    trainer = ProcessTrainer()
-    try:
+    with closing(ProcessTrainer()) as trainer:
         service = _started(settings, config, trainer)
-        with heeding(service.ask_to_stop):
+        with heeding(service.ask_to_stop), closing(trainer):
             with HealthSocket(health, service.ask_health):
                 service.join()
             trainer.join(config.options.leave_s)  # an update that is just being written is kept
-    finally:
-        trainer.close()
     return service.report
 
 

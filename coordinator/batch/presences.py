@@ -28,9 +28,8 @@ class Presences:
 
     def take(self, presence: Presence, asking: AnswerTo | None) -> None:
         """Note that a worker is there, and answer it."""
-        awaited = self._awaited(presence)
-        has_sent = awaited is not None and awaited.why == "on its way"
-        self._desk.roster.present(self._work, presence, self._desk.now, asking, has_sent)
+        on_its_way = self._on_its_way(presence)
+        self._desk.roster.present(self._work, presence, self._desk.now, asking, on_its_way)
         self._refuse_ahead(presence)
         self._answer(presence, asking)
 
@@ -134,11 +133,24 @@ class Presences:
 
         def sent(task_id: str) -> str:
             update_id = update_id_of(run.incarnation, task_id, worker_id)
-            return update_id if update_id in presence.open_updates else ""
+            return update_id if self._has_sent(presence, update_id) else ""
 
         since = self._desk.now - ON_ITS_WAY_S
         awaited = self._work.awaited(run.run_id, run.version, worker_id, since)
         return bar_of_tasks(awaited, sent, run.policy.late)
+
+    def _has_sent(self, presence: Presence, update_id: str) -> bool:
+        """Whether an update was sent: its worker names it, or some of it is here already."""
+        return (
+            update_id in presence.open_updates
+            or self._desk.fetching.covers(update_id)
+            or bool(self._desk.spool.parts.uploads(update_id))
+        )
+
+    def _on_its_way(self, presence: Presence) -> str:
+        """The update of a lapsed task of the current version that is on its way, "" if none is."""
+        bar = self._awaited(presence)
+        return bar.about if bar is not None and bar.why == "on its way" else ""
 
     def _refuse_ahead(self, presence: Presence) -> None:
         """A worker that trained on a version not made yet has seen more than this store has."""

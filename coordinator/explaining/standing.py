@@ -22,7 +22,6 @@ from coordinator.tries import (
     held,
 )
 from coordinator.wording import count_of, span
-from schemas.digest import update_id_of
 
 EVALUATES = "it is in the evaluation cohort: it evaluates versions, and never trains"
 
@@ -36,7 +35,7 @@ def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
     awaited = work.awaited(run.run_id, run.version, worker_id, scene.now - ON_ITS_WAY_S)
     late = run.policy["late"]
-    # Whether it has sent the update of a task whose lease has ended only the worker can say.
+    # Whether it has sent the update of a task whose lease has ended the worker says when it asks.
     seen = scene.accounts.worker(worker_id)
     hold = _evaluates(run, worker_id) or (None if seen is None else hold_of(scene, seen))
     tasks = bar_of_tasks(awaited, lambda _: "", late)
@@ -82,10 +81,8 @@ def _silent(scene: Scene, run: RunRow, seen: WorkerRow) -> Bar | None:
         return Bar("silent")
     work = scene.accounts.work
     if seen.worker_id in Enrolment(work).unseen_since_lapse(run.run_id, run.version):
-        sent = work.said_sent(run.run_id, run.version, seen.worker_id, seen.last_seen)
-        if sent is None:
-            return Bar("lapsed")
-        return Bar("on its way", update_id_of(work.incarnation(), sent, seen.worker_id))
+        sent = work.on_its_way(run.run_id, run.version, seen.worker_id)
+        return Bar("on its way", sent) if sent else Bar("lapsed")
     within_s, pace = scene.selection.seen_within_s, scene.selection.pace
     setting = "(selection.seen_within)" if within_s else "(selection.pace)"
     if seen.leaving and (within_s or pace):

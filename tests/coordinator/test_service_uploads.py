@@ -106,6 +106,20 @@ def test_parts_survive_a_restart(world: World) -> None:
     assert world.verdict(one.update.update_id) == "counted"
 
 
+@pytest.mark.parametrize("parts", [(0,), ()])
+def test_who_is_still_uploading_is_given_no_other_task_for_that_version(
+    make_world: MakeWorld, parts: tuple[int, ...]
+) -> None:
+    world = make_world(size=ROWS, rounds__lease="5s")
+    one = upload(world)
+    one.part(*parts)
+    world.pass_time(5.0)
+    # A worker does not name an update while it sends it.
+    token = one.worker.say_present(run_id=world.run_row().run_id, last_version=0)
+    world.step()
+    assert one.worker.standing_of(token).may_take == (not parts)
+
+
 def test_a_worker_learns_which_parts_are_missing(world: World) -> None:
     one = upload(world, 1.0)
     assert one.ask().unknown == (one.update.update_id,)

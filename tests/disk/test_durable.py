@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_a_folder_that_could_not_be_synced_is_an_error(
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
         make_folders(OS_DISK, tmp_path / "a")
+
+
+def test_where_there_is_no_sync_of_data_alone_a_file_is_synced_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.delattr(os, "fdatasync", raising=False)
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with closing(OS_DISK.create(tmp_path / "file")) as file:
+        file.write(b"bytes")
+        file.sync()
+    with closing(OS_DISK.pages(tmp_path / "file")) as pages:
+        pages.sync()
+    assert len(synced) == 2
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from settings.signals import heeding
+from settings.signals import ENDING, heeding
 
 DEADLINE_S = 30.0
 
@@ -26,7 +27,17 @@ def elsewhere() -> Iterator[int]:
     thread.join()
 
 
+@pytest.fixture
+def ended_by_signals() -> Iterator[None]:
+    """What ends the process is as it was afterwards."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("ended_by_signals")
 def test_who_waits_hears_a_signal_that_does_not_end_the_wait(
     elsewhere: int, number: signal.Signals
 ) -> None:
@@ -61,10 +72,32 @@ def test_afterwards_all_is_as_before() -> None:
     before = [signal.getsignal(number) for number in numbers]
     threads = threading.active_count()
     with heeding(lambda: None, lambda: None):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
     assert [signal.getsignal(number) for number in numbers] == before
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
+
+
+def test_who_was_asked_to_end_is_mortal_while_it_tidies_up(ended_by_signals: None) -> None:
+    with heeding(lambda: None):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_bug_in_what_is_asked_for_leaves_the_next_signal_heard(
+    elsewhere: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    reloads: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def reload() -> None:
+        reloads.put(1)
+        raise ValueError("cannot")
+
+    with heeding(lambda: None, reload):
+        for _ in range(2):
+            signal.pthread_kill(elsewhere, signal.SIGHUP)
+            assert reloads.get(timeout=DEADLINE_S)
+    assert caplog.text.count("a bug in what a signal asks for") == 2
 
 
 def test_the_second_one_ends_the_process() -> None:

@@ -158,6 +158,7 @@ class RabbitmqNode(ABC):
         until = time.monotonic() + STILL_LIMIT_S
         while not stands_still(self.pid):
             if time.monotonic() > until:
+                self.resume()
                 raise NodeError(f"the node was not frozen within {STILL_LIMIT_S:.0f} s")
             time.sleep(0.001)
 
@@ -196,11 +197,10 @@ class RabbitmqNode(ABC):
 
 def stands_still(pid: int) -> bool:
     """Whether a stop signal has reached every thread of a process; True where nobody can tell."""
-    tasks = Path(f"/proc/{pid}/task")
-    if not tasks.exists():
+    if not Path("/proc/self/task").exists():
         return True
     try:
-        stats = [(task / "stat").read_text() for task in tasks.iterdir()]
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
     except (FileNotFoundError, ProcessLookupError):  # a thread ended meanwhile: some still run
         return False
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
