@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.support.rabbitmq_node import CONF, CTL_LIMIT_S, NodeError, RabbitmqNode, free_ports
+from tests.support.rabbitmq_node import CONF, CTL_LIMIT_S, NodeError, RabbitmqNode
 
 STOP_LIMIT_S = 30.0
 
@@ -35,7 +35,7 @@ class InstalledNode(RabbitmqNode):
         super().__init__()
         self._script = script
         self._folder = Path(tempfile.mkdtemp(prefix="fedmq-rabbitmq-"))
-        self._dist_port, self._epmd_port = free_ports(2)
+        self._epmd_port = self._other_ports[1]  # it outlives a start that fails
         self._vm: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
@@ -159,7 +159,7 @@ class InstalledNode(RabbitmqNode):
             "RABBITMQ_NODENAME": f"fedmq-{self.port}@localhost",
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": self.port,
-            "RABBITMQ_DIST_PORT": self._dist_port,
+            "RABBITMQ_DIST_PORT": self._other_ports[0],
             "RABBITMQ_MNESIA_BASE": folder / "mnesia",
             "RABBITMQ_LOG_BASE": folder / "log",
             "RABBITMQ_CONFIG_FILE": folder / "rabbitmq.conf",

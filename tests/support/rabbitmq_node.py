@@ -19,6 +19,7 @@ from pathlib import Path
 START_LIMIT_S = 120.0  # a cold start takes 4 to 9 s, several times that on a loaded machine
 CTL_LIMIT_S = 120.0
 STILL_LIMIT_S = 10.0  # threads stop one by one; a loaded machine takes its time
+PORTS_TRIED = 3
 VHOST_BATCH = 16  # one call of rabbitmqctl costs 0.7 s, whatever it does
 
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
@@ -40,7 +41,8 @@ class RabbitmqNode(ABC):
     """
 
     def __init__(self) -> None:
-        (self.port,) = free_ports(1)
+        self.port, *self._other_ports = free_ports(3)  # at once, or two might be the same
+        self._was_up = False
         self._fresh_vhosts: list[str] = []
         self._used_vhosts: list[str] = []
         self._vhosts_made = 0
@@ -108,6 +110,19 @@ class RabbitmqNode(ABC):
         Raises:
             NodeError: It ended, or did not answer in time.
         """
+        for _ in range(PORTS_TRIED):
+            try:
+                self._start()
+                self._was_up = True
+                return
+            except NodeError as error:
+                # Somebody took a port in the seconds since it was found free; later it is ours.
+                if self._was_up or "eaddrinuse" not in str(error):
+                    raise
+                self.port, *self._other_ports = free_ports(3)
+        raise NodeError(f"{PORTS_TRIED} times a port was taken before the node was up")
+
+    def _start(self) -> None:
         self._launch()
         until = time.monotonic() + START_LIMIT_S
         while not self.answers():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from pathlib import Path
 import pika
 import pytest
 
-from tests.support.rabbitmq_installed import guard
+from tests.support.rabbitmq_choice import node_here
+from tests.support.rabbitmq_installed import InstalledNode, guard
 from tests.support.rabbitmq_node import RabbitmqNode, free_ports, stands_still
 
 DEADLINE_S = 60.0
@@ -55,6 +57,20 @@ def test_each_vhost_is_given_out_once(rabbitmq_node: RabbitmqNode) -> None:
     vhosts = [rabbitmq_node.fresh_vhost() for _ in range(40)]
     assert len(set(vhosts)) == 40
     connect(rabbitmq_node.url(vhosts[-1])).close()
+
+
+@pytest.mark.slow
+def test_a_node_whose_port_was_taken_meanwhile_takes_another(rabbitmq_node: RabbitmqNode) -> None:
+    if not isinstance(rabbitmq_node, InstalledNode):
+        pytest.skip("an engine says otherwise that a port is taken")
+    node = node_here()
+    with socket.create_server(("127.0.0.1", node.port)) as taken:
+        try:
+            node.start()
+            assert node.port != taken.getsockname()[1]
+            connect(node.url()).close()
+        finally:
+            node.stop()
 
 
 @pytest.mark.slow
