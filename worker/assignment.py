@@ -14,9 +14,6 @@ Rules:
 - A delivery is acked only when the task is in the inbox *and* the broker or the coordinator has
   our `Taken`, or when the broker has our `Declined`, or when the task was done before. That of a
   task which is begun at once (`Waiting` to `Fetching`) is acked by `unsaid`.
-- A task that the disk does not take is given back once (`Full`); no other is asked for before the
-  disk takes one.
-- The inbox row of a declined task goes only after the decline is confirmed.
 - At most one training is under way, and it is never begun a fourth time.
 - Without a connection everything after `Ready` goes on; everything before waits.
 """
@@ -29,7 +26,6 @@ from typing import assert_never
 
 from schemas.messages import Start, Task
 from worker import declining, fitness, keeping
-from worker.declining import Step
 from worker.events import (
     Ack,
     Actions,
@@ -74,6 +70,7 @@ from worker.states import (
     Keeping,
     Ready,
     SitOut,
+    Step,
     Taking,
     Training,
     Waiting,
@@ -84,8 +81,6 @@ from worker.unsaid import NO_DELIVERY
 SILENCE_S = 20.0  # of a model's stream, before it counts as gone
 MISSES = 3  # of a model in the depot; then its version is left alone for a while
 DEPOT_SILENCE_S = 900.0  # a request there has a limit of its own, and is tried again
-_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
-
 _FETCH_S = 600.0  # how long a model is tried to be kept if the lease is unknown
 
 
@@ -239,7 +234,7 @@ def _taking(work: Taking, event: WorkEvent, options: Options, moment: Moment) ->
         case Published(Ref("taken", about)) if about == this:
             return replace(work, tag=NO_DELIVERY), declining.acked(work.tag)
         case Unpublished(Ref("taken", about)) if about == this:
-            at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+            at = moment.retry_at(work.tries)
             return replace(work, say_at=at), ()
         case StartCame(start) if start.task_id == this:
             # The coordinator has our `Taken`: more than a confirm of the broker.
@@ -334,7 +329,7 @@ def _fetching(work: Fetching, event: WorkEvent, options: Options, moment: Moment
         case ModelMoved():
             return replace(work, heard_at=moment.now, told=False), ()
         case ModelInterrupted():
-            return replace(work, fetch_at=moment.after(0, _RETRY_S, _RETRY_MOST_S)), ()
+            return replace(work, fetch_at=moment.retry_at(0)), ()
         case ModelReady(digest) if digest == work.start.model_digest:
             ready = Ready(work.task, work.start, work.attempts, moment.now, work.since)
             return _begin(ready, moment)
@@ -380,7 +375,7 @@ def _model_not_kept(work: Fetching, event: ModelNotKept, options: Options, momen
     """Try again until the lease ends, and tell somebody why once, or nobody could mend it."""
     if work.until <= moment.now:
         return give_up(work, f"model not kept: {event.reason}", options, moment, None)
-    fetch_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+    fetch_at = moment.retry_at(work.tries)
     again = replace(work, heard_at=math.inf, fetch_at=fetch_at, tries=work.tries + 1, told=True)
     if work.told:
         return again, ()
@@ -505,7 +500,7 @@ def _failed(work: Training, event: TrainingFailed, options: Options, moment: Mom
     match event.kind:
         case "disk":
             # Not begun, so no attempt: the disk may have room again, the learner did no wrong.
-            at = moment.after(work.waits, _RETRY_S, _RETRY_MOST_S)
+            at = moment.retry_at(work.waits)
             return Ready(task, start, attempts - 1, at, work.since, work.waits + 1), ()
         case "unfit":
             return declining.decline(task, NO_DELIVERY, event.reason, options, moment, sit_out)
@@ -513,7 +508,7 @@ def _failed(work: Training, event: TrainingFailed, options: Options, moment: Mom
             reason = f"crashed {attempts} times on it: {event.reason}"
             return declining.decline(task, NO_DELIVERY, reason, options, moment, sit_out)
         case "crash" | "cancelled":
-            at = moment.after(attempts - 1, _RETRY_S, _RETRY_MOST_S)
+            at = moment.retry_at(attempts - 1)
             return Ready(task, start, attempts, at, work.since), ()
         case "model" if moment.online:
             return _fetch(task, start, attempts, work.since, moment)

@@ -39,12 +39,9 @@ from worker.events import (
     WorkEvent,
 )
 from worker.options import Moment, Options
-from worker.states import Declining, Idle, SitOut, Work
+from worker.states import Declining, Idle, SitOut, Step
 from worker.unsaid import NO_DELIVERY
 
-Step = tuple[Work, Actions]
-
-_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _REASON_CHARS = 400
 
 
@@ -55,7 +52,7 @@ def advance(work: Declining, event: WorkEvent, options: Options, moment: Moment)
         case Published(Ref("declined", about)) if about == this:
             return Idle(), (DropTask(this), *acked(work.tag))
         case Unpublished(Ref("declined", about)) if about == this:
-            at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+            at = moment.retry_at(work.tries)
             return replace(work, say_at=at), ()
         case WentOnline():
             return _declined(replace(work, tries=0), options, moment)

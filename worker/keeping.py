@@ -12,7 +12,6 @@ from typing import assert_never
 
 from schemas.messages import Task
 from worker import declining
-from worker.declining import Step
 from worker.events import (
     Actions,
     ConsumerEnded,
@@ -42,12 +41,11 @@ from worker.events import (
 )
 from worker.fitness import unfit
 from worker.options import Moment, Options
-from worker.states import Fetching, Full, Idle, Keeping, Taking, Training
+from worker.states import Fetching, Full, Idle, Keeping, Step, Taking, Training
 from worker.unsaid import AGAIN_MOST_S, AGAIN_S, NO_DELIVERY, taken
 
 KEEP_S = 600.0
 """How long a delivery is held that the disk does not take."""
-_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _PROBE_S, _PROBE_MOST_S = 30.0, 600.0
 
 
@@ -110,7 +108,7 @@ def _not_kept(work: Keeping, moment: Moment) -> Step:
     if work.tag == NO_DELIVERY or work.until <= moment.now:
         given_back = () if work.tag == NO_DELIVERY else (Reject(work.tag, requeue=True),)
         return Full(work.task, moment.after(0, _PROBE_S, _PROBE_MOST_S), 1), given_back
-    keep_at = moment.after(work.tries, _RETRY_S, _RETRY_MOST_S)
+    keep_at = moment.retry_at(work.tries)
     return replace(work, keep_at=keep_at, tries=work.tries + 1), ()
 
 
@@ -155,7 +153,7 @@ def advance_full(work: Full, event: WorkEvent, moment: Moment) -> Step:
 def not_begun(work: Fetching | Training, tag: int, moment: Moment) -> Step:
     """A task that was begun before it was in the inbox is not taken by the disk: try that first."""
     stop: Actions = (StopFetching(),) if isinstance(work, Fetching) else ()
-    again_at = moment.after(0, _RETRY_S, _RETRY_MOST_S)
+    again_at = moment.retry_at(0)
     return Keeping(work.task, tag, moment.now + KEEP_S, again_at, tries=1), stop
 
 

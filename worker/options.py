@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from worker.events import Rng
 
 ATTEMPTS_MAX = 3
+_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class Moment:
     rng: Rng
     online: bool
     coordinator_s: float | None = None
+
+    def retry_at(self, tries: int) -> float:
+        """When to try again what broker or disk did not take."""
+        return self.after(tries, _RETRY_S, _RETRY_MOST_S)
 
     def after(self, tries: int, first_s: float, most_s: float) -> float:
         """When to try again: twice as long each time up to a bound, with jitter."""

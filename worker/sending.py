@@ -54,7 +54,6 @@ PUTS = 1
 LARGE = 42  # parts from which on a twentieth of them is two or more
 DEPOT_TRIES = 3
 _STANDING_S = 10.0  # how long to wait for the coordinator's word on what is missing
-_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 _DOUBT_S, _DOUBT_MOST_S = 10.0, 600.0
 
 
@@ -373,7 +372,7 @@ def unpublished(sending: Sending, ref: Ref, moment: Moment) -> Step:
         phase = shipment.phase
         if not isinstance(phase, OnWay) or ref not in phase.flying:
             return shipment, ()
-        at = moment.after(shipment.failures, _RETRY_S, _RETRY_MOST_S)
+        at = moment.retry_at(shipment.failures)
         shipment = replace(shipment, failures=shipment.failures + 1)
         if ref.about == "object":
             shipment = replace(shipment, depot_failures=shipment.depot_failures + 1)

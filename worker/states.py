@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from schemas.messages import Start, Task, TaskSource
+from worker.events import Actions
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +167,6 @@ class Declining:
 
 
 Work = Idle | Waiting | Keeping | Full | Taking | Fetching | Ready | Training | Declining
+
+Step = tuple[Work, Actions]
+"""Where an event leads, and what is to be done."""

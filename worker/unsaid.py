@@ -36,7 +36,6 @@ YOUNG_S = 5.0
 NO_DELIVERY = -1
 AGAIN_S, AGAIN_MOST_S = 10.0, 60.0
 """After how much silence `Taken` is said again; longer each time."""
-_RETRY_S, _RETRY_MOST_S = 1.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ def unpublished(unsaid: Unsaid, ref: Ref, moment: Moment) -> Unsaid:
     """The broker has not taken a message."""
     if (ref.about, ref.subject) != ("taken", unsaid.task_id):
         return unsaid
-    return replace(unsaid, say_at=moment.after(unsaid.tries, _RETRY_S, _RETRY_MOST_S))
+    return replace(unsaid, say_at=moment.retry_at(unsaid.tries))
 
 
 def heard(unsaid: Unsaid) -> tuple[Unsaid | None, Actions]:
