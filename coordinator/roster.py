@@ -435,7 +435,7 @@ class Roster:
         rows = self.registry.longest_unseen(len(self) - keep)
         gone = [self._ids[row] for row in rows]
         for row in rows:
-            self._heard(work, int(row))  # nothing is awaited of it any more
+            self._heard(work, row)  # nothing is awaited of it any more
         if gone:
             Enrolment(work).forget(gone)
         for worker_id in gone:

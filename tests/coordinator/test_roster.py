@@ -14,10 +14,8 @@ from sqlalchemy.exc import OperationalError
 from coordinator import writing
 from coordinator.accounts import Accounts
 from coordinator.drawing import Terms, eligible
-from coordinator.explaining.asked import explain
 from coordinator.records import RunRow, WorkerRow
 from coordinator.roster import DECLINED_REST_S, Roster
-from coordinator.tries import ON_ITS_WAY_S
 from coordinator.work import Work
 from schemas.digest import update_id_of
 from schemas.messages import Start, Task, decode
@@ -201,117 +199,6 @@ def test_whatever_happens_the_roster_is_what_the_store_says(
             world.restart()
             assert_as_stored(world)
     assert roster_of(world).registry.drawn.sum() > 0
-
-
-@pytest.mark.parametrize("late", ["weigh", "refuse"])
-def test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again(
-    make_world: MakeWorld, late: str
-) -> None:
-    world = make_world(rounds__dispatch="direct", rounds__late=late)
-    fleet = Fleet(world, "a")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0)
-    if late == "refuse":  # it could not count
-        fleet.present("a", *fleet.sends("a"))
-        fleet.settle()
-        assert fleet.drawn() == {"a"}
-        return
-    for _ in range(2):
-        fleet.present("a", *fleet.sends("a"))
-        fleet.settle()
-        assert fleet.drawn() == set()
-        assert "is on its way" in said(world)
-        world.restart()
-        assert_as_stored(world)
-    fleet.present("a")  # it has lost it
-    fleet.settle()
-    assert fleet.drawn() == {"a"}
-
-
-def said(world: World) -> str:
-    return "\n".join(explain(world.settings(), "a", world.now)[0].words)
-
-
-def test_a_task_that_takes_longer_than_its_lease_is_on_its_way_once_it_is_done(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world(rounds__dispatch="direct")
-    fleet = Fleet(world, "a")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0)
-    fleet.present("a", busy=True)  # it trains: there is nothing to name
-    fleet.present("a", *fleet.sends("a"))
-    assert_as_stored(world)
-    fleet.settle()
-    assert fleet.drawn() == set()
-
-
-def test_of_two_updates_for_one_version_that_one_is_on_its_way_which_is_named(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world(rounds__dispatch="direct")
-    fleet = Fleet(world, "a")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    first = fleet.sends("a")
-    world.pass_time(31.0)
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0)
-    fleet.present("a", *first)
-    assert f"its update {first[0][:12]} is on its way" in said(world)
-
-
-def test_a_worker_that_was_let_go_of_has_nothing_on_its_way(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = make_world(rounds__dispatch="direct")
-    fleet = Fleet(world, "ab")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0)
-    fleet.present("a", *fleet.sends("a"))
-    with world.service._run._store.transaction() as work:
-        roster_of(world).make_room(work, 0)
-    fleet.present("a")
-    assert roster_of(world)._awaited == stored_roster(world)._awaited == set()
-    fleet.settle()
-    assert fleet.drawn() == {"a"}
-
-
-def test_who_names_its_update_no_more_may_be_drawn_in_the_same_moment(
-    make_world: MakeWorld,
-) -> None:
-    world = make_world(rounds__dispatch="direct")
-    fleet = Fleet(world, "a")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0)
-    fleet.present("a", *fleet.sends("a"))
-    fleet.present("a")
-    assert_as_stored(world)
-    fleet.settle()
-    assert fleet.drawn() == {"a"}
-
-
-def test_an_update_that_is_on_its_way_is_not_believed_in_for_ever(make_world: MakeWorld) -> None:
-    world = make_world(rounds__dispatch="direct", rounds__deadline="2h")
-    fleet = Fleet(world, "a")
-    fleet.present("a")
-    fleet.settle()
-    assert fleet.take("a")
-    world.pass_time(31.0 + ON_ITS_WAY_S)
-    fleet.present("a", *fleet.sends("a"))
-    fleet.settle()
-    assert fleet.drawn() == {"a"}
 
 
 def test_a_restart_draws_as_the_process_before_it_would_have(make_world: MakeWorld) -> None:

@@ -13,6 +13,7 @@ _RELOADED = "§4 after a write that failed everything is loaded again from the s
 
 _REGISTRY = "tests/coordinator/test_registry.py::"
 _ROSTER = "tests/coordinator/test_roster.py::"
+_LATE = "tests/coordinator/test_on_its_way.py::"
 
 DRAWING = (
     Mutation(
@@ -45,7 +46,7 @@ DRAWING = (
         "coordinator/roster.py",
         "        if on_its_way and not self.registry.flags[row] & EVALUATES:\n",
         "        if False:\n",
-        _ROSTER + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
+        _LATE + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
     ),
     Mutation(
         _SENT,
@@ -53,7 +54,7 @@ DRAWING = (
         "coordinator/enrolment.py",
         '                    tasks.c.on_its_way != "",\n',
         "",
-        _ROSTER + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
+        _LATE + "test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_again",
     ),
     Mutation(
         _SENT,
@@ -61,7 +62,7 @@ DRAWING = (
         "coordinator/roster.py",
         '            work.note_on_its_way(self._run_id, self._version, self._ids[row], "")\n',
         "",
-        _ROSTER + "test_who_names_its_update_no_more_may_be_drawn_in_the_same_moment",
+        _LATE + "test_who_names_its_update_no_more_may_be_drawn_in_the_same_moment",
     ),
     Mutation(
         _SENT,
@@ -69,7 +70,7 @@ DRAWING = (
         "coordinator/batch/presences.py",
         "        since = self._desk.now - ON_ITS_WAY_S\n",
         "        since = 0.0\n",
-        _ROSTER + "test_an_update_that_is_on_its_way_is_not_believed_in_for_ever",
+        _LATE + "test_an_update_that_is_on_its_way_is_not_believed_in_for_ever",
     ),
     Mutation(
         _GATE,
