@@ -27,7 +27,8 @@ RabbitMQ begins each further segment of a stream with an entry of its own, which
 is sent to nobody. A model begins a few segments, and the coordinator looks again after each.
 """
 
-_SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 16_000_000, 500_000_000
+_SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 64_000_000, 500_000_000
+"""Of a stream of models; each one that begins or goes holds a round up, so not too often."""
 _MODELS_KEPT = 4
 _OWN_EXPIRES_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 

@@ -46,26 +46,12 @@ class Payloads:
         self._unremoved: set[str] = set()  # updates of which a file may be left
         self._lingering: dict[str, int] = {}  # such as are removed a little later: their bytes
 
-    def write(self, name: str, update: Update, payload: Buffer) -> None:
-        """Write a payload, durable on return.
-
-        Args:
-            name: Of the file until it is whole; no other writer may have it at the same time.
-            update: Its header, which says what the payload is.
-            payload: The payload.
-        """
-        write_chunks_durably(
-            self._disk,
-            self._folder / name,
-            [payload],
-            lambda: self._folder / file_of(update),
-            over=self._spares.find(),
-        )
-
-    def write_chunks(
+    def write(
         self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
     ) -> Update:
         """Write a payload as it is made, durable on return; its header, which says what it is.
+
+        While one chunk's digest is made the disk has the one before.
 
         Args:
             name: Of the file until it is whole; no other writer may have it at the same time.

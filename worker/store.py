@@ -263,16 +263,18 @@ class Store:
         Raises:
             TaskGoneError: The task was given up meanwhile.
         """
-        update = described(update, part_bytes, payload)
-        inline = update.payload_bytes <= inline_bytes and not update.parts
-        if inline and feedback is None:
-            return self._move(update, part_bytes, "", payload)
+        inline = memoryview(payload).nbytes <= min(inline_bytes, part_bytes)
+        if inline:
+            update = described(update, part_bytes, payload)
+            if feedback is None:
+                return self._move(update, part_bytes, "", payload)
         files = None
         if self._finished_before(update) is None:
             unfinished = self._name_of_attempt(update)
             with _failures():
                 if not inline:
-                    self._payloads.write(unfinished, update, payload)
+                    chunks = chunks_of(payload)
+                    update = self._payloads.write(unfinished, update, part_bytes, chunks)
                 files = None if feedback is None else self.residuals.write(update, feedback)
         leaves = None if feedback is None or files is None else (feedback, files)
         name = "" if inline else file_of(update)
@@ -297,7 +299,7 @@ class Store:
             return before
         name = self._name_of_attempt(update)
         with _failures():
-            update = self._payloads.write_chunks(name, update, part_bytes, chunks())
+            update = self._payloads.write(name, update, part_bytes, chunks())
         return self._move(update, part_bytes, file_of(update), None)
 
     def _name_of_attempt(self, update: Update) -> str:

@@ -51,7 +51,7 @@ def test_what_is_parked_is_refused_when_full_and_never_dropped() -> None:
 def test_a_model_stream_keeps_four_models(model_bytes: int) -> None:
     queue = NAMES.model_queue("run", model_bytes)
     assert queue.max_bytes - 2 * queue.segment_bytes >= 4 * model_bytes
-    assert 16_000_000 <= queue.segment_bytes <= 500_000_000
+    assert 64_000_000 <= queue.segment_bytes <= 500_000_000
 
 
 @pytest.mark.parametrize("text", ["w1", "a" * 64, "till_7-B"])
