@@ -256,11 +256,14 @@ def went_offline(sending: Sending) -> Sending:
 
 
 def open_updates(sending: Sending) -> tuple[str, ...]:
-    """Updates worth asking about: all but those in flight."""
+    """Updates worth asking about: all but those that the broker is getting.
+
+    What is being put into the depot may take long, and nobody else knows of it.
+    """
     return tuple(
         s.parcel.update_id
         for s in sending.shipments
-        if not (isinstance(s.phase, OnWay) and s.phase.flying)
+        if not (isinstance(s.phase, OnWay) and s.phase.flying) or s.phase.is_put
     )
 
 

@@ -73,6 +73,15 @@ DRAWING = (
         _LATE + "test_an_update_that_is_on_its_way_is_not_believed_in_for_ever",
     ),
     Mutation(
+        _SENT,
+        "nobody is told what is being put into the depot",
+        "worker/sending.py",
+        "s.phase.flying) or s.phase.is_put\n",
+        "s.phase.flying)\n",
+        "tests/worker/test_sending.py::"
+        "test_what_is_being_put_is_asked_about_and_goes_on_whatever_the_answer",
+    ),
+    Mutation(
         _GATE,
         "who rests may take a task of the pool",
         "coordinator/tries.py",

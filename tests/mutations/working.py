@@ -38,11 +38,12 @@ WORKING = (
         "the payload is not durable when its row is written",
         "worker/payloads.py",
         "        write_chunks_durably(\n            self._disk,\n            self._folder / name,\n"
-        "            [payload],\n            lambda: self._folder / file_of(update),\n"
+        "            passed(),\n            lambda: self._folder / file_of(described()),\n"
         "            over=self._spares.find(),\n        )",
-        "        unsynced = self._disk.create(self._folder / file_of(update))\n"
-        "        unsynced.write(payload)\n"
-        "        unsynced.close()",
+        "        unsynced = self._disk.create(self._folder / name)\n"
+        "        for chunk in passed():\n            unsynced.write(chunk)\n"
+        "        unsynced.close()\n"
+        "        self._disk.move(self._folder / name, self._folder / file_of(described()))",
         "tests/worker/test_store.py::test_a_finished_update_outlives_a_power_cut",
     ),
     Mutation(

@@ -24,6 +24,7 @@ from worker.sending import (
     Parts,
     Sending,
     add,
+    open_updates,
     published,
     pump,
     stands,
@@ -250,6 +251,21 @@ def test_a_put_goes_on_while_the_connection_is_lost() -> None:
     (closing,) = link.step()
     assert isinstance(closing, SendUpdate)
     assert closing.stored
+
+
+def test_what_is_being_put_is_asked_about_and_goes_on_whatever_the_answer() -> None:
+    link = Link(4)
+    link.connect()
+    link.sending, (put,) = pump(link.sending, link.moment())
+    assert isinstance(put, PutObject)
+    assert open_updates(link.sending) == ("u",), "or nobody knows that it is on its way"
+    for answer in (a_standing(unknown=("u",)), a_standing(missing={"u": (0, 3)})):
+        assert stands(link.sending, answer, link.moment()) == (link.sending, ())
+    link.sending, _ = published(link.sending, put.ref, link.moment())
+    assert open_updates(link.sending) == ("u",)
+    link.sending, (closing,) = pump(link.sending, link.moment())
+    assert isinstance(closing, SendUpdate)
+    assert open_updates(link.sending) == (), "the broker is getting it"
 
 
 def test_a_put_that_ends_without_a_connection_is_looked_at_in_the_next() -> None:
