@@ -58,7 +58,7 @@ SPENT: Final = PreparedRows(
 
 AWAITED: Final = Prepared(
     _with(_tasks, "run_id", "worker_id", "base_version")(
-        select(_tasks.c.task_id, _tasks.c.state, _tasks.c.lease_end).where(
+        select(_tasks.c.task_id, _tasks.c.state, _tasks.c.ended_at).where(
             _tasks.c.state.in_(("taken", "lapsed"))
         )
     )

@@ -351,14 +351,14 @@ class Work:
             run_id: Of the run.
             version: That they are trained on.
             worker_id: Whose.
-            since: Those whose lease ended before are awaited no more.
+            since: Those that had lapsed by then are awaited no more. While no coordinator runs none does.
         """
         asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
         rows = statements.AWAITED.run(self._connection, asked)
         return [
             (task_id, state)
-            for task_id, state, lease_end in rows
-            if state == "taken" or lease_end is None or lease_end >= since
+            for task_id, state, ended_at in rows
+            if state == "taken" or ended_at > since
         ]
 
     def note_on_its_way(self, run_id: str, version: int, worker_id: str, update_id: str) -> None:

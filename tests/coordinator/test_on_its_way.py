@@ -104,7 +104,20 @@ def test_who_names_its_update_no_more_may_be_drawn_in_the_same_moment(
 def test_an_update_that_is_on_its_way_is_not_believed_in_for_ever(make_world: MakeWorld) -> None:
     world = make_world(rounds__dispatch="direct", rounds__deadline="2h")
     fleet = at_work(world)
-    world.pass_time(31.0 + ON_ITS_WAY_S)
+    world.pass_time(31.0)
+    world.pass_time(ON_ITS_WAY_S)
     fleet.present("a", *fleet.sends("a"))
     fleet.settle()
     assert fleet.drawn() == {"a"}
+
+
+def test_the_time_without_a_coordinator_is_no_reason_to_disbelieve(make_world: MakeWorld) -> None:
+    world = make_world(rounds__dispatch="direct", rounds__deadline="1d")
+    fleet = at_work(world)
+    world.kill()
+    world.now += 2 * ON_ITS_WAY_S
+    world.begin()
+    world.pass_time(31.0)
+    fleet.present("a", *fleet.sends("a"))
+    fleet.settle()
+    assert fleet.drawn() == set()

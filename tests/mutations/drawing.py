@@ -74,6 +74,14 @@ DRAWING = (
     ),
     Mutation(
         _SENT,
+        "it counts from the end of a lease that nobody saw",
+        "coordinator/statements.py",
+        "select(_tasks.c.task_id, _tasks.c.state, _tasks.c.ended_at).where(",
+        "select(_tasks.c.task_id, _tasks.c.state, _tasks.c.lease_end).where(",
+        _LATE + "test_the_time_without_a_coordinator_is_no_reason_to_disbelieve",
+    ),
+    Mutation(
+        _SENT,
         "nobody is told what is being put into the depot",
         "worker/sending.py",
         "s.phase.flying) or s.phase.is_put\n",
