@@ -247,7 +247,7 @@ OFFERS = (
         _GATE,
         "an update that never comes is waited for for ever",
         "coordinator/work.py",
-        'if state == "taken" or lease_end is None or lease_end >= since',
+        'if state == "taken" or ended_at > since',
         "if True",
         "tests/coordinator/test_service_tries.py"
         "::test_an_update_that_never_comes_is_not_waited_for_for_ever",
