@@ -116,10 +116,12 @@ class WorkerSeen:
     Attributes:
         spent: Its update of the current version was counted, or refused for what another try would
             hardly change.
+        sent: Its update of the current version is on its way: it may count, and takes no task.
     """
 
     worker_id: str
     spent: bool = False
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             run, actions = decline(state.run, event)
             return replace(state, run=run), actions
         case WorkerSeen():
-            return _resumed(_seen(state, event.worker_id, event.spent), [], now)
+            return _resumed(_seen(state, event.worker_id, event.spent, event.sent), [], now)
         case PolicyChanged():
             return _renew(state, event, now)
         case RoundDropped():
@@ -283,14 +283,20 @@ def _renew(state: Paused, event: PolicyChanged, now: float) -> Step:
     return _resumed(state, actions, now) if changed else (state, actions)
 
 
-def _seen(state: Paused, worker_id: str, counted: bool) -> Paused:
+def _seen(state: Paused, worker_id: str, counted: bool, sent: bool = False) -> Paused:
     """One more worker is there; one that counted for this version cannot do so again."""
-    seen = state.seen - {worker_id} if counted else state.seen | {worker_id}
-    return replace(state, seen=seen)
+    who = {worker_id}
+    return replace(
+        state,
+        seen=state.seen - who if counted else state.seen | who,
+        sent=state.sent | who if sent else state.sent - who,
+    )
 
 
 def _resumed(state: Paused, actions: list[Action], now: float) -> Step:
-    if state.counted + len(state.seen) < state.run.policy.quorum:
+    """Go on if a quorum may come, and somebody is there to take a task."""
+    enough = state.counted + len(state.seen) >= state.run.policy.quorum
+    if not enough or state.seen <= state.sent:  # an update that comes counts in the pause as well
         return state, actions
     run = replace_lapsed(state.run, now, actions)
     collecting = Collecting(run, state.counted, state.opened_at, now, 0)

@@ -83,6 +83,7 @@ class Paused:
     Attributes:
         again_at: When workers whose update was refused may try again.
         seen: Workers that are there and may still count for this version.
+        sent: Those of them that have sent an update of it, and take no task.
     """
 
     run: Run
@@ -90,6 +91,7 @@ class Paused:
     opened_at: float
     again_at: float
     seen: frozenset[str] = frozenset()
+    sent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -351,7 +351,8 @@ class Work:
             run_id: Of the run.
             version: That they are trained on.
             worker_id: Whose.
-            since: Those that had lapsed by then are awaited no more. While no coordinator runs none does.
+            since: Those that had lapsed by then are awaited no more. None does while no
+                coordinator runs.
         """
         asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
         rows = statements.AWAITED.run(self._connection, asked)

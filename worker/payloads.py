@@ -46,9 +46,7 @@ class Payloads:
         self._unremoved: set[str] = set()  # updates of which a file may be left
         self._lingering: dict[str, int] = {}  # such as are removed a little later: their bytes
 
-    def write(
-        self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]
-    ) -> Update:
+    def write(self, name: str, update: Update, part_bytes: int, chunks: Iterable[Buffer]) -> Update:
         """Write a payload as it is made, durable on return; its header, which says what it is.
 
         While one chunk's digest is made the disk has the one before.

@@ -10,7 +10,7 @@ from coordinator.effects import AnswerPresence, AskAgain, PutAgain
 from coordinator.errors import Restored
 from coordinator.events import WorkerSeen
 from coordinator.intake import KIND
-from coordinator.states import Collecting
+from coordinator.states import Collecting, Paused
 from coordinator.tries import ON_ITS_WAY_S, Bar, bar_of_tasks, bar_of_update
 from schemas.digest import update_id_of
 from schemas.messages import NAMES_MAX, Presence, Update
@@ -68,7 +68,8 @@ class Presences:
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         hold = roster.held(presence, now)
         if not presence.leaving:
-            self._steps.advance(WorkerSeen(worker_id, bool(spent or hold)))
+            sent = isinstance(self._steps.state, Paused) and bool(self._on_its_way(presence))
+            self._steps.advance(WorkerSeen(worker_id, bool(spent or hold), sent))
         if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
             self._steps.evaluate(WorkerSeen(worker_id))
         verdicts, missing, unknown, in_hand, room = {}, {}, [], [], MISSING_MAX

@@ -123,9 +123,9 @@ class Bench:
         """Another policy is set."""
         return self.do(PolicyChanged(policy, self.ends_at))
 
-    def see(self, worker: str, spent: bool = False) -> list[Action]:
+    def see(self, worker: str, spent: bool = False, sent: bool = False) -> list[Action]:
         """A worker says that it is there."""
-        return self.do(WorkerSeen(worker, spent or (self.version, worker) in self.counted))
+        return self.do(WorkerSeen(worker, spent or (self.version, worker) in self.counted, sent))
 
     def update(
         self,

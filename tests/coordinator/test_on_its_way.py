@@ -121,3 +121,35 @@ def test_the_time_without_a_coordinator_is_no_reason_to_disbelieve(make_world: M
     fleet.present("a", *fleet.sends("a"))
     fleet.settle()
     assert fleet.drawn() == set()
+
+
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_a_paused_run_does_not_go_on_for_an_update_that_is_on_its_way(
+    make_world: MakeWorld, dispatch: str
+) -> None:
+    world = make_world(
+        rounds__dispatch=dispatch, rounds__quorum=1, rounds__goal=1, rounds__max_extensions=0
+    )
+    fleet = at_work(world)
+    world.pass_time(31.0)
+    world.pass_time(30.0)
+    assert world.state == "paused"
+    fleet.present("a", *fleet.sends("a"))
+    assert world.state == "paused", "nobody is there to take a task"
+    fleet.present("a")
+    assert world.state == "collecting"
+
+
+@pytest.mark.parametrize("dispatch", ["pool", "direct"])
+def test_an_update_that_was_on_its_way_counts_in_a_pause(
+    make_world: MakeWorld, dispatch: str
+) -> None:
+    world = make_world(
+        rounds__dispatch=dispatch, rounds__quorum=1, rounds__goal=1, rounds__max_extensions=0
+    )
+    fleet = at_work(world)
+    world.pass_time(31.0)
+    world.pass_time(30.0)
+    fleet.present("a", *fleet.sends("a"))
+    world.finish_task(fleet.workers["a"], *fleet.hands["a"])
+    assert (world.version, world.state) == (1, "collecting")

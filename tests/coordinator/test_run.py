@@ -419,6 +419,22 @@ def test_a_worker_that_takes_a_task_is_seen() -> None:
     assert isinstance(bench.state, Collecting)
 
 
+def test_a_paused_run_does_not_resume_where_all_that_may_count_is_on_its_way() -> None:
+    bench = paused(quorum=2, late="weigh")
+    bench.see("a", sent=True)
+    bench.see("b", sent=True)
+    assert isinstance(bench.state, Paused), "there is nobody to take a task"
+    bench.see("b")  # its update was lost
+    assert isinstance(bench.state, Collecting)
+
+
+def test_a_paused_run_resumes_for_who_is_needed_beside_an_update_that_is_on_its_way() -> None:
+    bench = paused(quorum=2, late="weigh")
+    bench.see("a", sent=True)
+    bench.see("b")
+    assert isinstance(bench.state, Collecting)
+
+
 def test_what_was_counted_before_the_pause_is_kept() -> None:
     bench = collecting(quorum=2, goal=2, max_extensions=0)
     bench.update(bench.open[0], "a")

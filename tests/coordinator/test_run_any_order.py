@@ -87,9 +87,9 @@ class AnyOrder(RuleBasedStateMachine):
             self.bench.update(data.draw(st.sampled_from(self.bench.open)), worker)
 
     @precondition(lambda self: not self.closed())
-    @rule(worker=st.sampled_from(WORKERS))
-    def see_a_worker(self, worker: str) -> None:
-        self.bench.see(worker)
+    @rule(worker=st.sampled_from(WORKERS), sent=st.booleans())
+    def see_a_worker(self, worker: str, sent: bool) -> None:
+        self.bench.see(worker, sent=sent)
 
     @rule(workers=st.lists(st.sampled_from(WORKERS), unique=True))
     def let_workers_come_and_go(self, workers: list[str]) -> None:

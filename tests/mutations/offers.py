@@ -449,7 +449,7 @@ OFFERS = (
         _PAUSED,
         "a paused run does not resume",
         "coordinator/run.py",
-        "if state.counted + len(state.seen) < state.run.policy.quorum:",
+        "if not enough or state.seen <= state.sent:",
         "if True:",
         "tests/coordinator/test_service_time.py::test_a_paused_run_goes_on_when_a_worker_is_seen",
     ),
@@ -457,10 +457,28 @@ OFFERS = (
         _PAUSED,
         "a worker that has counted is one to resume for",
         "coordinator/run.py",
-        "seen = state.seen - {worker_id} if counted else state.seen | {worker_id}",
-        "seen = state.seen | {worker_id}",
+        "seen=state.seen - who if counted else state.seen | who,",
+        "seen=state.seen | who,",
         "tests/coordinator/test_run.py"
         "::test_a_worker_that_counted_before_the_pause_is_not_seen_a_second_time",
+    ),
+    Mutation(
+        _PAUSED,
+        "it resumes for updates that are on their way",
+        "coordinator/run.py",
+        "if not enough or state.seen <= state.sent:",
+        "if not enough:",
+        "tests/coordinator/test_on_its_way.py"
+        "::test_a_paused_run_does_not_go_on_for_an_update_that_is_on_its_way",
+    ),
+    Mutation(
+        _PAUSED,
+        "it waits for all where one has sent its update",
+        "coordinator/run.py",
+        "enough = state.counted + len(state.seen) >= ",
+        "enough = state.counted + len(state.seen - state.sent) >= ",
+        "tests/coordinator/test_run.py"
+        "::test_a_paused_run_resumes_for_who_is_needed_beside_an_update_that_is_on_its_way",
     ),
     Mutation(
         _START,
