@@ -135,6 +135,8 @@ class Evaluation:
         self._idle.notify_all()
 
     def _next(self) -> None:
+        if self._child is not None and self._child.has_ended:
+            return  # `_ended` goes on in another one
         while self._busy is None and self._pending and not self._stopped:
             version, file = self._pending.popleft()
             if file.exists():  # or so many versions were made meanwhile that it is not kept

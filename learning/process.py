@@ -115,6 +115,17 @@ class ChildProcess:
         """The child's process id, which is also that of its session and its group."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, though `on_end` may not have been called yet."""
+        if self._ended or not hasattr(os, "waitid"):
+            return self._ended
+        try:
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:  # it has been waited for
+            return True
+        return found is not None
+
     def send(self, message: Fields) -> None:
         """Send a message; if the child has ended nothing happens, `on_end` tells."""
         with self._lock:

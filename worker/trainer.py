@@ -139,6 +139,12 @@ class _Seat:
     work: _Work | None = None
     killed: bool = False  # its process, which is gone soon
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a job may begin here; a process that has just ended is replaced before."""
+        ends = self.killed or (self.child is not None and self.child.has_ended)
+        return self.work is None and not ends
+
 
 class ProcessTrainer:
     """Trains in child processes, each with one job at a time; further jobs wait in a queue.
@@ -253,7 +259,7 @@ class ProcessTrainer:
         """
         begun = []
         for seat in sorted(self._seats, key=lambda seat: seat.child is None):
-            if seat.work is None and not seat.killed and self._queue:
+            if self._queue and seat.is_free:
                 seat.work = work = self._queue.popleft()
                 if seat.child is not None:
                     begun.append(work)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from schemas.layout import Layout
 from schemas.tensors import unflatten
 from settings import Settings, load
 from tests.coordinator.world import MakeWorld, World
+from tests.learning.test_process import wait_until
 
 WAIT_S = 30.0
 
@@ -129,6 +133,30 @@ def test_a_learner_that_fails_again_and_again_is_left_alone(folder: Path, how: s
     for version in range(FAILURES_MAX + 2):
         bench.evaluate(version)
     assert bench.all() == []
+    bench.evaluation.close()
+
+
+def test_a_version_is_not_given_to_an_idle_process_that_has_died(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, may_end = Bench(folder, MEASURES), threading.Event()
+    told = bench.evaluation._ended
+
+    def tell_late(how: str) -> None:
+        may_end.wait(WAIT_S)
+        told(how)
+
+    bench.evaluation._ended = tell_late  # type: ignore[method-assign]
+    bench.evaluate(0)
+    assert len(bench.all()) == 1
+    child = bench.evaluation._child
+    assert child is not None
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: child.has_ended)
+    bench.evaluate(1)
+    may_end.set()
+    assert [version for version, _ in bench.all()] == [1]
+    assert "failed" not in caplog.text
     bench.evaluation.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -241,6 +242,19 @@ def test_no_job_begins_in_a_process_that_was_killed(
     desk.end()
     assert not desk.submit(bench.job())
     assert isinstance(desk.end(), Finished)
+
+
+def test_a_job_is_not_given_to_an_idle_process_that_has_died(desk: Desk, bench: Bench) -> None:
+    trainer, may_end = desk.trainer, threading.Event()
+    told, trainer._ended = trainer._ended, lambda *how: may_end.wait(DEADLINE_S) and told(*how)
+    first = desk.do(bench.job())
+    again(bench, first)
+    (pid,) = trainer.pids
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: is_gone(pid))
+    assert not desk.submit(bench.job()), "there is no process, though nobody said so yet"
+    may_end.set()
+    assert isinstance(desk.end(), Finished), "and its task is charged no crash"
 
 
 def test_who_waits_is_told_when_its_job_begins(desk: Desk, bench: Bench, tmp_path: Path) -> None:
