@@ -35,10 +35,10 @@ def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))
     awaited = work.awaited(run.run_id, run.version, worker_id, scene.now - ON_ITS_WAY_S)
     late = run.policy["late"]
-    # Whether it has sent the update of a task whose lease has ended the worker says when it asks.
+    noted = work.on_its_way(run.run_id, run.version, worker_id)  # as it said when it asked last
     seen = scene.accounts.worker(worker_id)
     hold = _evaluates(run, worker_id) or (None if seen is None else hold_of(scene, seen))
-    tasks = bar_of_tasks(awaited, lambda _: "", late)
+    tasks = bar_of_tasks(awaited, lambda _: noted, late)
     bar = barred(cast(Phase, run.state), spent or tasks, hold=hold)
     if bar is not None:
         return bar, bar_in_words(bar, run)

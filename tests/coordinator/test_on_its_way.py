@@ -43,6 +43,17 @@ def test_who_says_that_its_update_is_on_its_way_is_not_drawn_for_its_version_aga
     assert fleet.drawn() == {"a"}
 
 
+def test_in_the_pool_it_is_explained_too(make_world: MakeWorld) -> None:
+    world = make_world()
+    fleet = at_work(world)
+    world.pass_time(31.0)
+    assert "unless it says that it has sent its update" in said(world)
+    fleet.present("a", *fleet.sends("a"))
+    assert f"its update {fleet.sends('a')[0][:12]} is on its way" in said(world)
+    fleet.present("a")
+    assert "is on its way" not in said(world)
+
+
 def said(world: World) -> str:
     return "\n".join(explain(world.settings(), "a", world.now)[0].words)
 
