@@ -27,8 +27,14 @@ RabbitMQ begins each further segment of a stream with an entry of its own, which
 is sent to nobody. A model begins a few segments, and the coordinator looks again after each.
 """
 
-_SEGMENT_BYTES_MIN, _SEGMENT_BYTES_MAX = 64_000_000, 500_000_000
-"""Of a stream of models; each one that begins or goes holds a round up, so not too often."""
+AROUND_PART_BYTES = 1000
+"""More than stands around a part of a model in its stream: the message's head, and the broker's."""
+
+_SEGMENT_MODELS, _SEGMENT_BYTES, _SEGMENT_BYTES_MAX = 128, 64_000_000, 500_000_000
+"""A segment of the model stream has so many models or bytes; if half a model is more, that.
+
+Each that begins or goes holds a round up, and whoever begins to read goes through one.
+"""
 _MODELS_KEPT = 4
 _OWN_EXPIRES_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
 
@@ -233,7 +239,8 @@ class Names:
 
         Retention deletes whole segments, so the limit is four models and two segments.
         """
-        segment = min(max(model_bytes // 2, _SEGMENT_BYTES_MIN), _SEGMENT_BYTES_MAX)
+        several = min(_SEGMENT_MODELS * (model_bytes + AROUND_PART_BYTES), _SEGMENT_BYTES)
+        segment = min(max(several, model_bytes // 2), _SEGMENT_BYTES_MAX)
         keep = _MODELS_KEPT * (model_bytes + model_bytes // 100) + 2 * segment
         return Queue(self._name(f"model.{run_id}"), "stream", max_bytes=keep, segment_bytes=segment)
 

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.topology import OFFSETS_SKIPPED_MAX, Queue
+from broker.topology import AROUND_PART_BYTES, OFFSETS_SKIPPED_MAX, Queue
 from broker.transport import (
     Confirmed,
     ConsumerLost,
@@ -110,7 +110,7 @@ class ModelStream:
         self._reader: int | None = None
         self._rewriting = False
         self._recounting = False
-        self._counted_bytes = 0  # written since an offset was seen
+        self._counted_bytes = 0  # written since an offset was seen, or more than that
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
@@ -150,7 +150,7 @@ class ModelStream:
             return
         offset = self._next_offset
         self._next_offset += version.parts
-        self._counted_bytes += version.num_bytes
+        self._counted_bytes += version.num_bytes + version.parts * AROUND_PART_BYTES
         if self._recounting:  # it looks for the version before
             self._close_reader()
             self._recounting = False

@@ -18,7 +18,7 @@ from schemas.tensors import layout_of
 
 RUN = "a" * 32
 QUEUE = Names("demo").model_queue(RUN, 1000)
-SHORT = replace(QUEUE, segment_bytes=15_000)
+SHORT = replace(QUEUE, segment_bytes=15_000, max_bytes=10**8)
 PART_BYTES = 10
 LAYOUT = layout_of({"w": np.zeros(1, np.float32)})  # of no account where nothing is encoded
 
@@ -173,6 +173,15 @@ def test_segments_that_begin_do_not_add_up_to_a_wrong_place(bench: Bench, parts:
         bench.settle()
         assert bench.found(large(number, parts))
     assert bench.messages == 60 * parts, "none is written twice"
+
+
+def test_segments_that_fill_with_headers_are_counted_too(bench: Bench) -> None:
+    bench.use(SHORT)
+    bench.connect(version(0))
+    for number in range(1, 200):
+        bench.stream.publish(version(number))
+        bench.settle()
+        assert bench.found(version(number))
 
 
 def test_versions_that_follow_at_once_are_counted_all_the_same(bench: Bench) -> None:
