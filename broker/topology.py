@@ -27,8 +27,8 @@ RabbitMQ begins each further segment of a stream with an entry of its own, which
 is sent to nobody. A model begins a few segments, and the coordinator looks again after each.
 """
 
-AROUND_PART_BYTES = 1000
-"""More than stands around a part of a model in its stream: the message's head, and the broker's."""
+AROUND_PART_BYTES = 560
+"""About what stands around a part of a model in its stream: its head, and what the broker adds."""
 
 _SEGMENT_MODELS, _SEGMENT_BYTES, _SEGMENT_BYTES_MAX = 128, 64_000_000, 500_000_000
 """A segment of the model stream has so many models or bytes; if half a model is more, that.

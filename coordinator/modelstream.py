@@ -9,9 +9,10 @@ Rules: publishers do not learn offsets, and streams do not fsync. So after a con
 version is read back, and written again if it does not verify; a reader that stands before the
 first part is written tells the offset. From there this only publisher counts on by itself; a count
 may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so after a segment's worth
-of bytes the last part is looked for where it should be: once it is confirmed, for RabbitMQ 3.10
-ends the connection of a reader that arrives in the moment in which a segment is begun. What is lost
-stays lost until the next `connect`, which comes after a pause.
+of bytes the last part is looked for where it should be, and soon again if it is there: until it was
+found, workers read a part in vain with each version. It is looked for once it is confirmed, since
+RabbitMQ 3.10 ends the connection of a reader that arrives in the moment in which a segment is
+begun. What is lost stays lost until the next `connect`, which comes after a pause.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 WINDOW = 4  # parts unconfirmed at a time: 16 MiB in flight at most
 PREFETCH = 2
+AGAIN_SOON = 32  # of a segment, one part, until a segment that was not begun yet is looked for again
 SILENCE_S = 10.0  # a reader that hears nothing for so long gives up
 
 
@@ -110,7 +112,7 @@ class ModelStream:
         self._reader: int | None = None
         self._rewriting = False
         self._recounting = False
-        self._counted_bytes = 0  # written since an offset was seen, or more than that
+        self._counted_bytes = 0  # written since a segment was begun, as far as that was seen
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
@@ -256,6 +258,11 @@ class ModelStream:
             self._read(self._next_offset - 1)
             self._recounting = True
 
+    def _almost_a_segment(self) -> int:
+        """So many bytes that one will soon have been begun."""
+        assert self._queue is not None
+        return self._queue.segment_bytes - self._queue.segment_bytes // AGAIN_SOON
+
     def _close_reader(self) -> None:
         if self._reader is not None:
             self._transport.cancel(self._reader)
@@ -279,7 +286,10 @@ class ModelStream:
         if self._recounting:
             self._close_reader()
             self._recounting = False
-            self._next_offset, self._counted_bytes = event.offset + 1, 0
+            self._next_offset = event.offset + 1
+            # Looks that follow the segments' own pace by a little more would come ever later.
+            begun = event.offset > self._read_offset
+            self._counted_bytes = 0 if begun else self._almost_a_segment()
         elif index == 0:
             self._begin(event.offset, payload)
         else:
