@@ -13,6 +13,7 @@ _ALONE = "§5 a parked message is taken up alone and last, and blamed for nothin
 _DISK = "§5 after a failed write the disk is tried before anything is taken from the broker"
 _NAME = "§5 the digest is a model's name, its offset a hint; anything else is `model gone`"
 _BACK = "§5 after each connect the current version is read back, and written again if need be"
+_SEGMENT = "§5 where a version lies is known again soon after a segment was begun"
 _ONCE = "§5 --once waits a little for the task that follows on `model gone`"
 _STALENESS = "§5 start refuses a staleness above the versions that are kept"
 
@@ -268,6 +269,15 @@ CONFIRMED = (
         "pass\n",
         "tests/coordinator/test_modelstream.py"
         "::test_another_version_at_the_hint_is_not_read_to_its_end",
+    ),
+    Mutation(
+        _SEGMENT,
+        "a look that finds no new segment is the last for a segment",
+        "coordinator/modelstream.py",
+        "0 if begun else self._almost_a_segment()",
+        "0",
+        "tests/coordinator/test_modelstream.py"
+        "::test_few_parts_are_read_in_vain_for_segments_that_begin",
     ),
     Mutation(
         _BACK,
