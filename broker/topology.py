@@ -33,7 +33,7 @@ AROUND_PART_BYTES = 560
 _SEGMENT_MODELS, _SEGMENT_BYTES, _SEGMENT_BYTES_MAX = 128, 64_000_000, 500_000_000
 """A segment of the model stream has so many models or bytes; if half a model is more, that.
 
-Each that begins or goes holds a round up, and whoever begins to read goes through one.
+Each that begins or goes holds a round up, and two of them stay with the broker.
 """
 _MODELS_KEPT = 4
 _OWN_EXPIRES_S = 30 * 86_400.0  # RabbitMQ counts milliseconds in 32 bits: 49 days
