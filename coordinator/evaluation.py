@@ -88,6 +88,8 @@ class Evaluation:
         self._idle = threading.Condition(self._lock)
         self._pending: deque[tuple[int, Path]] = deque(maxlen=PENDING_MAX)
         self._busy: int | None = None
+        self._file = Path()  # of the version that it is busy with
+        self._heard = False  # something of the process
         self._unnoted: set[int] = set()
         self._failures = 0
         self._stopped = not settings.run.evaluate
@@ -135,8 +137,6 @@ class Evaluation:
         self._idle.notify_all()
 
     def _next(self) -> None:
-        if self._child is not None and self._child.has_ended:
-            return  # `_ended` goes on in another one
         while self._busy is None and self._pending and not self._stopped:
             version, file = self._pending.popleft()
             if file.exists():  # or so many versions were made meanwhile that it is not kept
@@ -150,7 +150,7 @@ class Evaluation:
             except OSError as error:
                 self._fail(f"no process can be started: {error}")
                 return
-        self._busy = version
+        self._busy, self._file = version, file
         self._child.send(
             {
                 "do": "evaluate",
@@ -167,6 +167,7 @@ class Evaluation:
     def _take(self, answer: dict[str, Any]) -> None:
         metrics = answer.get("metrics")
         with self._lock:
+            self._heard = True
             if "error" in answer:
                 self._fail(answer["error"])
             elif metrics is None:
@@ -180,10 +181,14 @@ class Evaluation:
 
     def _ended(self, how: str) -> None:
         with self._lock:
-            self._child = None
+            died_idle = self._heard and self._child is not None and self._child.left_unread
+            self._child, self._heard = None, False
             if self._busy is not None and not self._stopped:
-                self._busy = None
-                self._fail(f"its process {how}")
+                version, self._busy = self._busy, None
+                if died_idle:
+                    self._pending.appendleft((version, self._file))
+                else:
+                    self._fail(f"its process {how}")
             self._next()
 
     def _fail(self, why: str) -> None:

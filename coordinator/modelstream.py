@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 
 WINDOW = 4  # parts unconfirmed at a time: 16 MiB in flight at most
 PREFETCH = 2
-AGAIN_SOON = 32  # of a segment, one part, until a segment that was not begun yet is looked for again
+AGAIN_SOON = 32  # the part of a segment after which one that was not begun is looked for again
 SILENCE_S = 10.0  # a reader that hears nothing for so long gives up
 
 

@@ -69,6 +69,10 @@ class ChildProcess:
         on_message: Takes each message of the child, on a thread of this object.
         on_end: Takes how the child ended, for people; called once, after the last message.
         environ: The child's environment; this process's own if None.
+
+    Attributes:
+        left_unread: Once it has ended: that was not the doing of the newest message, which it has
+            not read. Where that cannot be told it is False.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class ChildProcess:
         self._on_end = on_end
         self._lock = threading.Lock()
         self._ended = False
+        self.left_unread = False
         self._socket, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
         fds = (theirs.fileno(), lifeline)
@@ -115,23 +120,16 @@ class ChildProcess:
         """The child's process id, which is also that of its session and its group."""
         return self._process.pid
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has ended, though `on_end` may not have been called yet."""
-        if self._ended or not hasattr(os, "waitid"):
-            return self._ended
-        try:
-            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        except ChildProcessError:  # it has been waited for
-            return True
-        return found is not None
-
     def send(self, message: Fields) -> None:
         """Send a message; if the child has ended nothing happens, `on_end` tells."""
         with self._lock:
-            if not self._ended:
-                with contextlib.suppress(OSError):
-                    self._link.send_bytes(msgpack.packb(dict(message)))
+            if self._ended:
+                self.left_unread = True
+                return
+            try:
+                self._link.send_bytes(msgpack.packb(dict(message)))
+            except OSError:
+                self.left_unread = True
 
     def cancel(self) -> None:
         """Ask the child to give up the newest message it was sent (`link.cancelled()`)."""
@@ -152,6 +150,9 @@ class ChildProcess:
         while True:
             try:
                 body = self._link.recv_bytes(MESSAGE_BYTES_MAX)
+            except ConnectionResetError:  # what Linux says where not all was read
+                self.left_unread = True
+                return
             except (EOFError, OSError):
                 return
             self._on_message(msgpack.unpackb(body))

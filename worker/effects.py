@@ -143,7 +143,7 @@ class Effects:
             case events.CancelTraining(task_id, forgive):
                 self._trainer.cancel(self._key(task_id))
                 if forgive:
-                    self._tidy("forgive", task_id, self._store.forgive_attempt)
+                    self._tidy("forgive", task_id, self._store.inbox.forgive_attempt)
             case events.KillTraining(task_id):
                 self._trainer.kill(self._key(task_id))
             case events.DropTask(task_id):
@@ -277,7 +277,7 @@ class Effects:
 
     def _keep_start(self, task: Task, start: Start, said: bool) -> Events:
         try:
-            self._store.keep_start(task, start, said)
+            self._store.inbox.keep_start(task, start, said)
         except StoreError as error:  # it is tried again, and the broker has the task until then
             self._store.make_room()
             self._log(logging.ERROR, f"a task is not acknowledged yet: {error}")
@@ -287,7 +287,7 @@ class Effects:
     def _keep(self, task: Task) -> Events:
         self._chores.drop(("drop", task.task_id))
         try:
-            self._store.keep_task(task)
+            self._store.inbox.keep_task(task)
         except StoreError as error:
             self._store.make_room()
             self._log(logging.ERROR, f"a task is not taken: {error}")
@@ -297,7 +297,7 @@ class Effects:
     def _drop(self, task_id: str) -> Events:
         if task_id == self._declined:  # or the coordinator did not want it
             self.tally.declined += 1
-        self._tidy("drop", task_id, self._store.drop_task)
+        self._tidy("drop", task_id, self._store.inbox.drop_task)
         # Given up, and finished all the same: it goes where finished updates go.
         return tuple(e for e in self._trained(task_id) if isinstance(e, events.TrainingDone))
 
@@ -305,7 +305,7 @@ class Effects:
         is_fresh = self._supply.was_read_just_now(start.model_digest)
         try:
             store = self._store
-            if not (store.begin_attempt(start) if said else store.begin(task, start)):
+            if not (store.inbox.begin_attempt(start) if said else store.inbox.begin(task, start)):
                 # A training process that outlived another agent may have finished it since.
                 gone = events.TrainingFailed(task.task_id, "cancelled", "it is not in the inbox")
                 return self._finished(task.task_id) or (gone,)
@@ -456,7 +456,7 @@ class Effects:
                 )
             case Broken(task_id, kind, reason):
                 if kind == "disk":
-                    self._tidy("forgive", task_id, self._store.forgive_attempt)
+                    self._tidy("forgive", task_id, self._store.inbox.forgive_attempt)
                 # Its process may have died, or been killed, after the commit and before the word.
                 return self._trained(task_id) or (events.TrainingFailed(task_id, kind, reason),)
             case unreachable:
@@ -499,7 +499,7 @@ class Effects:
                 assert parcel is not None, "it is in the outbox"
                 return (events.TrainingDone(task_id, parcel),)
             case "done":
-                self._store.drop_task(task_id)
+                self._store.inbox.drop_task(task_id)
                 reason = "its update was in safe hands before"
                 return (events.TrainingFailed(task_id, "unfit", reason),)
             case "held" | "new":

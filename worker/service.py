@@ -465,7 +465,7 @@ def _begin(config: WorkerConfig, store: Store, cache: ModelCache, now: float) ->
     """A session that goes on where the state folder left off."""
     # A training process that outlived its agent for a moment may finish the task meanwhile.
     with store.snapshot():
-        held = store.held()
+        held = store.inbox.held()
         parcels = store.parcels()
         unheard = store.unheard(known.UNHEARD_MAX)
         trained = store.last_trained()

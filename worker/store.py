@@ -17,34 +17,31 @@ Rules of the file:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from disk import OS_DISK, Disk, chunks_of
 from schemas.buffer import Buffer
 from schemas.digest import digest_of, digest_of_stream
-from schemas.messages import Start, Task, Update, encode
-from worker import residuals
+from schemas.messages import Update, encode
+from worker import database, residuals
+from worker.database import Database, failures
 from worker.disk import make_folder
 from worker.errors import PayloadLostError, StoreError, TaskGoneError, WrongStateError
+from worker.inbox import Inbox
 from worker.owed import Left
 from worker.parcel import Parcel, Trained
 from worker.payloads import Payloads, described, file_of
 from worker.residuals import COUNTED, Feedback, Files, Residual, Residuals
-from worker.rows import ASKS, GOES_ON, SAID, SCHEMA, HeldTask, OpenRow, decoded, parcel_of
+from worker.rows import SCHEMA, OpenRow, decoded, parcel_of
 
 FORMAT = 7
 MARKS_KEPT = 10_000
 INLINE_BYTES_MAX = 512 * 1024
 """A payload of up to so many bytes lies in its row: one sync instead of three."""
-_DATABASE = "worker.sqlite"
-_WAITS = "PRAGMA synchronous = FULL"
-_DOES_NOT_WAIT = "PRAGMA synchronous = NORMAL"
-_BUSY_S = 60.0  # a payload's row waits for the other process's commit
 
 Known = Literal["new", "held", "open", "done"]
 
@@ -56,6 +53,10 @@ class Store:
         folder: The worker's own.
         disk: Where it is.
 
+    Attributes:
+        inbox: The task in hand.
+        residuals: What updates left out.
+
     Raises:
         StoreError: From any method: the disk is full, or worse.
     """
@@ -63,10 +64,9 @@ class Store:
     def __init__(self, folder: Path, disk: Disk = OS_DISK) -> None:
         self._begin(folder, disk)
         make_folder(disk, make_folder(disk, folder) / "outbox")
-        with _failures():
+        with failures():
             self._connect()
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(SCHEMA + residuals.SCHEMA)
+            self._db.make(SCHEMA + residuals.SCHEMA)
             disk.sync_folder(folder)
 
     @classmethod
@@ -78,9 +78,9 @@ class Store:
         """
         store = cls.__new__(cls)
         store._begin(folder, disk)
-        with _failures():
-            if disk.size(folder / _DATABASE) is None:
-                raise StoreError(f"{folder} is no state folder: there is no {_DATABASE}")
+        with failures():
+            if disk.size(folder / database.FILE) is None:
+                raise StoreError(f"{folder} is no state folder: there is no {database.FILE}")
             store._connect()
         return store
 
@@ -90,30 +90,22 @@ class Store:
         self._payloads = Payloads(folder, disk)
 
     def _connect(self) -> None:
-        self._db = self._disk.database(self.path / _DATABASE, _BUSY_S)
-        self._db.execute(_WAITS)
-        # Debian's SQLite writes zeros over what is deleted: ten pages for each small update.
-        self._db.execute("PRAGMA secure_delete = FAST")
-        self.residuals = Residuals(self.path, self._disk, self._db)
+        self._db = Database(self.path, self._disk, self._payloads.remove_lingering)
+        self.inbox = Inbox(self._db)
+        self.residuals = Residuals(self.path, self._disk, self._db.connection)
 
     def close(self) -> None:
         """Close the database."""
         self._db.close()
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> AbstractContextManager[None]:
         """What is read within is of one moment, whatever another process writes meanwhile."""
-        with _failures():
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._db.execute("COMMIT")
+        return self._db.snapshot()
 
     @property
     def life(self) -> str:
         """An id of the database, made with it: another one in its place has another."""
-        row = self._row("SELECT value FROM facts WHERE name = 'life'")
+        row = self._db.row("SELECT value FROM facts WHERE name = 'life'")
         return "" if row is None else str(row[0])
 
     def claim(self, worker_id: str, federation: str) -> None:
@@ -125,96 +117,16 @@ class Store:
         """
         facts = ("worker_id", worker_id), ("federation", federation), ("format", str(FORMAT))
         for name, value in facts:
-            with self._transaction():
+            with self._db.transaction():
                 self._db.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
-            found = self._rows("SELECT value FROM facts WHERE name = ?", name)[0][0]
+            found = self._db.rows("SELECT value FROM facts WHERE name = ?", name)[0][0]
             if found != value:
                 raise WrongStateError(
                     f"{self.path}: expected the state of {name} {value}, came that of {found}; "
                     "give each worker a folder of its own with --state-dir"
                 )
 
-    # The inbox.
-
-    def keep_task(self, task: Task) -> None:
-        """Put a task into the inbox, as the only one; nothing changes if it is there."""
-        with self._transaction():
-            # A task whose removal failed must not come back in place of this one.
-            self._db.execute("DELETE FROM inbox WHERE task_id != ?", (task.task_id,))
-            self._db.execute(
-                "INSERT OR IGNORE INTO inbox (task_id, task, said) VALUES (?, ?, ?)",
-                (task.task_id, encode(task), SAID),
-            )
-
-    def begin_attempt(self, start: Start) -> bool:
-        """Count a training before it begins, and remember what it is on.
-
-        Returns:
-            False if the task is not in the inbox: nothing was counted.
-        """
-        with self._transaction():
-            counted = self._db.execute(
-                "UPDATE inbox SET start = ?, said = CASE said WHEN ? THEN ? ELSE said END, "
-                "attempts = attempts + 1 WHERE task_id = ?",
-                (encode(start), ASKS, SAID, start.task_id),
-            )
-        return counted.rowcount == 1
-
-    def begin(self, task: Task, start: Start) -> bool:
-        """Put a task into the inbox as the only one, and count a training before it begins.
-
-        Returns:
-            False if the task was done: nothing was counted.
-        """
-        return self._put(task, start, ASKS, attempts=1)
-
-    def keep_start(self, task: Task, start: Start, said: bool = True) -> bool:
-        """Have a task in the inbox, as the only one, with what it was begun on.
-
-        Args:
-            task: The task.
-            start: What it was begun on.
-            said: Whether somebody knows that it is here; else it is to be said.
-
-        Returns:
-            False if it was done: it is not put there.
-        """
-        return self._put(task, start, SAID if said else GOES_ON, attempts=0)
-
-    def _put(self, task: Task, start: Start, said: int, *, attempts: int) -> bool:
-        task_id = task.task_id
-        with self._transaction():
-            self._db.execute("DELETE FROM inbox WHERE task_id != ?", (task_id,))
-            put = self._db.execute(
-                "INSERT INTO inbox (task_id, task, start, said, attempts) "
-                "SELECT ?1, ?2, ?3, ?4, ?5 "
-                "WHERE NOT EXISTS (SELECT 1 FROM marks WHERE task_id = ?1) "
-                "ON CONFLICT (task_id) DO UPDATE SET start = excluded.start, said = excluded.said, "
-                "attempts = attempts + excluded.attempts",
-                (task_id, encode(task), encode(start), said, attempts),
-            )
-        return put.rowcount == 1
-
-    def forgive_attempt(self, task_id: str) -> None:
-        """Take back an attempt that was stopped on purpose."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE inbox SET attempts = max(attempts - 1, 0) WHERE task_id = ?", (task_id,)
-            )
-
-    def drop_task(self, task_id: str) -> None:
-        """Give a task up."""
-        with self._transaction():
-            self._db.execute("DELETE FROM inbox WHERE task_id = ?", (task_id,))
-
-    def held(self) -> HeldTask | None:
-        """The task in hand."""
-        found = self._row("SELECT task, start, attempts, said FROM inbox ORDER BY rowid LIMIT 1")
-        if found is None:
-            return None
-        task, start, attempts, said = found
-        message = None if start is None else decoded(Start, start)
-        return HeldTask(decoded(Task, task), message, attempts, said)
+    # What is known of tasks.
 
     def known(self, task_id: str) -> Known:
         """What is known of a task: nothing, in hand, finished and in the outbox, or done."""
@@ -222,7 +134,7 @@ class Store:
 
     def outcome(self, task_id: str) -> tuple[Known, Parcel | None]:
         """What is known of a task, and its update if that is in the outbox."""
-        row = self._row(
+        row = self._db.row(
             "SELECT EXISTS (SELECT 1 FROM inbox WHERE task_id = ?1), marks.update_id, header, sent "
             "FROM (SELECT 1) LEFT JOIN marks ON marks.task_id = ?1 "
             "LEFT JOIN outbox ON outbox.update_id = marks.update_id",
@@ -271,7 +183,7 @@ class Store:
         files = None
         if self._finished_before(update) is None:
             unfinished = self._name_of_attempt(update)
-            with _failures():
+            with failures():
                 if not inline:
                     chunks = chunks_of(payload)
                     update = self._payloads.write(unfinished, update, part_bytes, chunks)
@@ -295,10 +207,10 @@ class Store:
         """
         before = self._finished_before(update)
         if before is not None:
-            self.drop_task(update.task_id)
+            self.inbox.drop_task(update.task_id)
             return before
         name = self._name_of_attempt(update)
-        with _failures():
+        with failures():
             update = self._payloads.write(name, update, part_bytes, chunks())
         return self._move(update, part_bytes, file_of(update), None)
 
@@ -307,7 +219,7 @@ class Store:
 
         A process that outlives its agent for a moment, and the next one's, are of two attempts.
         """
-        held = self._row("SELECT attempts FROM inbox WHERE task_id = ?", update.task_id)
+        held = self._db.row("SELECT attempts FROM inbox WHERE task_id = ?", update.task_id)
         if held is None:
             raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
         return f"{update.update_id}.{held[0]}"
@@ -326,13 +238,13 @@ class Store:
     ) -> Parcel:
         """From inbox to outbox in one transaction; what was moved before stays as it is."""
         left_over: list[str] = []
-        with self._transaction():
+        with self._db.transaction():
             gone = self._db.execute("DELETE FROM inbox WHERE task_id = ?", (update.task_id,))
             before = self._finished_before(update)
             if before is not None:
                 return before
             swept = bool(file) and not self._payloads.has(file)
-            if gone.rowcount != 1 or swept:
+            if gone != 1 or swept:
                 raise TaskGoneError(f"task {update.task_id} is not in the inbox any more")
             self._db.execute(
                 "INSERT INTO outbox (update_id, header, file, payload, part_bytes) "
@@ -359,12 +271,12 @@ class Store:
 
     def earlier(self, update: Update) -> Iterator[tuple[Residual, bytes | None]]:
         """What earlier updates left for one, and its numbers; None if they are damaged."""
-        with _failures():
+        with failures():
             for residual in self.residuals.of(update):
                 yield residual, self.residuals.read(residual)
 
     def _finished_before(self, update: Update) -> Parcel | None:
-        mark = self._row(
+        mark = self._db.row(
             "SELECT update_id FROM marks WHERE update_id = ? OR task_id = ?",
             update.update_id,
             update.task_id,
@@ -377,12 +289,12 @@ class Store:
 
     def parcels(self) -> tuple[Parcel, ...]:
         """What is in the outbox, the oldest first."""
-        rows = self._rows("SELECT header, sent FROM outbox ORDER BY number")
+        rows = self._db.rows("SELECT header, sent FROM outbox ORDER BY number")
         return tuple(parcel_of(decoded(Update, header), bool(sent)) for header, sent in rows)
 
     def parcel(self, update_id: str) -> Parcel | None:
         """One update of the outbox."""
-        found = self._row("SELECT header, sent FROM outbox WHERE update_id = ?", update_id)
+        found = self._db.row("SELECT header, sent FROM outbox WHERE update_id = ?", update_id)
         return None if found is None else parcel_of(decoded(Update, found[0]), bool(found[1]))
 
     def update(self, update_id: str) -> tuple[Update, int]:
@@ -448,7 +360,7 @@ class Store:
         if found is not None:
             found = found[start:end]
         else:
-            with _failures():
+            with failures():
                 found = self._payloads.read(row.file, start, end)
         if len(found) != end - start:
             raise PayloadLostError(
@@ -459,7 +371,7 @@ class Store:
 
     def mark_sent(self, update_id: str, sent: bool) -> None:
         """Remember that all parts of an upload were confirmed, or that some are wanted again."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 "UPDATE outbox SET sent = ? WHERE update_id = ?", (int(sent), update_id)
             )
@@ -467,14 +379,14 @@ class Store:
     def release(self, update_id: str) -> None:
         """Take an update that is in safe hands out of the outbox; its mark stays."""
         may_linger = self._may_linger(update_id)
-        with self._transaction(waits=not may_linger):
+        with self._db.transaction(waits=not may_linger):
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
         self._remove_payload(update_id, at_once=not may_linger)
 
     def settle(self, update_id: str, verdict: str) -> bool:
         """Note an update's verdict and take it out of the outbox; False if that was known."""
         waits = not self._may_linger(update_id) or verdict != COUNTED
-        with self._transaction(waits=waits):
+        with self._db.transaction(waits=waits):
             noted = self._db.execute(
                 "UPDATE marks SET verdict = ? WHERE update_id = ? AND verdict IS NULL",
                 (verdict, update_id),
@@ -483,7 +395,7 @@ class Store:
             left_over = self.residuals.settle(update_id, verdict)
         self._remove_payload(update_id, at_once=waits)
         self._remove_residuals(left_over)
-        return noted.rowcount == 1
+        return noted == 1
 
     def _may_linger(self, update_id: str) -> bool:
         """Whether an update's file, if it has one, need not be removed at once.
@@ -491,10 +403,10 @@ class Store:
         It is removed only after the row that names it is gone for good. That need not be waited
         for: what waits for the disk next does so for the row as well.
         """
-        row = self._row("SELECT file FROM outbox WHERE update_id = ?", update_id)
+        row = self._db.row("SELECT file FROM outbox WHERE update_id = ?", update_id)
         if row is not None and row[0]:
             self._payloads.expect_removal(update_id)
-            with _failures():
+            with failures():
                 return self._payloads.may_linger(row[0])
         return not self._payloads.may_have(update_id) or self._payloads.lingers(update_id)
 
@@ -503,13 +415,13 @@ class Store:
 
         What is left of the payload is put aside, for people.
         """
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute("DELETE FROM marks WHERE update_id = ?", (update_id,))
             self._db.execute("DELETE FROM outbox WHERE update_id = ?", (update_id,))
             left_over = self.residuals.forget(update_id)
         self._payloads.expect_removal(update_id)  # if it cannot be put aside now
         self._remove_residuals(left_over)
-        with _failures():
+        with failures():
             self._payloads.put_aside(update_id)
 
     # The marks.
@@ -520,7 +432,7 @@ class Store:
         Args:
             but: An update that is left out, as if it had never been.
         """
-        found = self._row(
+        found = self._db.row(
             "WITH trained AS (SELECT * FROM marks WHERE update_id != ?1 AND kind = 'train') "
             "SELECT run_id, max(base_version), incarnation FROM trained WHERE "
             "(run_id, incarnation) = (SELECT run_id, incarnation FROM trained "
@@ -531,7 +443,7 @@ class Store:
 
     def unheard(self, limit: int) -> tuple[str, ...]:
         """The newest updates, out of the outbox, whose verdict nobody has told us."""
-        rows = self._rows(
+        rows = self._db.rows(
             "SELECT update_id FROM marks WHERE verdict IS NULL "
             "AND update_id NOT IN (SELECT update_id FROM outbox) ORDER BY number DESC LIMIT ?",
             limit,
@@ -540,12 +452,12 @@ class Store:
 
     def owed(self) -> tuple[Left, ...]:
         """Updates that left numbers, and have no verdict, the oldest first."""
-        with _failures():
+        with failures():
             return self.residuals.open()
 
     def trim_marks(self) -> None:
         """Remove the oldest marks, as far as nothing in the outbox needs them."""
-        with self._transaction():
+        with self._db.transaction():
             self._db.execute(
                 "DELETE FROM marks WHERE number <= (SELECT max(number) FROM marks) - ? "
                 "AND update_id NOT IN (SELECT update_id FROM outbox) "
@@ -559,23 +471,23 @@ class Store:
         Not later: what a training process is about to give a row would go too.
         """
         self.trim_marks()
-        with self._transaction():
-            self._payloads.sweep({file for (file,) in self._rows("SELECT file FROM outbox")})
+        with self._db.transaction():
+            self._payloads.sweep({file for (file,) in self._db.rows("SELECT file FROM outbox")})
             self.residuals.sweep()
 
     def _remove_residuals(self, names: list[str]) -> None:
-        with _failures():
+        with failures():
             self.residuals.remove(names)
 
     def _remove_payload(self, update_id: str, *, at_once: bool) -> None:
-        with _failures():
+        with failures():
             if at_once:
                 self._payloads.remove(update_id)
             else:
                 self._payloads.let_linger(update_id)
 
     def _open_row(self, update_id: str) -> OpenRow:
-        found = self._row(
+        found = self._db.row(
             "SELECT header, file, payload, part_bytes FROM outbox WHERE update_id = ?", update_id
         )
         if found is None:
@@ -585,46 +497,6 @@ class Store:
             return OpenRow(decoded(Update, header), *rest)
         except StoreError as error:  # bytes on disk do not mend themselves
             raise PayloadLostError(f"the header of update {update_id} is damaged") from error
-
-    def _row(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        return next(iter(self._rows(query, *values)), None)
-
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with _failures():
-            return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _transaction(self, waits: bool = True) -> Iterator[None]:
-        """What is done within is done as a whole, or not at all.
-
-        Args:
-            waits: For the disk; else a power cut may undo it.
-        """
-        with _failures():
-            try:
-                if not waits:
-                    self._db.execute(_DOES_NOT_WAIT)
-                before = self._db.total_changes
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-                if waits and self._db.total_changes > before:  # else there was nothing to wait for
-                    self._payloads.remove_lingering()
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            finally:
-                if not waits:
-                    self._db.execute(_WAITS)
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"the state folder does not take it: {error}") from error
 
 
 def _require_digest(update: Update, digest: str) -> None:

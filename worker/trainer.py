@@ -138,12 +138,12 @@ class _Seat:
     child: ChildProcess | None = None
     work: _Work | None = None
     killed: bool = False  # its process, which is gone soon
+    heard: bool = False  # something of its process
 
-    @property
-    def is_free(self) -> bool:
-        """Whether a job may begin here; a process that has just ended is replaced before."""
-        ends = self.killed or (self.child is not None and self.child.has_ended)
-        return self.work is None and not ends
+    def is_innocent(self, work: _Work) -> bool:
+        """Whether a process that has ended died idle, and its work is another's to begin."""
+        left = self.child is not None and self.child.left_unread
+        return left and self.heard and not self.killed and not work.cancelled
 
 
 class ProcessTrainer:
@@ -259,7 +259,7 @@ class ProcessTrainer:
         """
         begun = []
         for seat in sorted(self._seats, key=lambda seat: seat.child is None):
-            if self._queue and seat.is_free:
+            if seat.work is None and not seat.killed and self._queue:
                 seat.work = work = self._queue.popleft()
                 if seat.child is not None:
                     begun.append(work)
@@ -280,7 +280,7 @@ class ProcessTrainer:
 
     def _heard(self, seat: _Seat, message: dict[str, Any]) -> None:
         with self._lock:
-            work = seat.work
+            work, seat.heard = seat.work, True
             if work is None:
                 return
             report = _report(work.job.task_id, message)
@@ -291,7 +291,11 @@ class ProcessTrainer:
 
     def _ended(self, seat: _Seat, how: str) -> None:
         with self._lock:
-            work, seat.work, seat.child, seat.killed = seat.work, None, None, False
+            work = seat.work
+            if work is not None and seat.is_innocent(work):
+                self._queue.appendleft(work)
+                work = None
+            seat.work, seat.child, seat.killed, seat.heard = None, None, False, False
             self._go_on()
         if work is not None:
             kind: Failure = "cancelled" if work.cancelled else "crash"

@@ -61,7 +61,7 @@ CODING = (
         "            if leaves is not None:\n"
         "                left_over = self.residuals.keep(update, *leaves)\n",
         "        if feedback is not None and files is not None:\n"
-        "            with self._transaction():\n"
+        "            with self._db.transaction():\n"
         "                left_over = self.residuals.keep(update, *leaves)\n",
         _POWER_CUT,
     ),

@@ -214,7 +214,7 @@ RECEIVING = (
     Mutation(
         _ROWS,
         "the worker's commits are not synced",
-        "worker/store.py",
+        "worker/database.py",
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = OFF",
         "tests/worker/test_store.py::test_a_commit_is_synced_before_it_is_one",

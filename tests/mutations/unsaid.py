@@ -74,7 +74,7 @@ UNSAID: tuple[Mutation, ...] = (
     Mutation(
         _ASKS,
         "what was done meanwhile is put into the inbox again",
-        "worker/store.py",
+        "worker/inbox.py",
         '                "WHERE NOT EXISTS (SELECT 1 FROM marks WHERE task_id = ?1) "\n',
         '                "WHERE true "\n',
         "tests/worker/test_store.py::test_what_was_done_is_not_begun_nor_kept_again",

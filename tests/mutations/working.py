@@ -20,15 +20,15 @@ WORKING = (
         "two transactions, one after the other",
         "worker/store.py",
         "(update.task_id,))\n            before = self._finished_before(update)",
-        "(update.task_id,))\n        with self._transaction():\n"
+        "(update.task_id,))\n        with self._db.transaction():\n"
         "            before = self._finished_before(update)",
         "tests/worker/test_store.py::test_a_crash_while_finishing_leaves_everything_or_nothing",
     ),
     Mutation(
         _LEAVES,
         "a payload is removed while a power cut may bring back the row that names it",
-        "worker/store.py",
-        "if waits and self._db.total_changes > before:",
+        "worker/database.py",
+        "if waits and db.total_changes > before:",
         "if True:",
         "tests/worker/test_store.py"
         "::test_the_file_of_a_released_update_goes_with_the_next_that_is_durable",
@@ -86,7 +86,7 @@ WORKING = (
         _ATTEMPTS,
         "attempts are not stored",
         "worker/effects.py",
-        "if not (store.begin_attempt(start) if said else store.begin(task, start)):",
+        "if not (store.inbox.begin_attempt(start) if said else store.inbox.begin(task, start)):",
         "if False:",
         "tests/worker/test_service.py"
         "::test_an_attempt_is_on_disk_before_the_training_that_may_take_all_down_begins",

@@ -287,7 +287,7 @@ def test_a_signal_does_not_throw_away_an_update_that_is_being_written(command: C
         assert code == 0, err
     store = Store(command.folder / "w1")
     assert len(store.parcels()) == 1
-    assert store.held() is None
+    assert store.inbox.held() is None
     store.close()
 
 
@@ -302,7 +302,7 @@ def test_kill_minus_9_leaves_no_orphan_and_the_next_start_goes_on(command: Comma
         process.kill()
         wait_until(lambda: is_gone(int(pid_file.read_text())))
         store = Store(command.folder / "w1")
-        held = store.held()
+        held = store.inbox.held()
         store.close()
         assert held is not None
         assert (held.task, held.attempts) == (task, 1)

@@ -45,7 +45,7 @@ def trained(number: int) -> Floats:
 def finish(store: Store, number: int, **changes: object) -> Floats:
     """Train and put into the outbox; what the coordinator gets of it."""
     update = header(number, **changes)
-    store.keep_task(a_task(number))
+    store.inbox.keep_task(a_task(number))
     payload = bytearray(trained(number).tobytes())
     encoded, feedback = encode_with_feedback(update, payload, LAYOUT, store.earlier(update))
     store.finish(update, 1024, encoded, feedback)
@@ -270,7 +270,7 @@ def test_a_sweep_removes_what_no_row_names(opened: Store) -> None:
 
 def test_files_that_were_swept_away_before_their_row_end_the_training(opened: Store) -> None:
     update = header(1)
-    opened.keep_task(a_task(1))
+    opened.inbox.keep_task(a_task(1))
     payload = bytearray(trained(1).tobytes())
     encoded, feedback = encode_with_feedback(update, payload, LAYOUT, opened.earlier(update))
     files_of = opened.residuals.write(update, feedback)
@@ -292,7 +292,7 @@ def test_who_adds_up_what_another_training_has_added_up_already_is_not_kept(
     encoded, feedback = encode_with_feedback(update, payload, LAYOUT, opened.earlier(update))
     finish(opened, 4)
     before = left(opened)
-    opened.keep_task(a_task(3))
+    opened.inbox.keep_task(a_task(3))
     with pytest.raises(TaskGoneError, match="faster"):
         opened.finish(update, 1024, encoded, feedback)
     assert np.array_equal(left(opened), before)
@@ -303,7 +303,7 @@ def test_a_mark_is_kept_while_its_verdict_is_awaited(opened: Store) -> None:
     finish(opened, 1)
     opened.release(header(1).update_id)
     opened._db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'marks'", (MARKS_KEPT + 9,))
-    opened.keep_task(a_task(2))
+    opened.inbox.keep_task(a_task(2))
     opened.finish(an_update(a_task(2)), 64, b"x")
     opened.trim_marks()
     assert header(1).update_id in opened.unheard(9)

@@ -32,6 +32,7 @@ from tests.worker.learners import Adder, Large
 from tests.worker.scripted import Clock, ScriptedCoordinator, config_for, reached_by
 from worker.availability import Availability
 from worker.errors import StateInUseError, StoreError, WrongStateError
+from worker.inbox import Inbox
 from worker.inline import InlineTrainer
 from worker.options import ATTEMPTS_MAX, Once, UntilRunEnds
 from worker.report import WorkerReport
@@ -369,7 +370,7 @@ class Looking(InlineTrainer):
 
     def submit(self, job: Job, notify: Notify) -> bool:
         store = Store(Path(job.folder))
-        held = store.held()
+        held = store.inbox.held()
         store.close()
         assert held is not None
         self.attempts.append(held.attempts)
@@ -404,7 +405,7 @@ def test_a_training_that_dies_after_its_commit_is_not_done_again(
 
 
 def finish_as_an_orphan(folder: Path, store: Store) -> None:
-    held = store.held()
+    held = store.inbox.held()
     assert held is not None
     orphan = Store(folder)
     orphan.finish(an_update(held.task), held.task.part_bytes, bytes(16))
@@ -423,7 +424,7 @@ def test_an_orphan_that_finishes_after_the_new_agent_looked_is_found(
     federation.workers.pop().kill()
     store = Store(federation.folder / "w1")
     for _ in range(attempts - 1):
-        store.begin_attempt(a_start(task))
+        store.inbox.begin_attempt(a_start(task))
     service = federation.worker(trainer=trainer, runs=False)
     finish_as_an_orphan(federation.folder / "w1", store)
     federation.run(600.0)
@@ -445,12 +446,12 @@ def test_a_task_that_is_in_safe_hands_already_is_not_trained_again(
     store = Store(federation.folder / "w1")
     finish_as_an_orphan(federation.folder / "w1", store)
     store.release(update_id_of(1, task.task_id, "w1"))
-    store.keep_task(task)
+    store.inbox.keep_task(task)
     trainer.release()
     federation.run(60.0)
     assert federation.coordinator.updates == []
     assert service.report.doing == "idle"
-    assert store.held() is None
+    assert store.inbox.held() is None
     store.close()
 
 
@@ -574,7 +575,7 @@ def test_a_task_no_longer_wanted_is_forgotten(federation: Federation) -> None:
     assert federation.coordinator.declined == []
     assert service.report.declined == 0
     assert federation.pool_size() == 0
-    assert Store(federation.folder / "w1").held() is None
+    assert Store(federation.folder / "w1").inbox.held() is None
 
 
 def test_a_model_that_is_not_where_it_should_be_is_declined(federation: Federation) -> None:
@@ -629,7 +630,7 @@ def test_what_is_no_task_is_dead_lettered(federation: Federation, body: bytes) -
 def test_a_full_disk_loses_no_task_and_work_goes_on_when_there_is_room(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(store: Store, task: object) -> None:
+    def full(inbox: Inbox, task: object) -> None:
         from worker.errors import StoreError
 
         raise StoreError(os.strerror(errno.ENOSPC))
@@ -637,7 +638,7 @@ def test_a_full_disk_loses_no_task_and_work_goes_on_when_there_is_room(
     service = federation.worker()
     federation.coordinator.offer()
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "keep_task", full)
+        patched.setattr(Inbox, "keep_task", full)
         federation.coordinator.publish_version(0)
         federation.run(5.0)
         assert service.report.doing == "keeping"
@@ -920,7 +921,7 @@ def test_stopping_a_training_keeps_the_task_for_the_next_start(federation: Feder
     service.stop()
     assert set(trainer.cancelled) == {f"w1/{task.task_id}"}
     assert trainer.killed == []
-    held = Store(federation.folder / "w1").held()
+    held = Store(federation.folder / "w1").inbox.held()
     assert held is not None
     assert held.attempts == 0
     federation.worker()

@@ -23,7 +23,7 @@ def telling(tmp_path: Path) -> Iterator[Federation]:
 def held(telling: Federation) -> tuple[bool, int | None]:
     """Whether a task is in the inbox, and who knows of it."""
     store = Store(telling.folder / "w1")
-    found = store.held()
+    found = store.inbox.held()
     store.close()
     return found is not None, None if found is None else found.said
 

@@ -23,7 +23,7 @@ TASK = a_task()
 def store(tmp_path: Path) -> Iterator[Store]:
     made = Store(tmp_path / "w1")
     made.claim("w1", "federation")
-    made.keep_task(TASK)
+    made.inbox.keep_task(TASK)
     yield made
     made.close()
 

@@ -26,7 +26,7 @@ from simulation.mishaps import Mishaps
 from simulation.platter import Platter
 from tests.worker.examples import a_start, a_task, an_update
 from worker import disk as worker_disk
-from worker import payloads, store
+from worker import database, inbox, payloads, store
 from worker.disk import FolderLock
 from worker.errors import (
     PayloadLostError,
@@ -53,12 +53,12 @@ def opened(tmp_path: Path) -> Iterator[Store]:
 
 def finished(store: Store, payload: bytes = SMALL, number: int = 0, version: int = 0) -> str:
     task = a_task(number)
-    store.keep_task(task)
+    store.inbox.keep_task(task)
     return store.finish(an_update(task, version), task.part_bytes, payload).update_id
 
 
 def test_a_new_store_holds_nothing(opened: Store) -> None:
-    assert opened.held() is None
+    assert opened.inbox.held() is None
     assert opened.parcels() == ()
     assert opened.last_trained() == Trained()
     assert opened.known(TASK.task_id) == "new"
@@ -66,81 +66,81 @@ def test_a_new_store_holds_nothing(opened: Store) -> None:
 
 def test_a_task_its_start_and_its_attempts_are_there_after_a_restart(tmp_path: Path) -> None:
     first = Store(tmp_path)
-    first.keep_task(TASK)
-    assert first.begin_attempt(a_start(TASK))
-    assert first.begin_attempt(a_start(TASK))
-    first.forgive_attempt(TASK.task_id)
+    first.inbox.keep_task(TASK)
+    assert first.inbox.begin_attempt(a_start(TASK))
+    assert first.inbox.begin_attempt(a_start(TASK))
+    first.inbox.forgive_attempt(TASK.task_id)
     first.close()
-    held = Store(tmp_path).held()
+    held = Store(tmp_path).inbox.held()
     assert held is not None
     assert (held.task, held.start, held.attempts) == (TASK, a_start(TASK), 1)
 
 
 def test_a_task_kept_again_keeps_its_start_and_attempts(opened: Store) -> None:
-    opened.keep_task(TASK)
-    opened.begin_attempt(a_start(TASK))
-    opened.keep_task(TASK)
-    held = opened.held()
+    opened.inbox.keep_task(TASK)
+    opened.inbox.begin_attempt(a_start(TASK))
+    opened.inbox.keep_task(TASK)
+    held = opened.inbox.held()
     assert held is not None
     assert held.start == a_start(TASK)
 
 
 def test_a_task_is_begun_in_one_step_and_nobody_knows_of_it(opened: Store) -> None:
-    opened.keep_task(a_task(1))
-    assert opened.begin(TASK, a_start(TASK))
-    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=ASKS)
-    assert opened.begin(TASK, a_start(TASK, 1))
-    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=2, said=ASKS)
+    opened.inbox.keep_task(a_task(1))
+    assert opened.inbox.begin(TASK, a_start(TASK))
+    assert opened.inbox.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=ASKS)
+    assert opened.inbox.begin(TASK, a_start(TASK, 1))
+    assert opened.inbox.held() == HeldTask(TASK, a_start(TASK, 1), attempts=2, said=ASKS)
 
 
 def test_what_a_task_was_begun_on_is_kept_whether_or_not_training_began(opened: Store) -> None:
-    opened.keep_task(a_task(1))
-    assert opened.keep_start(TASK, a_start(TASK))
-    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=0, said=SAID)
-    opened.begin(TASK, a_start(TASK))
-    opened.keep_start(TASK, a_start(TASK, 1))
-    assert opened.held() == HeldTask(TASK, a_start(TASK, 1), attempts=1, said=SAID)
+    opened.inbox.keep_task(a_task(1))
+    assert opened.inbox.keep_start(TASK, a_start(TASK))
+    assert opened.inbox.held() == HeldTask(TASK, a_start(TASK), attempts=0, said=SAID)
+    opened.inbox.begin(TASK, a_start(TASK))
+    opened.inbox.keep_start(TASK, a_start(TASK, 1))
+    assert opened.inbox.held() == HeldTask(TASK, a_start(TASK, 1), attempts=1, said=SAID)
 
 
 def test_an_attempt_at_a_task_that_was_asked_for_is_one_of_a_task_that_is_known(
     opened: Store,
 ) -> None:
-    opened.begin(TASK, a_start(TASK))
-    assert opened.begin_attempt(a_start(TASK))
-    held = opened.held()
+    opened.inbox.begin(TASK, a_start(TASK))
+    assert opened.inbox.begin_attempt(a_start(TASK))
+    held = opened.inbox.held()
     assert held is not None
     assert held.said == SAID
 
 
 def test_an_attempt_at_a_task_that_goes_on_leaves_it_to_be_said(opened: Store) -> None:
-    opened.keep_start(TASK, a_start(TASK), said=False)
-    assert opened.begin_attempt(a_start(TASK))
-    assert opened.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=GOES_ON)
+    opened.inbox.keep_start(TASK, a_start(TASK), said=False)
+    assert opened.inbox.begin_attempt(a_start(TASK))
+    assert opened.inbox.held() == HeldTask(TASK, a_start(TASK), attempts=1, said=GOES_ON)
 
 
 def test_what_was_done_is_not_begun_nor_kept_again(opened: Store) -> None:
     finished(opened)
-    assert not opened.begin(TASK, a_start(TASK))
-    assert not opened.keep_start(TASK, a_start(TASK))
-    assert opened.held() is None
+    assert not opened.inbox.begin(TASK, a_start(TASK))
+    assert not opened.inbox.keep_start(TASK, a_start(TASK))
+    assert opened.inbox.held() is None
 
 
 @pytest.mark.parametrize("change", ["begin", "keep_start"])
 def test_a_crash_while_a_task_is_begun_begins_it_or_not(tmp_path: Path, change: str) -> None:
     def act(store: Store) -> None:
-        getattr(store, change)(TASK, a_start(TASK))
+        getattr(store.inbox, change)(TASK, a_start(TASK))
 
-    for found in crashes(lambda s: s.keep_task(a_task(1)), act, tmp_path):
-        held = found.held()
+    for found in crashes(lambda s: s.inbox.keep_task(a_task(1)), act, tmp_path):
+        held = found.inbox.held()
         assert held is not None
         assert held.task in (TASK, a_task(1))
         assert (held.start is None) == (held.task == a_task(1))
 
 
 def test_a_kept_task_is_the_only_one(opened: Store) -> None:
-    opened.keep_task(a_task(1))
-    opened.keep_task(a_task(2))
-    held = opened.held()
+    opened.inbox.keep_task(a_task(1))
+    opened.inbox.keep_task(a_task(2))
+    held = opened.inbox.held()
     assert held is not None
     assert held.task == a_task(2)
     assert opened.known(a_task(1).task_id) == "new"
@@ -148,7 +148,7 @@ def test_a_kept_task_is_the_only_one(opened: Store) -> None:
 
 def test_a_finished_task_moves_from_the_inbox_to_the_outbox(opened: Store) -> None:
     update_id = finished(opened)
-    assert opened.held() is None
+    assert opened.inbox.held() is None
     assert opened.known(TASK.task_id) == "open"
     (parcel,) = opened.parcels()
     assert (parcel.update_id, parcel.parts, parcel.sent) == (update_id, 0, False)
@@ -164,8 +164,8 @@ def test_an_update_above_the_part_size_goes_in_parts(opened: Store) -> None:
 
 
 def test_a_task_given_up_cannot_be_finished(opened: Store) -> None:
-    opened.keep_task(TASK)
-    opened.drop_task(TASK.task_id)
+    opened.inbox.keep_task(TASK)
+    opened.inbox.drop_task(TASK.task_id)
     with pytest.raises(TaskGoneError):
         opened.finish(UPDATE, 64, SMALL)
     assert opened.parcels() == ()
@@ -186,10 +186,10 @@ def test_a_task_kept_again_after_it_was_done_leaves_the_inbox(
     update_id = finished(opened)
     if released:
         opened.release(update_id)
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     again = opened.finish(UPDATE, 64, b"other bytes")
     assert (again.update_id, again.sent) == (update_id, released)
-    assert opened.held() is None
+    assert opened.inbox.held() is None
     assert len(opened.parcels()) == len(payload_files(opened)) == (not released)
 
 
@@ -202,23 +202,23 @@ def test_a_task_given_up_leaves_no_file(opened: Store) -> None:
 def test_a_commit_is_synced_before_it_is_one(opened: Store) -> None:
     """As only a power cut of a real machine would show."""
     full, write_ahead = 2, "wal"
-    assert opened._db.execute("PRAGMA synchronous").fetchone() == (full,)
-    assert opened._db.execute("PRAGMA journal_mode").fetchone() == (write_ahead,)
+    assert opened._db.connection.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert opened._db.connection.execute("PRAGMA journal_mode").fetchone() == (write_ahead,)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_new_stores_first_task_outlives_a_power_cut(seed: int) -> None:
     folder, platter = Path("/state/w1"), Platter()
     first = Store(folder, SimulatedDisk(platter, Mishaps()))
-    first.keep_task(TASK)
+    first.inbox.keep_task(TASK)
     platter.cut_power(random.Random(seed))
-    held = Store(folder, SimulatedDisk(platter, Mishaps())).held()
+    held = Store(folder, SimulatedDisk(platter, Mishaps())).inbox.held()
     assert held is not None, "the name of the database was gone, and all that it holds"
     assert held.task == TASK
 
 
 def test_a_small_payload_lies_in_its_row(opened: Store) -> None:
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     opened.finish(UPDATE, 1024, SMALL, inline_bytes=len(SMALL))
     assert payload_files(opened) == []
     opened.sweep()
@@ -233,7 +233,7 @@ def test_a_small_payload_lies_in_its_row(opened: Store) -> None:
 def test_a_payload_that_is_large_or_goes_in_parts_is_a_file(
     opened: Store, payload: bytes, part_bytes: int
 ) -> None:
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     opened.finish(UPDATE, part_bytes, payload, inline_bytes=64)
     assert len(payload_files(opened)) == 1
     assert opened.payload(UPDATE.update_id, 0, len(payload)) == payload
@@ -243,7 +243,7 @@ def test_a_payload_that_is_large_or_goes_in_parts_is_a_file(
 def test_a_payload_in_a_row_that_is_not_what_was_written_is_lost(
     opened: Store, payload: bytes
 ) -> None:
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     opened.finish(UPDATE, 1024, SMALL, inline_bytes=len(SMALL))
     opened._db.execute("UPDATE outbox SET payload = ?", (payload,))
     with pytest.raises(PayloadLostError):
@@ -253,15 +253,15 @@ def test_a_payload_in_a_row_that_is_not_what_was_written_is_lost(
 
 
 def test_no_attempt_is_counted_of_a_task_that_is_not_there(opened: Store) -> None:
-    assert not opened.begin_attempt(a_start(TASK))
+    assert not opened.inbox.begin_attempt(a_start(TASK))
     finished(opened)
-    assert not opened.begin_attempt(a_start(TASK))
-    assert opened.held() is None
+    assert not opened.inbox.begin_attempt(a_start(TASK))
+    assert opened.inbox.held() is None
 
 
 def test_what_is_known_of_a_task_comes_with_its_update(opened: Store) -> None:
     assert opened.outcome(TASK.task_id) == ("new", None)
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     assert opened.outcome(TASK.task_id) == ("held", None)
     update_id = finished(opened)
     assert opened.outcome(TASK.task_id) == ("open", opened.parcel(update_id))
@@ -272,7 +272,7 @@ def test_what_is_known_of_a_task_comes_with_its_update(opened: Store) -> None:
 def test_what_waits_for_the_disk_still_does_after_what_does_not(opened: Store) -> None:
     opened.release(finished(opened))
     opened.settle(finished(opened, number=1), "counted")
-    assert opened._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert opened._db.connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_what_waits_for_the_disk_still_does_after_what_could_not_begin(opened: Store) -> None:
@@ -283,7 +283,7 @@ def test_what_waits_for_the_disk_still_does_after_what_could_not_begin(opened: S
     with pytest.raises(StoreError, match="locked"):
         opened.release(update_id)
     other.close()
-    assert opened._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert opened._db.connection.execute("PRAGMA synchronous").fetchone() == (2,)
     opened.release(update_id)
     assert opened.parcels() == ()
 
@@ -301,9 +301,9 @@ def test_a_finished_update_outlives_a_power_cut(seed: int) -> None:
 
 def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     agent, training = Store(tmp_path), Store(tmp_path)
-    agent.keep_task(TASK)
+    agent.inbox.keep_task(TASK)
     with agent.snapshot():
-        assert agent.held() is not None
+        assert agent.inbox.held() is not None
         training.finish(UPDATE, 64, SMALL)
         assert agent.parcels() == ()
     assert len(agent.parcels()) == 1
@@ -323,14 +323,14 @@ def test_the_file_of_a_released_update_goes_with_the_next_that_is_durable(opened
     opened.release(finished(opened))
     opened.mark_sent("unknown", True)  # changes nothing, and so waits for nothing
     assert len(payload_files(opened)) == 1, "a power cut may bring back the row that names it"
-    opened.keep_task(a_task(9))
+    opened.inbox.keep_task(a_task(9))
     assert payload_files(opened) == []
 
 
 def test_the_next_payload_is_written_over_a_sent_one(opened: Store) -> None:
     opened.release(finished(opened))
     number = payload_files(opened)[0].stat().st_ino
-    opened.keep_task(a_task(9))
+    opened.inbox.keep_task(a_task(9))
     update_id = finished(opened, number=8)
     (file,) = payload_files(opened)
     assert file.stat().st_ino == number
@@ -345,14 +345,14 @@ def test_a_payload_that_is_being_read_is_not_written_over(opened: Store) -> None
     with OS_DISK.map(payload_files(opened)[0]) as view:
         before = bytes(view)
         opened.release(update_id)
-        opened.keep_task(a_task(9))
+        opened.inbox.keep_task(a_task(9))
         finished(opened, number=8)
         assert bytes(view) == before
 
 
 def test_where_room_is_missing_no_spare_payload_is_kept(opened: Store) -> None:
     opened.release(finished(opened))
-    opened.keep_task(a_task(9))
+    opened.inbox.keep_task(a_task(9))
     assert list((opened.path / "outbox").iterdir())
     opened.make_room()
     assert list((opened.path / "outbox").iterdir()) == []
@@ -370,9 +370,9 @@ def test_two_attempts_at_an_update_write_to_files_of_their_own(
         return real(disk, path, **how)
 
     monkeypatch.setattr(OsDisk, "create", create)
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     for _ in range(2):
-        opened.begin_attempt(a_start(TASK))
+        opened.inbox.begin_attempt(a_start(TASK))
         with contextlib.suppress(StoreError), monkeypatch.context() as patched:
             patched.setattr(Store, "_move", refuse)
             opened.finish(UPDATE, 64, SMALL)
@@ -385,7 +385,7 @@ def refuse(*_: Any) -> Any:
 
 def test_a_sweep_leaves_no_spare_payload(opened: Store) -> None:
     opened.release(finished(opened))
-    opened.keep_task(a_task(9))
+    opened.inbox.keep_task(a_task(9))
     assert list((opened.path / "outbox").iterdir())
     opened.sweep()
     assert list((opened.path / "outbox").iterdir()) == []
@@ -530,9 +530,9 @@ def test_a_file_that_could_not_be_removed_is_removed_when_it_is_tried_again(
         patched.setattr(Path, "replace", fail)
         patched.setattr(Path, "unlink", fail)
         opened.release(update_id)
-        opened.keep_task(a_task(8))
+        opened.inbox.keep_task(a_task(8))
     assert len(payload_files(opened)) == 1
-    opened.keep_task(a_task(9))
+    opened.inbox.keep_task(a_task(9))
     assert payload_files(opened) == []
 
 
@@ -581,13 +581,13 @@ def test_a_disk_that_takes_nothing_is_a_store_error_and_leaves_things_as_they_we
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     with monkeypatch.context() as patched:
         patched.setattr(OsFile, "sync", full)
         with pytest.raises(StoreError, match="No space left"):
             opened.finish(UPDATE, 64, SMALL)
     assert payload_files(opened) == []
-    assert opened.held() is not None
+    assert opened.inbox.held() is not None
     assert opened.finish(UPDATE, 64, SMALL).update_id == UPDATE.update_id
 
 
@@ -613,6 +613,8 @@ def crash_at(step: int) -> Iterator[None]:
     steps = itertools.count(1)
     files = (
         store.__file__,
+        inbox.__file__,
+        database.__file__,
         payloads.__file__,
         worker_disk.__file__,
         durable.__file__,
@@ -684,7 +686,7 @@ def test_a_crash_while_finishing_leaves_everything_or_nothing(
     tmp_path: Path, finish: Finish, in_file: bool
 ) -> None:
     outcomes = set()
-    for found in crashes(lambda s: s.keep_task(TASK), lambda s: finish(s, SMALL), tmp_path):
+    for found in crashes(lambda s: s.inbox.keep_task(TASK), lambda s: finish(s, SMALL), tmp_path):
         known = found.known(TASK.task_id)
         outcomes.add(known)
         assert known in ("held", "open")
@@ -693,7 +695,7 @@ def test_a_crash_while_finishing_leaves_everything_or_nothing(
             again = finish(found, b"other bytes of another training")
             assert again.update_id == UPDATE.update_id
         else:
-            assert found.held() is None
+            assert found.inbox.held() is None
             assert found.payload(UPDATE.update_id, 0, 64) == SMALL
         assert len(found.parcels()) == 1
         assert len(payload_files(found)) == in_file
@@ -704,7 +706,7 @@ def test_what_is_made_as_it_is_written_is_as_if_it_had_been_whole(tmp_path: Path
     found = []
     for name, finish in (("a", Store.finish), ("b", None)):
         made = Store(tmp_path / name)
-        made.keep_task(TASK)
+        made.inbox.keep_task(TASK)
         parcel = finish(made, UPDATE, 64, LARGE) if finish else finish_in_chunks(made, LARGE)
         names = [path.name for path in payload_files(made)]
         found.append((parcel, made.update(parcel.update_id), names))
@@ -719,7 +721,7 @@ def test_an_update_that_cannot_be_made_leaves_its_task_and_nothing_else(opened: 
         yield b"some of it"
         raise ValueError("not finite")
 
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     with pytest.raises(ValueError, match="not finite"):
         opened.finish_large(UPDATE, 64, chunks)
     assert opened.known(TASK.task_id) == "held"
@@ -727,11 +729,11 @@ def test_an_update_that_cannot_be_made_leaves_its_task_and_nothing_else(opened: 
 
 
 def test_an_update_in_chunks_that_was_finished_before_stays_as_it_was(opened: Store) -> None:
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     first = opened.finish(UPDATE, 64, SMALL)
-    opened.keep_task(TASK)
+    opened.inbox.keep_task(TASK)
     assert finish_in_chunks(opened, LARGE) == first
-    assert opened.held() is None
+    assert opened.inbox.held() is None
     assert opened.payload(UPDATE.update_id, 0, 64) == SMALL
     with pytest.raises(TaskGoneError):
         opened.finish_large(an_update(a_task(3), 0), 64, lambda: [SMALL])
@@ -749,14 +751,14 @@ def test_a_crash_while_an_update_leaves_the_outbox_repeats_it_or_not(
         assert len(payload_files(found)) == len(found.parcels()) == (known == "open")
         act(found)
         assert found.parcels() == ()
-        found.keep_task(a_task(9))
+        found.inbox.keep_task(a_task(9))
         assert payload_files(found) == []
 
 
 def test_a_crash_while_a_task_is_kept_leaves_it_or_nothing(tmp_path: Path) -> None:
     outcomes = set()
-    for found in crashes(lambda s: None, lambda s: s.keep_task(TASK), tmp_path):
-        held = found.held()
+    for found in crashes(lambda s: None, lambda s: s.inbox.keep_task(TASK), tmp_path):
+        held = found.inbox.held()
         outcomes.add(held is not None)
         assert held is None or held.task == TASK
     assert outcomes == {True, False}
@@ -764,9 +766,9 @@ def test_a_crash_while_a_task_is_kept_leaves_it_or_nothing(tmp_path: Path) -> No
 
 def test_a_crash_while_an_attempt_is_counted_counts_it_or_not(tmp_path: Path) -> None:
     for found in crashes(
-        lambda s: s.keep_task(TASK), lambda s: s.begin_attempt(a_start(TASK)), tmp_path
+        lambda s: s.inbox.keep_task(TASK), lambda s: s.inbox.begin_attempt(a_start(TASK)), tmp_path
     ):
-        held = found.held()
+        held = found.inbox.held()
         assert held is not None
         assert held.attempts in (0, 1)
 
@@ -776,20 +778,20 @@ def test_a_store_is_joined_only_where_there_is_one(tmp_path: Path) -> None:
         Store.join(tmp_path)
     assert list(tmp_path.iterdir()) == []
     first = Store(tmp_path)
-    first.keep_task(TASK)
+    first.inbox.keep_task(TASK)
     joined = Store.join(tmp_path)
     assert joined.finish(UPDATE, 64, SMALL) == first.parcel(UPDATE.update_id)
-    assert joined._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert joined._db.connection.execute("PRAGMA synchronous").fetchone() == (2,)
     joined.close()
     first.close()
 
 
 def test_agent_and_training_process_use_the_store_at_the_same_time(tmp_path: Path) -> None:
     agent, training = Store(tmp_path), Store(tmp_path)
-    agent.keep_task(TASK)
-    training.begin_attempt(a_start(TASK))
+    agent.inbox.keep_task(TASK)
+    training.inbox.begin_attempt(a_start(TASK))
     training.finish(UPDATE, 64, SMALL)
-    assert agent.held() is None
+    assert agent.inbox.held() is None
     assert agent.parcel(UPDATE.update_id) is not None
     agent.sweep()
     assert training.payload(UPDATE.update_id, 0, 64) == SMALL

@@ -19,7 +19,7 @@ UPDATE = an_update(TASK)
 def kept(folder: Path) -> Store:
     """A worker's store with a task in it."""
     store = Store(folder)
-    store.keep_task(TASK)
+    store.inbox.keep_task(TASK)
     return store
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.learning.test_process import is_gone, wait_until
+from tests.support.rabbitmq_node import stands_still
 from tests.worker.test_training import Bench
 from worker.inline import InlineTrainer
 from worker.trainer import Broken, Finished, Job, Moved, ProcessTrainer, Report
@@ -75,14 +76,14 @@ def again(bench: Bench, report: Report) -> None:
     """As if the task had never been done."""
     assert isinstance(report, Finished)
     bench.store.forget(report.update_id)
-    bench.store.keep_task(bench.task)
+    bench.store.inbox.keep_task(bench.task)
 
 
 def test_the_update_is_in_the_outbox_when_the_report_comes(desk: Desk, bench: Bench) -> None:
     report = desk.do(bench.job())
     assert isinstance(report, Finished)
     assert bench.store.parcel(report.update_id) is not None
-    assert bench.store.held() is None
+    assert bench.store.inbox.held() is None
 
 
 def test_one_process_does_one_job_after_another(desk: Desk, bench: Bench) -> None:
@@ -145,7 +146,7 @@ def test_a_cancelled_job_that_does_not_listen_is_killed(
     report = desk.end()
     assert isinstance(report, Broken)
     assert report.kind == "cancelled"
-    assert bench.store.held() is not None
+    assert bench.store.inbox.held() is not None
 
 
 def test_a_killed_job_counts_as_a_crash(desk: Desk, bench: Bench, tmp_path: Path) -> None:
@@ -244,17 +245,42 @@ def test_no_job_begins_in_a_process_that_was_killed(
     assert isinstance(desk.end(), Finished)
 
 
-def test_a_job_is_not_given_to_an_idle_process_that_has_died(desk: Desk, bench: Bench) -> None:
+def test_a_job_that_an_idle_process_died_before_is_done_in_another(
+    desk: Desk, bench: Bench
+) -> None:
+    first = desk.do(bench.job())
+    again(bench, first)
+    (pid,) = desk.trainer.pids
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: stands_still(pid))  # it does not read what it is sent
+    desk.submit(bench.job())
+    os.kill(pid, signal.SIGKILL)
+    assert isinstance(desk.end(), Finished), "its task is charged no crash"
+
+
+def test_a_job_that_comes_when_an_idle_process_has_just_died_is_done_in_another(
+    desk: Desk, bench: Bench
+) -> None:
     trainer, may_end = desk.trainer, threading.Event()
     told, trainer._ended = trainer._ended, lambda *how: may_end.wait(DEADLINE_S) and told(*how)
     first = desk.do(bench.job())
     again(bench, first)
-    (pid,) = trainer.pids
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: is_gone(pid))
-    assert not desk.submit(bench.job()), "there is no process, though nobody said so yet"
+    child = trainer._seats[0].child
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: child._ended)
+    desk.submit(bench.job())
     may_end.set()
-    assert isinstance(desk.end(), Finished), "and its task is charged no crash"
+    assert isinstance(desk.end(), Finished)
+
+
+def test_a_process_that_ends_before_it_reads_its_first_job_is_a_crash(
+    desk: Desk, bench: Bench
+) -> None:
+    desk.submit(bench.job())
+    desk.trainer._seats[0].child.kill()  # it is just starting
+    report = desk.end()
+    assert isinstance(report, Broken)
+    assert report.kind == "crash"
 
 
 def test_who_waits_is_told_when_its_job_begins(desk: Desk, bench: Bench, tmp_path: Path) -> None:

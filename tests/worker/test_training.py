@@ -58,7 +58,7 @@ class Bench:
         )
         self.start = replace(self.start, **start)
         self.store = Store(folder)
-        self.store.keep_task(self.task)
+        self.store.inbox.keep_task(self.task)
         self.cache = ModelCache(folder / "models")
         self.cache.prepare()
         self.model = self.cache.path_of(digest_of(MODEL))
@@ -112,7 +112,7 @@ def test_the_update_is_trained_minus_received(bench: Bench) -> None:
     update, _ = bench.store.update(report.update_id)
     assert (update.base_version, update.base_digest) == (3, digest_of(MODEL))
     assert (update.num_examples, update.metrics) == (10, {"loss": 0.5})
-    assert bench.store.held() is None
+    assert bench.store.inbox.held() is None
 
 
 @pytest.mark.parametrize("codec", ["fp32+zstd", "bf16", "fp16", "int8", "int4+zstd", "topk:0.9"])
@@ -169,7 +169,7 @@ def test_what_an_update_leaves_out_goes_into_the_next(tmp_path: Path) -> None:
     assert isinstance(first, Finished)
     next_task = a_task(2, part_bytes=1024, codec="topk:0.5")
     bench.store.settle(first.update_id, "counted")
-    bench.store.keep_task(next_task)
+    bench.store.inbox.keep_task(next_task)
     again = replace(bench.start, task_id=next_task.task_id)
     returning(TrainResult({"w": np.array([2, 3, 3, 2], np.float32)}, 1))  # 0, 1, 1, 0 more
     second = bench.run(
@@ -201,7 +201,7 @@ def test_the_same_task_is_the_same_update_whoever_trains_it_again(bench: Bench) 
     first = bench.run()
     assert isinstance(first, Finished)
     bench.store.forget(first.update_id)
-    bench.store.keep_task(bench.task)
+    bench.store.inbox.keep_task(bench.task)
     assert bench.run(data="2") == first
 
 
@@ -268,7 +268,7 @@ def test_an_exception_counts_as_a_crash_and_is_told_in_a_line(
     report = bench.run("Raising")
     assert report == Broken(bench.task.task_id, "crash", "ValueError: no such data here")
     assert "Traceback" in capsys.readouterr().err
-    assert bench.store.held() is not None
+    assert bench.store.inbox.held() is not None
 
 
 GOOD = {"w": np.zeros(4, np.float32)}
@@ -302,7 +302,7 @@ def test_what_is_no_result_is_refused_with_a_reason(bench: Bench, result: Any, w
     assert isinstance(report, Broken)
     assert report.kind == "crash"
     assert why in report.reason
-    assert bench.store.held() is not None
+    assert bench.store.inbox.held() is not None
 
 
 def test_numbers_of_numpy_are_numbers(bench: Bench) -> None:
@@ -317,11 +317,11 @@ def test_a_cancelled_training_leaves_the_task(bench: Bench) -> None:
     report = run_job(bench.job(), lambda: True, lambda fraction: None)
     assert isinstance(report, Broken)
     assert report.kind == "cancelled"
-    assert bench.store.held() is not None
+    assert bench.store.inbox.held() is not None
 
 
 def test_a_task_given_up_meanwhile_makes_no_update(bench: Bench) -> None:
-    bench.store.drop_task(bench.task.task_id)
+    bench.store.inbox.drop_task(bench.task.task_id)
     report = bench.run()
     assert isinstance(report, Broken)
     assert report.kind == "cancelled"
@@ -450,7 +450,7 @@ def test_an_evaluation_is_an_update_of_sums_without_a_payload(asked: Bench) -> N
     assert (update.payload_bytes, update.parts, update.base_version) == (0, 0, 3)
     assert update.base_digest == digest_of(MODEL)
     assert asked.store.to_send(report.update_id)[1] == b""
-    assert asked.store.held() is None
+    assert asked.store.inbox.held() is None
 
 
 @pytest.mark.parametrize(("owner", "counts"), [(0, 1), (7, 7)])
