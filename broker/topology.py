@@ -28,10 +28,14 @@ is sent to nobody. A model begins a few segments, and the coordinator looks agai
 """
 
 AROUND_PART_BYTES = 560
-"""About what stands around a part of a model in its stream: its head, and what the broker adds."""
+"""About what stands around a part of a model in its stream: its head, and what the broker adds.
 
-_SEGMENT_MODELS, _SEGMENT_BYTES, _SEGMENT_BYTES_MAX = 128, 64_000_000, 500_000_000
-"""A segment of the model stream has so many models or bytes; if half a model is more, that.
+It depends on names, and on the broker: what it is exactly nobody may rely on.
+"""
+
+_SEGMENT_MODELS = 128
+_SEGMENT_FROM, _SEGMENT_TO, _SEGMENT_BYTES_MAX = 8_000_000, 64_000_000, 500_000_000
+"""A segment of the model stream has so many models, within bytes; if half a model is more, that.
 
 Each that begins or goes holds a round up, and two of them stay with the broker.
 """
@@ -239,7 +243,7 @@ class Names:
 
         Retention deletes whole segments, so the limit is four models and two segments.
         """
-        several = min(_SEGMENT_MODELS * (model_bytes + AROUND_PART_BYTES), _SEGMENT_BYTES)
+        several = min(max(_SEGMENT_MODELS * model_bytes, _SEGMENT_FROM), _SEGMENT_TO)
         segment = min(max(several, model_bytes // 2), _SEGMENT_BYTES_MAX)
         keep = _MODELS_KEPT * (model_bytes + model_bytes // 100) + 2 * segment
         return Queue(self._name(f"model.{run_id}"), "stream", max_bytes=keep, segment_bytes=segment)

@@ -8,11 +8,11 @@
 Rules: publishers do not learn offsets, and streams do not fsync. So after a connect the current
 version is read back, and written again if it does not verify; a reader that stands before the
 first part is written tells the offset. From there this only publisher counts on by itself; a count
-may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so after a segment's worth
-of bytes the last part is looked for where it should be, and soon again if it is there: until it was
-found, workers read a part in vain with each version. It is looked for once it is confirmed, since
-RabbitMQ 3.10 ends the connection of a reader that arrives in the moment in which a segment is
-begun. What is lost stays lost until the next `connect`, which comes after a pause.
+may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so when one may have been
+(`coordinator.streampace`) the last part is looked for where it should be: until that is found out workers
+read a part in vain with each version. It is looked for once it is confirmed, since RabbitMQ 3.10
+ends the connection of a reader that arrives in the moment in which a segment is begun. What is lost
+stays lost until the next `connect`, which comes after a pause.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from broker.transport import (
     Returned,
     Transport,
 )
+from coordinator.streampace import StreamPace
 from disk import let_go
 from schemas.buffer import Buffer
 from schemas.codecs.model import ModelOnWire
@@ -46,7 +47,6 @@ _log = logging.getLogger(__name__)
 
 WINDOW = 4  # parts unconfirmed at a time: 16 MiB in flight at most
 PREFETCH = 2
-AGAIN_SOON = 32  # the part of a segment after which one that was not begun is looked for again
 SILENCE_S = 10.0  # a reader that hears nothing for so long gives up
 
 
@@ -112,7 +112,9 @@ class ModelStream:
         self._reader: int | None = None
         self._rewriting = False
         self._recounting = False
-        self._counted_bytes = 0  # written since a segment was begun, as far as that was seen
+        self._pace: StreamPace | None = (
+            None  # of the segments; there is one where offsets are counted
+        )
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
@@ -152,7 +154,7 @@ class ModelStream:
             return
         offset = self._next_offset
         self._next_offset += version.parts
-        self._counted_bytes += version.num_bytes + version.parts * AROUND_PART_BYTES
+        self._count(version)
         if self._recounting:  # it looks for the version before
             self._close_reader()
             self._recounting = False
@@ -253,15 +255,13 @@ class ModelStream:
         """Look where the last part lies, if a segment may have been begun since one was seen."""
         if self._unconfirmed or self._reader is not None or self._next_offset is None:
             return
-        assert self._queue is not None
-        if self._counted_bytes >= self._queue.segment_bytes:
+        if self._pace is not None and self._pace.is_due:
             self._read(self._next_offset - 1)
             self._recounting = True
 
-    def _almost_a_segment(self) -> int:
-        """So many bytes that one will soon have been begun."""
-        assert self._queue is not None
-        return self._queue.segment_bytes - self._queue.segment_bytes // AGAIN_SOON
+    def _count(self, version: ModelVersion) -> None:
+        if self._pace is not None:
+            self._pace.wrote(version.num_bytes + version.parts * AROUND_PART_BYTES)
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -287,9 +287,8 @@ class ModelStream:
             self._close_reader()
             self._recounting = False
             self._next_offset = event.offset + 1
-            # Looks that follow the segments' own pace by a little more would come ever later.
-            begun = event.offset > self._read_offset
-            self._counted_bytes = 0 if begun else self._almost_a_segment()
+            if self._pace is not None:
+                self._pace.looked(begun=event.offset - self._read_offset)
         elif index == 0:
             self._begin(event.offset, payload)
         else:
@@ -315,7 +314,10 @@ class ModelStream:
                 self._rewrite()
             return
         self._rewriting = False
-        self._next_offset, self._counted_bytes = last_offset + 1, 0
+        self._next_offset = last_offset + 1
+        assert self._queue is not None
+        self._pace = StreamPace(self._queue.segment_bytes, is_new=self._read_offset == 0)
+        self._count(self._current)
         self._ready(self._read_offset)
 
     def _is_ours(self, part: ModelPart, index: int) -> bool:

@@ -51,12 +51,12 @@ def test_what_is_parked_is_refused_when_full_and_never_dropped() -> None:
 def test_a_model_stream_keeps_four_models(model_bytes: int) -> None:
     queue = NAMES.model_queue("run", model_bytes)
     assert queue.max_bytes - 2 * queue.segment_bytes >= 4 * model_bytes
-    assert queue.segment_bytes <= 500_000_000
+    assert 8_000_000 <= queue.segment_bytes <= 500_000_000
 
 
 def test_a_segment_of_the_model_stream_has_many_models_and_few_bytes() -> None:
-    small, middle, large = (NAMES.model_queue("run", num) for num in (40_000, 4_000_000, 10**9))
-    assert small.segment_bytes // 40_500 == 128
+    small, middle, large = (NAMES.model_queue("run", num) for num in (400_000, 4_000_000, 10**9))
+    assert small.segment_bytes // 400_000 == 128
     assert middle.segment_bytes // 4_000_000 == 16
     assert large.segment_bytes == 500_000_000
 

@@ -190,11 +190,19 @@ def test_segments_that_fill_with_headers_are_counted_too(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("num_bytes", [100, 1000, 9000])
-def test_few_parts_are_read_in_vain_for_segments_that_begin(bench: Bench, num_bytes: int) -> None:
+@pytest.mark.parametrize("restarts_at", [0, 33])
+def test_few_parts_are_read_in_vain_for_segments_that_begin(
+    bench: Bench, num_bytes: int, restarts_at: int
+) -> None:
     bench.use(SHORT)
-    bench.connect(replace(version(0, num_bytes), part_bytes=10_000))
+    current = replace(version(0, num_bytes), part_bytes=10_000)
+    bench.connect(current)
     in_vain = 0
     for number in range(1, 250):
+        if number == restarts_at:
+            hint = bench.stream.offset
+            bench.begin()
+            bench.connect(current, hint)
         current = replace(version(number, num_bytes), part_bytes=10_000)
         bench.stream.publish(current)
         in_vain += bench.read(current)[0]

@@ -272,10 +272,19 @@ CONFIRMED = (
     ),
     Mutation(
         _SEGMENT,
-        "a look that finds no new segment is the last for a segment",
+        "every beginning counts as one of just now",
+        "coordinator/streampace.py",
+        "if begun and just_now:",
+        "if begun:",
+        "tests/coordinator/test_streampace.py"
+        "::test_a_first_guess_that_is_far_too_large_is_made_good_soon",
+    ),
+    Mutation(
+        _SEGMENT,
+        "after a restart the segment counts as new",
         "coordinator/modelstream.py",
-        "0 if begun else self._almost_a_segment()",
-        "0",
+        "is_new=self._read_offset == 0)",
+        "is_new=True)",
         "tests/coordinator/test_modelstream.py"
         "::test_few_parts_are_read_in_vain_for_segments_that_begin",
     ),

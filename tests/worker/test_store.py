@@ -25,8 +25,8 @@ from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
 from simulation.platter import Platter
 from tests.worker.examples import a_start, a_task, an_update
-from worker import disk as worker_disk
 from worker import database, inbox, payloads, store
+from worker import disk as worker_disk
 from worker.disk import FolderLock
 from worker.errors import (
     PayloadLostError,
