@@ -185,9 +185,9 @@ class Evaluation:
             self._child, self._heard = None, False
             if self._busy is not None and not self._stopped:
                 version, self._busy = self._busy, None
-                if died_idle:
+                if died_idle and len(self._pending) < PENDING_MAX:  # else the oldest give way
                     self._pending.appendleft((version, self._file))
-                else:
+                elif not died_idle:
                     self._fail(f"its process {how}")
             self._next()
 

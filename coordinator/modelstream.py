@@ -9,10 +9,10 @@ Rules: publishers do not learn offsets, and streams do not fsync. So after a con
 version is read back, and written again if it does not verify; a reader that stands before the
 first part is written tells the offset. From there this only publisher counts on by itself; a count
 may be too small, by one for each segment begun (`OFFSETS_SKIPPED_MAX`), so when one may have been
-(`coordinator.streampace`) the last part is looked for where it should be: until that is found out workers
-read a part in vain with each version. It is looked for once it is confirmed, since RabbitMQ 3.10
-ends the connection of a reader that arrives in the moment in which a segment is begun. What is lost
-stays lost until the next `connect`, which comes after a pause.
+(`coordinator.streampace`) the last part is looked for where it should be: until that is found out
+workers read a part in vain with each version. It is looked for once it is confirmed, since RabbitMQ
+3.10 ends the connection of a reader that arrives in the moment in which a segment is begun. What is
+lost stays lost until the next `connect`, which comes after a pause.
 """
 
 from __future__ import annotations

@@ -206,7 +206,9 @@ def _count(state: Collecting | Paused, event: UpdateArrived, now: float) -> Step
             return _close(state, "deadline", actions)
         current = judgement.staleness == 0
         done = current and judgement.verdict not in TRY_AGAIN
-        state = _seen(state, event.worker_id, done)
+        another = not current or event.task is None  # than the one that is on its way
+        sent = another and event.worker_id in state.sent
+        state = _seen(state, event.worker_id, done, sent)
         return _resumed(state, actions, now)
     return refilled(draw_soon(state, now), actions, now)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Select, Table, and_, bindparam, func, or_, select
 
 from coordinator import schema
 from coordinator.events import TRY_AGAIN
+from coordinator.intake import KIND
 from coordinator.prepared import Prepared, PreparedRows
 from coordinator.records import LedgerRow, TaskRow, VersionRow
 
@@ -58,8 +59,13 @@ SPENT: Final = PreparedRows(
 
 AWAITED: Final = Prepared(
     _with(_tasks, "run_id", "worker_id", "base_version")(
-        select(_tasks.c.task_id, _tasks.c.state, _tasks.c.ended_at).where(
-            _tasks.c.state.in_(("taken", "lapsed"))
+        select(
+            _tasks.c.task_id, _tasks.c.state, func.coalesce(_tasks.c.ended_at, _tasks.c.lease_end)
+        ).where(
+            or_(
+                _tasks.c.state == "taken",
+                and_(_tasks.c.state == "lapsed", _tasks.c.kind == KIND),
+            )
         )
     )
 )

@@ -83,7 +83,7 @@ class Paused:
     Attributes:
         again_at: When workers whose update was refused may try again.
         seen: Workers that are there and may still count for this version.
-        sent: Those of them that have sent an update of it, and take no task.
+        sent: Those that have sent an update of it, and take no task.
     """
 
     run: Run

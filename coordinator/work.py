@@ -351,15 +351,15 @@ class Work:
             run_id: Of the run.
             version: That they are trained on.
             worker_id: Whose.
-            since: Those that had lapsed by then are awaited no more. None does while no
-                coordinator runs.
+            since: Those that had lapsed by then are awaited no more, nor those whose lease was over
+                in a pause. None is over while no coordinator runs.
         """
         asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
         rows = statements.AWAITED.run(self._connection, asked)
         return [
             (task_id, state)
-            for task_id, state, ended_at in rows
-            if state == "taken" or ended_at > since
+            for task_id, state, over_at in rows
+            if over_at is None or over_at > since
         ]
 
     def note_on_its_way(self, run_id: str, version: int, worker_id: str, update_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from broker.transport import AnswerTo
 from coordinator.batch.steps import Steps
@@ -56,19 +57,20 @@ class Presences:
             leaving=False,
             open_updates=(update.update_id,),
         )
-        self._answer(presence, asking)
+        self._answer(presence, asking, says=False)
 
     def ask_again(self, asking: AnswerTo) -> None:
         """Have a worker say how it is, and ask again."""
         self._steps.effects.append(AskAgain(asking))
 
-    def _answer(self, presence: Presence, asking: AnswerTo | None) -> None:
+    def _answer(self, presence: Presence, asking: AnswerTo | None, *, says: bool = True) -> None:
+        """Answer a worker that is there; if not `says`, the run has heard so from its update."""
         now, roster = self._desk.now, self._desk.roster
         run, worker_id = self._steps.state.run, presence.worker_id
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         hold = roster.held(presence, now)
-        if not presence.leaving:
-            sent = isinstance(self._steps.state, Paused) and bool(self._on_its_way(presence))
+        if says and not presence.leaving:
+            sent = isinstance(self._steps.state, Paused) and self._may_count(presence)
             self._steps.advance(WorkerSeen(worker_id, bool(spent or hold), sent))
         if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
             self._steps.evaluate(WorkerSeen(worker_id))
@@ -130,15 +132,31 @@ class Presences:
         That is believed for a while: one that a restore has lost would be named for ever, and one
         that comes after all is refused as one of two.
         """
-        run, worker_id = self._steps.state.run, presence.worker_id
+        sent, late = partial(self._sent, presence), self._steps.state.run.policy.late
+        return bar_of_tasks(self._tasks(presence), sent, late)
 
-        def sent(task_id: str) -> str:
-            update_id = update_id_of(run.incarnation, task_id, worker_id)
-            return update_id if self._has_sent(presence, update_id) else ""
+    def _may_count(self, presence: Presence) -> bool:
+        """Whether an update of the current version by this worker was sent, and may count.
 
-        since = self._desk.now - ON_ITS_WAY_S
-        awaited = self._work.awaited(run.run_id, run.version, worker_id, since)
-        return bar_of_tasks(awaited, sent, run.policy.late)
+        In a pause no lease ends, and what comes of a task whose lease is over counts all the same.
+        """
+        late = self._steps.state.run.policy.late
+        return any(
+            self._sent(presence, task_id)
+            for task_id, state in self._tasks(presence)
+            if state == "taken" or late == "weigh"
+        )
+
+    def _tasks(self, presence: Presence) -> list[tuple[str, str]]:
+        """A worker's tasks of the current version that may still be answered."""
+        run, since = self._steps.state.run, self._desk.now - ON_ITS_WAY_S
+        return self._work.awaited(run.run_id, run.version, presence.worker_id, since)
+
+    def _sent(self, presence: Presence, task_id: str) -> str:
+        """The update of a task, if it was sent."""
+        incarnation = self._steps.state.run.incarnation
+        update_id = update_id_of(incarnation, task_id, presence.worker_id)
+        return update_id if self._has_sent(presence, update_id) else ""
 
     def _has_sent(self, presence: Presence, update_id: str) -> bool:
         """Whether an update was sent: its worker names it, or some of it is here already."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from coordinator.explaining.asked import explain
 from coordinator.tries import ON_ITS_WAY_S
+from schemas.digest import update_id_of
 from tests.coordinator.test_roster import Fleet, assert_as_stored, roster_of, stored_roster
 from tests.coordinator.world import MakeWorld, World
 
@@ -134,30 +137,63 @@ def test_the_time_without_a_coordinator_is_no_reason_to_disbelieve(make_world: M
     assert fleet.drawn() == set()
 
 
+PAUSING = {"rounds__quorum": 1, "rounds__goal": 1, "rounds__max_extensions": 0}
+
+
 @pytest.mark.parametrize("dispatch", ["pool", "direct"])
+@pytest.mark.parametrize("late", ["weigh", "refuse"])
+@pytest.mark.parametrize("lease", ["30s", "70s", "10m"])
 def test_a_paused_run_does_not_go_on_for_an_update_that_is_on_its_way(
-    make_world: MakeWorld, dispatch: str
+    make_world: MakeWorld, dispatch: str, late: str, lease: str
 ) -> None:
-    world = make_world(
-        rounds__dispatch=dispatch, rounds__quorum=1, rounds__goal=1, rounds__max_extensions=0
-    )
+    world = make_world(rounds__dispatch=dispatch, rounds__late=late, rounds__lease=lease, **PAUSING)
     fleet = at_work(world)
     world.pass_time(31.0)
     world.pass_time(30.0)
     assert world.state == "paused"
-    fleet.present("a", *fleet.sends("a"))
-    assert world.state == "paused", "nobody is there to take a task"
+    for _ in range(3):  # a lease of 70 s is over meanwhile
+        fleet.present("a", *fleet.sends("a"))
+        if late == "refuse" and lease == "30s":  # it could not count
+            assert world.state == "collecting"
+            return
+        assert world.state == "paused", "nobody is there to take a task"
+        world.pass_time(10.0)
     fleet.present("a")
     assert world.state == "collecting"
+
+
+def test_a_paused_run_goes_on_in_the_end_whatever_is_said_to_be_on_its_way(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__lease="10m", **PAUSING)
+    fleet = at_work(world)
+    world.pass_time(61.0)
+    fleet.present("a", *fleet.sends("a"))
+    assert world.state == "paused"
+    world.pass_time(600.0 + ON_ITS_WAY_S)
+    fleet.present("a", *fleet.sends("a"))
+    assert world.state == "collecting"
+
+
+def test_what_else_comes_of_a_worker_does_not_end_a_pause(make_world: MakeWorld) -> None:
+    world = make_world(rounds__lease="10m", **PAUSING)
+    fleet = at_work(world)
+    world.pass_time(61.0)
+    fleet.present("a", *fleet.sends("a"))
+    worker, (task, start) = fleet.workers["a"], fleet.hands["a"]
+    other = replace(worker.update(task, start, world.layout, 1.0), task_id="c" * 32)
+    other = replace(other, update_id=update_id_of(other.incarnation, other.task_id, "a"))
+    worker.send(other, worker.payload(world.layout, 1.0))
+    world.step()
+    assert world.verdict(other.update_id) == "unknown task"
+    assert world.state == "paused"
 
 
 @pytest.mark.parametrize("dispatch", ["pool", "direct"])
 def test_an_update_that_was_on_its_way_counts_in_a_pause(
     make_world: MakeWorld, dispatch: str
 ) -> None:
-    world = make_world(
-        rounds__dispatch=dispatch, rounds__quorum=1, rounds__goal=1, rounds__max_extensions=0
-    )
+    world = make_world(rounds__dispatch=dispatch, **PAUSING)
     fleet = at_work(world)
     world.pass_time(31.0)
     world.pass_time(30.0)

@@ -238,7 +238,7 @@ OFFERS = (
         _GATE,
         "who has an update on its way may take another task",
         "coordinator/batch/presences.py",
-        "return bar_of_tasks(awaited, sent, run.policy.late)",
+        "return bar_of_tasks(self._tasks(presence), sent, late)",
         "return None",
         "tests/coordinator/test_service_tries.py"
         "::test_who_gives_a_task_up_after_its_lease_is_not_waited_for",
@@ -247,7 +247,7 @@ OFFERS = (
         _GATE,
         "an update that never comes is waited for for ever",
         "coordinator/work.py",
-        'if state == "taken" or ended_at > since',
+        "if over_at is None or over_at > since",
         "if True",
         "tests/coordinator/test_service_tries.py"
         "::test_an_update_that_never_comes_is_not_waited_for_for_ever",
@@ -470,6 +470,33 @@ OFFERS = (
         "if not enough:",
         "tests/coordinator/test_on_its_way.py"
         "::test_a_paused_run_does_not_go_on_for_an_update_that_is_on_its_way",
+    ),
+    Mutation(
+        _PAUSED,
+        "it waits for updates that could only be refused",
+        "coordinator/batch/presences.py",
+        'if state == "taken" or late == "weigh"',
+        "if True",
+        "tests/coordinator/test_on_its_way.py"
+        "::test_a_paused_run_does_not_go_on_for_an_update_that_is_on_its_way",
+    ),
+    Mutation(
+        _PAUSED,
+        "it waits for ever for an update of a lease that is over",
+        "coordinator/statements.py",
+        "func.coalesce(_tasks.c.ended_at, _tasks.c.lease_end)",
+        "_tasks.c.ended_at",
+        "tests/coordinator/test_on_its_way.py"
+        "::test_a_paused_run_goes_on_in_the_end_whatever_is_said_to_be_on_its_way",
+    ),
+    Mutation(
+        _PAUSED,
+        "it resumes when another update comes of a worker whose update is on its way",
+        "coordinator/run.py",
+        "sent = another and event.worker_id in state.sent",
+        "sent = False",
+        "tests/coordinator/test_on_its_way.py"
+        "::test_what_else_comes_of_a_worker_does_not_end_a_pause",
     ),
     Mutation(
         _PAUSED,
