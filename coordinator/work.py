@@ -343,7 +343,7 @@ class Work:
         )
 
     def awaited(
-        self, run_id: str, version: int, worker_id: str, since: float
+        self, run_id: str, version: int, worker_id: str, since: float, *, in_pause: bool = False
     ) -> list[tuple[str, str]]:
         """A worker's tasks of a version that may still be answered: under a lease, and lapsed.
 
@@ -351,15 +351,16 @@ class Work:
             run_id: Of the run.
             version: That they are trained on.
             worker_id: Whose.
-            since: Those that had lapsed by then are awaited no more, nor those whose lease was over
-                in a pause. None is over while no coordinator runs.
+            since: Those that had lapsed by then are awaited no more. None does while no
+                coordinator runs.
+            in_pause: None lapses: one whose lease was over by then is awaited no more either.
         """
         asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
         rows = statements.AWAITED.run(self._connection, asked)
         return [
             (task_id, state)
             for task_id, state, over_at in rows
-            if over_at is None or over_at > since
+            if over_at is None or over_at > since or (state == "taken" and not in_pause)
         ]
 
     def note_on_its_way(self, run_id: str, version: int, worker_id: str, update_id: str) -> None:

@@ -143,14 +143,15 @@ class Presences:
         late = self._steps.state.run.policy.late
         return any(
             self._sent(presence, task_id)
-            for task_id, state in self._tasks(presence)
+            for task_id, state in self._tasks(presence, in_pause=True)
             if state == "taken" or late == "weigh"
         )
 
-    def _tasks(self, presence: Presence) -> list[tuple[str, str]]:
+    def _tasks(self, presence: Presence, *, in_pause: bool = False) -> list[tuple[str, str]]:
         """A worker's tasks of the current version that may still be answered."""
         run, since = self._steps.state.run, self._desk.now - ON_ITS_WAY_S
-        return self._work.awaited(run.run_id, run.version, presence.worker_id, since)
+        worker_id = presence.worker_id
+        return self._work.awaited(run.run_id, run.version, worker_id, since, in_pause=in_pause)
 
     def _sent(self, presence: Presence, task_id: str) -> str:
         """The update of a task, if it was sent."""

@@ -247,8 +247,8 @@ OFFERS = (
         _GATE,
         "an update that never comes is waited for for ever",
         "coordinator/work.py",
-        "if over_at is None or over_at > since",
-        "if True",
+        "if over_at is None or over_at > since or ",
+        "if True or ",
         "tests/coordinator/test_service_tries.py"
         "::test_an_update_that_never_comes_is_not_waited_for_for_ever",
     ),
@@ -483,9 +483,9 @@ OFFERS = (
     Mutation(
         _PAUSED,
         "it waits for ever for an update of a lease that is over",
-        "coordinator/statements.py",
-        "func.coalesce(_tasks.c.ended_at, _tasks.c.lease_end)",
-        "_tasks.c.ended_at",
+        "coordinator/work.py",
+        '(state == "taken" and not in_pause)',
+        'state == "taken"',
         "tests/coordinator/test_on_its_way.py"
         "::test_a_paused_run_goes_on_in_the_end_whatever_is_said_to_be_on_its_way",
     ),
