@@ -112,9 +112,7 @@ class ModelStream:
         self._reader: int | None = None
         self._rewriting = False
         self._recounting = False
-        self._pace: StreamPace | None = (
-            None  # of the segments; there is one where offsets are counted
-        )
+        self._pace: StreamPace | None = None  # where offsets are counted
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
