@@ -112,7 +112,7 @@ class ModelStream:
         self._reader: int | None = None
         self._rewriting = False
         self._recounting = False
-        self._pace: StreamPace | None = None  # where offsets are counted
+        self._pace: StreamPace | None = None  # there is one as soon as offsets are counted
         self._heard_at = 0.0
         self._read_parts = 0
         self._read_digest = RunningDigest()
@@ -253,13 +253,14 @@ class ModelStream:
         """Look where the last part lies, if a segment may have been begun since one was seen."""
         if self._unconfirmed or self._reader is not None or self._next_offset is None:
             return
-        if self._pace is not None and self._pace.is_due:
+        assert self._pace is not None, "offsets are counted"
+        if self._pace.is_due:
             self._read(self._next_offset - 1)
             self._recounting = True
 
     def _count(self, version: ModelVersion) -> None:
-        if self._pace is not None:
-            self._pace.wrote(version.num_bytes + version.parts * AROUND_PART_BYTES)
+        assert self._pace is not None, "offsets are counted"
+        self._pace.wrote(version.num_bytes + version.parts * AROUND_PART_BYTES)
 
     def _close_reader(self) -> None:
         if self._reader is not None:
@@ -285,8 +286,8 @@ class ModelStream:
             self._close_reader()
             self._recounting = False
             self._next_offset = event.offset + 1
-            if self._pace is not None:
-                self._pace.looked(begun=event.offset - self._read_offset)
+            assert self._pace is not None, "offsets are counted"
+            self._pace.looked(begun=event.offset - self._read_offset)
         elif index == 0:
             self._begin(event.offset, payload)
         else:

@@ -55,7 +55,8 @@ class StreamPace:
                 self._learn(self._since_beginning)
             self._since_beginning = self._newest
         elif begun:
-            self._learn(self._segment - 2 * self._step)
+            if self._since_beginning is not None:  # it was expected later
+                self._learn(self._segment - 2 * self._step)
             self._since_beginning = None
         self._since_look = 0
 

@@ -34,10 +34,11 @@ class Database:
 
     def __init__(self, folder: Path, disk: Disk, durable: Callable[[], None]) -> None:
         self._durable = durable
-        self.connection = disk.database(folder / FILE, _BUSY_S)
-        self.connection.execute(_WAITS)
-        # Debian's SQLite writes zeros over what is deleted: ten pages for each small update.
-        self.connection.execute("PRAGMA secure_delete = FAST")
+        with failures():
+            self.connection = disk.database(folder / FILE, _BUSY_S)
+            self.connection.execute(_WAITS)
+            # Debian's SQLite writes zeros over what is deleted: ten pages for each small update.
+            self.connection.execute("PRAGMA secure_delete = FAST")
 
     def close(self) -> None:
         """Close the file."""
@@ -45,12 +46,14 @@ class Database:
 
     def make(self, schema: str) -> None:
         """Make the tables, where they are not there yet."""
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.executescript(schema)
+        with failures():
+            self.connection.execute("PRAGMA journal_mode = WAL")
+            self.connection.executescript(schema)
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> int:
         """Change something, within a transaction; how many rows."""
-        return self.connection.execute(statement, values).rowcount
+        with failures():
+            return self.connection.execute(statement, values).rowcount
 
     def row(self, query: str, *values: object) -> tuple[Any, ...] | None:
         """The first row of an answer, None if it has none."""
