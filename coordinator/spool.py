@@ -9,9 +9,9 @@ ledger row names (a crash between the two) is dead space: harmless, and gone wit
 a write that failed nothing is written or synced until the spool was closed: what was written may be
 lost, and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the
 last sync ended, or each try on a full disk would take some of the room that is left. A process
-appends to segments that it made itself: an earlier one may be an upload's. One of the segments that
-are forgotten is kept, and the next one is written over it: behind its end lies what it had before,
-dead space like any other.
+appends to segments that it made itself: an earlier one may be an upload's. Some of the segments
+that are forgotten are kept, and the next ones are written over them: behind its end lies what it had
+before, dead space like any other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from schemas.buffer import Buffer
 
 PROOF = "proof"  # a file that is there for a moment
 _CHUNK = os.urandom(64 * 1024)  # what cannot be compressed takes the room that it seems to take
-SEGMENT_BYTES = 64 * 1024 * 1024  # small enough to free disk soon, large enough to be few
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""Small enough to be written over soon, for new blocks take longer; large enough to be few."""
+
+SPARES = 8  # what rounds of 128 MiB forget with each version
 
 
 class Spool:
@@ -47,7 +50,7 @@ class Spool:
         self._disk = disk
         self._segment_bytes = segment_bytes
         self.parts = UploadFiles(folder, disk)
-        self._spares = Spares(folder, disk, 2 * segment_bytes)
+        self._spares = Spares(folder, disk, SPARES * segment_bytes, SPARES)
         self._number = max(self._segments(), default=0)
         self._appendable = -1  # the segment that this process appends to
         self._file: File | None = None
@@ -152,7 +155,7 @@ class Spool:
         return any(number < self._number for number in self._segments())
 
     def forget(self, before_segment: int) -> None:
-        """Delete the segments below a number, or keep one for the next; never the one in use."""
+        """Delete the segments below a number, or keep them for the next; never the one in use."""
         for number in self._segments():
             if number < min(before_segment, self._number):
                 path = self._path(number)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from coordinator.errors import NotKept, StoreError
 from coordinator.records import Place
-from coordinator.spool import Spool
+from coordinator.spool import SPARES, Spool
 from disk import OsDisk
 from simulation.disk import SimulatedDisk
 from simulation.mishaps import Mishaps
@@ -267,6 +267,28 @@ def test_on_a_disk_that_takes_no_more_what_is_kept_is_given_back(folder: Path) -
     spool.prove(10)
     assert not list(folder.glob(".spare-*"))
     kept(spool, b"abc")
+    spool.close()
+
+
+def test_all_segments_that_a_round_forgets_are_written_over(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    for letter in b"abcd":
+        kept(spool, bytes([letter]) * 10)
+    files = {(folder / f"{number:08d}.seg").stat().st_ino for number in (1, 2, 3)}
+    spool.forget(4)
+    written = [kept(spool, bytes([letter]) * 10) for letter in b"efg"]
+    assert {(folder / f"{place.segment:08d}.seg").stat().st_ino for place in written} == files
+    assert [bytes(spool.read(place)) for place in written] == [b"e" * 10, b"f" * 10, b"g" * 10]
+    assert not list(folder.glob(".spare-*"))
+    spool.close()
+
+
+def test_of_many_segments_that_are_forgotten_some_are_kept(folder: Path) -> None:
+    spool = Spool(folder, segment_bytes=10)
+    for _ in range(SPARES + 3):
+        kept(spool, b"x" * 10)
+    spool.forget(SPARES + 3)
+    assert len(list(folder.glob(".spare-*"))) == SPARES
     spool.close()
 
 
