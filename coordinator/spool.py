@@ -10,8 +10,8 @@ a write that failed nothing is written or synced until the spool was closed: wha
 lost, and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the
 last sync ended, or each try on a full disk would take some of the room that is left. A process
 appends to segments that it made itself: an earlier one may be an upload's. Some of the segments
-that are forgotten are kept, and the next ones are written over them: behind its end lies what it had
-before, dead space like any other.
+that are forgotten are kept, and the next ones are written over them: behind the end of one lies what
+it had before, dead space like any other.
 """
 
 from __future__ import annotations
