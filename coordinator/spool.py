@@ -9,9 +9,9 @@ ledger row names (a crash between the two) is dead space: harmless, and gone wit
 a write that failed nothing is written or synced until the spool was closed: what was written may be
 lost, and an fsync that is tried again may claim otherwise. `close` cuts the segment to where the
 last sync ended, or each try on a full disk would take some of the room that is left. A process
-appends to segments that it made itself: an earlier one may be an upload's. Some of the segments
-that are forgotten are kept, and the next ones are written over them: behind the end of one lies what
-it had before, dead space like any other.
+appends to segments that it made itself: an earlier one may be an upload's. Some segments that are
+forgotten are kept, and the next ones are written over them: behind the end of one lies what it had
+before, dead space like any other.
 """
 
 from __future__ import annotations
