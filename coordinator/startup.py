@@ -19,7 +19,7 @@ from coordinator.handover import Handover
 from coordinator.models import ModelFolder, load_initial, require_finite
 from coordinator.policy import RoundPolicy
 from coordinator.records import RunRow, VersionRow
-from coordinator.spool import Spool
+from coordinator.spool import SEGMENT_BYTES, Spool
 from coordinator.store import Store
 from coordinator.uploads import PARTS_MAX
 from coordinator.versions import streamed
@@ -77,6 +77,7 @@ class Surroundings:
         draw_id: Draws the id of a new run, and the salt of a process.
         depot_of: Opens the depot that is set, None if none is.
         porter_of: Makes who goes there, by the name of its thread.
+        segment_bytes: From how many on a segment of the spool is full.
     """
 
     disk: Disk = OS_DISK
@@ -84,6 +85,7 @@ class Surroundings:
     draw_id: Callable[[], str] = draw_id
     depot_of: Callable[[Settings], Depot | None] = depot_of
     porter_of: Callable[[str], Porter] = ThreadPorter
+    segment_bytes: int = SEGMENT_BYTES
 
 
 ORDINARY = Surroundings()
@@ -136,7 +138,7 @@ def open_state(
     store = Store.create_or_open(folder.store, settings.federation.name, now, disk)
     opened.callback(store.close)
     store.take_epoch()
-    spool = Spool(folder.spool, disk)
+    spool = Spool(folder.spool, disk, around.segment_bytes)
     opened.callback(spool.close)
     models = ModelFolder(folder.models, disk)
     with store.reading() as work:

@@ -28,9 +28,10 @@ class CoordinatorProcess(Process):
 
     stops_with = (Restored,)
 
-    def __init__(self, site: Site, settings: Settings) -> None:
+    def __init__(self, site: Site, settings: Settings, segment_bytes: int) -> None:
         super().__init__("coordinator", site)
         self.settings = settings
+        self._segment_bytes = segment_bytes
         self.clock_error_s = self._error_s = 0.0
         self.service: CoordinatorService | None = None
         self.was_restored = False
@@ -62,6 +63,7 @@ class CoordinatorProcess(Process):
             lambda: f"{site.rng.getrandbits(128):032x}",
             lambda settings: site.depot,
             self._porter,
+            self._segment_bytes,
         )
         self._error_s = self.clock_error_s
         try:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from coordinator.cohort import Cohort
+from coordinator.spool import SEGMENT_BYTES
 from schemas.codecs.names import FP32
 from simulation.reference import Name
 from worker.options import Forever, Once, UntilRunEnds
@@ -18,6 +19,7 @@ CODECS_IN_PARTS = ("fp32", "fp32", "bf16")
 EVALUATED = 0.35  # of the worlds
 COHORT = 0.4
 BY_DEPOT = 0.5  # of the worlds whose updates go in parts
+SEGMENTS = (1000, 4000, SEGMENT_BYTES)  # one update, some, all of a world
 SLOTS = 256
 SLOTS_IN_PARTS = 140_000  # one upload at a time has room on the coordinator's disk
 
@@ -34,6 +36,7 @@ class Plan:
         slots: Of the model; each takes 4 bytes.
         in_parts: Whether an update takes more than one message.
         by_depot: Whether models and such updates may lie in a depot.
+        segment_bytes: From how many on a segment of the coordinator's spool is full.
         faults_s: How long faults happen, in seconds.
         fault_every_s: The mean time between two.
     """
@@ -50,6 +53,7 @@ class Plan:
     codec: str = FP32
     evaluators: frozenset[str] = frozenset()
     by_depot: bool = False
+    segment_bytes: int = SEGMENT_BYTES
 
     @property
     def direct(self) -> bool:
@@ -105,6 +109,7 @@ class Plan:
             codec=codec,
             evaluators=evaluators,
             by_depot=in_parts and aside.random() < BY_DEPOT,
+            segment_bytes=aside.choice(SEGMENTS),
         )
 
 

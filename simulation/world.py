@@ -88,7 +88,7 @@ class World:
             training_s=self.plan.training_s,
             depot=depot,
         )
-        self.coordinator = CoordinatorProcess(site, self._settings())
+        self.coordinator = CoordinatorProcess(site, self._settings(), self.plan.segment_bytes)
         self.workers = [
             WorkerProcess(site, self._config(name_of(number), plan))
             for number, plan in enumerate(self.plan.workers)

@@ -465,5 +465,32 @@ def test_what_was_synced_outlives_a_power_cut(seed: int) -> None:
     assert [after.read(place) for place in places] == [b"the first", b"the second"]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_one_sync_is_for_all_segments_that_were_filled_since_the_last(seed: int) -> None:
+    platter, folder = Platter(), Path("/state/spool")
+    spool = Spool(folder, on(platter), segment_bytes=8)
+    messages = (b"the first", b"the second", b"the third")
+    places = [spool.append(message) for message in messages]
+    spool.sync()
+    platter.cut_power(random.Random(seed))
+    after = Spool(folder, on(platter), segment_bytes=8)
+    assert [after.read(place) for place in places] == list(messages)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_was_written_over_a_segment_outlives_a_power_cut(seed: int) -> None:
+    platter, folder = Platter(), Path("/state/spool")
+    spool = Spool(folder, on(platter), segment_bytes=8)
+    for message in (b"the first", b"the second", b"the third"):
+        kept(spool, message)
+    spool.forget(3)
+    assert len([name for name in on(platter).names(folder) if name.startswith(".spare")]) == 2
+    messages = (b"the fourth", b"the fifth")
+    places = [kept(spool, message) for message in messages]
+    platter.cut_power(random.Random(seed))
+    after = Spool(folder, on(platter), segment_bytes=8)
+    assert [after.read(place) for place in places] == list(messages)
+
+
 def on(platter: Platter, mishaps: Mishaps | None = None) -> SimulatedDisk:
     return SimulatedDisk(platter, mishaps or Mishaps())

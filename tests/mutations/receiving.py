@@ -62,6 +62,15 @@ RECEIVING = (
         "tests/coordinator/test_spool.py::test_a_sync_that_failed_is_not_tried_again",
     ),
     Mutation(
+        _SYNCED,
+        "a segment that is full is left without a sync",
+        "coordinator/spool.py",
+        "            self._flush()\n            self._file.cut()",
+        "            self._file.cut()",
+        "tests/coordinator/test_spool.py"
+        "::test_one_sync_is_for_all_segments_that_were_filled_since_the_last",
+    ),
+    Mutation(
         _AFTER,
         "deliveries are acked before the commit",
         "coordinator/service.py",

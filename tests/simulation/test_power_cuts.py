@@ -17,6 +17,7 @@ import pytest
 
 from coordinator import evaluation
 from coordinator.evaluation import Initial
+from coordinator.spool import SEGMENT_BYTES
 from coordinator.startup import Surroundings
 from settings import Settings
 from simulation.disk import SimulatedDisk
@@ -27,6 +28,7 @@ from tests.coordinator.test_service_kill import SCENARIOS, end_of
 from tests.coordinator.world import World
 
 RUN = "7" * 32
+FEW_BYTES = 300  # of an update or two
 _initial: dict[str, Initial] = {}
 
 
@@ -37,6 +39,7 @@ class Machine(World):
         folder: Where its learner is; its state is on the simulated disk.
         crash_at: The step of the first life that it ends at, None for none.
         chances: Of what survives.
+        segment_bytes: From how many on a segment of its spool is full.
         options: Of the world.
     """
 
@@ -45,6 +48,7 @@ class Machine(World):
         folder: Path,
         crash_at: int | None = None,
         chances: random.Random | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
         **options: Any,
     ) -> None:
         self.platter = Platter(lambda: self.now)
@@ -52,10 +56,12 @@ class Machine(World):
         self.mishaps.crash_at = crash_at
         self.taken = self.mishaps.names = list[str]()
         self._chances = chances or random.Random(0)
+        self._segment_bytes = segment_bytes
         super().__init__(folder, _Watched(self), around=self._surroundings(), **options)
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(SimulatedDisk(self.platter, self.mishaps), _initial_of, lambda: RUN)
+        disk = SimulatedDisk(self.platter, self.mishaps)
+        return Surroundings(disk, _initial_of, lambda: RUN, segment_bytes=self._segment_bytes)
 
     def disk_to_look_at(self) -> SimulatedDisk:
         return SimulatedDisk(self.platter, Mishaps())
@@ -130,19 +136,20 @@ def test_its_power_cut_at_any_step_what_a_version_hands_on_is_as_if_nothing_had_
     tmp_path: Path, algorithm: str
 ) -> None:
     options: dict[str, Any] = {"rounds__concurrency": 3, **HANDED_ON[algorithm]}
-    undisturbed = Machine(tmp_path, **options)
+    undisturbed = Machine(tmp_path, segment_bytes=FEW_BYTES, **options)
     with_a_memory(undisturbed)
     expected = end_of(undisturbed)
     assert len(expected.models) == 4
     ended = 0
     for place in places(undisturbed.taken):
-        machine = Machine(tmp_path, place, random.Random(place), **options)
+        machine = Machine(tmp_path, place, random.Random(place), segment_bytes=FEW_BYTES, **options)
         with_a_memory(machine)
         ended += machine.mishaps.names is not machine.taken
         assert end_of(machine) == expected, f"ended before {machine.taken[-1]}, step {place}"
         machine.kill()
     assert ended > 40
     steps = {_kind(name) for name in undisturbed.taken}
+    assert "move .spare-#.seg" in steps, "no segment was written over"
     if algorithm == "ca2fl":
         assert {"write #.slots", "sync #.slots", "sync folder cached"} <= steps
     elif algorithm == "adam":
