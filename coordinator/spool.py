@@ -33,7 +33,7 @@ _CHUNK = os.urandom(64 * 1024)  # what cannot be compressed takes the room that 
 SEGMENT_BYTES = 16 * 1024 * 1024
 """Small enough to be written over soon, for new blocks take longer; large enough to be few."""
 
-SPARES = 8  # what rounds of 128 MiB forget with each version
+SPARE_SEGMENTS = 8  # what rounds of 128 MiB forget with each version
 
 
 class Spool:
@@ -50,8 +50,12 @@ class Spool:
         self._disk = disk
         self._segment_bytes = segment_bytes
         self.parts = UploadFiles(folder, disk)
-        self._spares = Spares(folder, disk, SPARES * segment_bytes, SPARES)
-        self._number = max(self._segments(), default=0)
+        # A full one is longer than that, by most of a message.
+        self._spares = Spares(folder, disk, SPARE_SEGMENTS * segment_bytes * 5 // 4, SPARE_SEGMENTS)
+        numbers = self._segments()
+        self._number = max(numbers, default=0)
+        self._oldest = min(numbers, default=1)  # there is none below it
+        self._has_folder = False
         self._appendable = -1  # the segment that this process appends to
         self._file: File | None = None
         self._end = self._synced = 0
@@ -152,15 +156,20 @@ class Spool:
     @property
     def has_older(self) -> bool:
         """Whether there are segments that `forget` could delete."""
-        return any(number < self._number for number in self._segments())
+        return self._oldest < self._number
 
     def forget(self, before_segment: int) -> None:
         """Delete the segments below a number, or keep them for the next; never the one in use."""
+        first_kept = min(before_segment, self._number)
+        if self._oldest >= first_kept:
+            return
+        forgotten = []
         for number in self._segments():
-            if number < min(before_segment, self._number):
-                path = self._path(number)
-                if not self.parts.retire(path):
-                    self._spares.retire(path)
+            path = self._path(number)
+            if number < first_kept and not self.parts.retire(path):
+                forgotten.append(path)
+        self._spares.retire(*forgotten)
+        self._oldest = first_kept
 
     def close(self) -> None:
         """Close what is open, also after an error; what was not synced is gone."""
@@ -170,7 +179,7 @@ class Spool:
             file.close()
             with contextlib.suppress(OSError):  # then it is dead space
                 self._disk.truncate(self._path(self._appendable), self._synced)
-        self._dirty = self._failed = self._has_new_name = False
+        self._dirty = self._failed = self._has_new_name = self._has_folder = False
 
     def _segments(self) -> list[int]:
         names = map(Path, self._disk.names(self._folder))
@@ -215,7 +224,9 @@ class Spool:
         new = full or self._appendable != self._number or self._is_full(self._number)
         number = self._number + new
         path = self._path(number)
-        make_folders(self._disk, self._folder)
+        if not self._has_folder:
+            make_folders(self._disk, self._folder)
+            self._has_folder = True
         # Its own offsets are counted from where the file ends, so it is never opened to append
         # behind another writer: the state folder's lock keeps it the only one.
         if self._disk.size(path) is None:

@@ -234,7 +234,7 @@ class UploadFiles:
         """
         if self._disk.read(path, 0, len(_MAGIC)) != _MAGIC:
             return False
-        if self._spares.find(self._disk.size(path) or 0) is None:  # those are of another model
+        if not self._spares.has(self._disk.size(path) or 0):  # those are of another model
             self.make_room()
         unready = self._spares_folder / path.name
         try:

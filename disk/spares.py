@@ -34,33 +34,49 @@ class Spares:
         self._disk = disk
         self._bytes_max = bytes_max
         self._files_max = files_max
+        self._given: set[Path] = set()
 
     def find(self, num_bytes: int | None = None) -> Path | None:
         """A file to write over (`Disk.create`), None if there is none.
 
+        One that was given before, and is there still, is read by somebody: the others come first.
+
         Args:
             num_bytes: What is to be in it: one of at most twice and at least half the size.
         """
-        for file in self._files():
-            if num_bytes is None or num_bytes / 2 <= self._size(file) <= num_bytes * 2:
+        files = self._files()
+        self._given.intersection_update(files)
+        fit = [file for file in files if self._fits(file, num_bytes)]
+        if self._given.issuperset(fit):
+            self._given.clear()
+        for file in fit:
+            if file not in self._given:
+                self._given.add(file)
                 return file
         return None
 
-    def retire(self, path: Path) -> None:
-        """Keep a file to be written over, or remove it.
+    def has(self, num_bytes: int) -> bool:
+        """Whether there is a file for so many bytes."""
+        return any(self._fits(file, num_bytes) for file in self._files())
+
+    def retire(self, *paths: Path) -> None:
+        """Keep files to be written over, as many as there is room for, and remove the others.
 
         Args:
-            path: The file; no other ever has its name.
+            paths: The files; no other ever has one of their names.
 
         Raises:
-            OSError: If it could not be removed.
+            OSError: If one could not be removed.
         """
-        kept, size = self._files(), self._size(path)
-        room = self._bytes_max - sum(map(self._size, kept))
-        if len(kept) < self._files_max and size <= room:
-            with contextlib.suppress(OSError):  # a full disk may have no room for another name
-                self._disk.move(path, self._folder / (SPARE + path.name))
-        self._disk.remove(path)
+        kept = self._files()
+        count, room = len(kept), self._bytes_max - sum(map(self._size, kept))
+        for path in paths:
+            size = self._size(path)
+            if count < self._files_max and size <= room:
+                with contextlib.suppress(OSError):  # a full disk may have no room for another name
+                    self._disk.move(path, self._folder / (SPARE + path.name))
+                    count, room = count + 1, room - size
+            self._disk.remove(path)
 
     def clear(self) -> None:
         """Remove what is there: another model's, or what is missing on a full disk.
@@ -74,6 +90,9 @@ class Spares:
     def _files(self) -> list[Path]:
         names = self._disk.names(self._folder)
         return [self._folder / name for name in names if name.startswith(SPARE)]
+
+    def _fits(self, file: Path, num_bytes: int | None) -> bool:
+        return num_bytes is None or num_bytes / 2 <= self._size(file) <= num_bytes * 2
 
     def _size(self, path: Path) -> int:
         return self._disk.size(path) or 0

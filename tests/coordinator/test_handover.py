@@ -12,8 +12,6 @@ from coordinator.errors import RunError, StoreError
 from coordinator.models import ModelFolder
 from coordinator.policy import RoundPolicy
 from coordinator.replay import Replay, Replayed
-from coordinator.spool import Spool
-from disk import OS_DISK
 from tests.coordinator.test_service_policy import reload, start
 from tests.coordinator.test_service_time import until
 from tests.coordinator.world import MakeWorld, World
@@ -142,10 +140,11 @@ def test_slots_are_written_again_once_no_kept_round_needs_them(make_world: MakeW
 
 
 def test_what_was_cached_is_kept_for_as_many_rounds_as_the_updates(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_world: MakeWorld,
 ) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))  # each update is a segment
-    world = make_world(**options({"rule": "ca2fl"}, coordinator__spool_keep_rounds=2))
+    world = make_world(
+        segment_bytes=1, **options({"rule": "ca2fl"}, coordinator__spool_keep_rounds=2)
+    )
     play(world)
     found = [one.outcome for one in replayed(world)]
     assert found == ["initial", "not recomputed", "not recomputed", "the same", "the same"]

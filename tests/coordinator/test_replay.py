@@ -11,8 +11,6 @@ import pytest
 
 from coordinator.errors import RunError, StoreError
 from coordinator.replay import Replay, Replayed
-from coordinator.spool import Spool
-from disk import OS_DISK
 from tests.coordinator.world import MakeWorld, World
 
 KEPT = {"coordinator__spool_keep_rounds": "all", "coordinator__keep_versions": "all"}
@@ -104,11 +102,8 @@ def test_the_open_round_is_left_alone(make_world: MakeWorld) -> None:
     assert len(replayed(world)) == 5
 
 
-def test_by_default_the_last_version_can_be_made_again(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))  # each update is a segment
-    found = replayed(three_rounds(make_world))
+def test_by_default_the_last_version_can_be_made_again(make_world: MakeWorld) -> None:
+    found = replayed(three_rounds(make_world, segment_bytes=1))
     assert [result.outcome for result in found] == [
         "initial",
         "not recomputed",

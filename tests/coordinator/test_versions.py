@@ -9,7 +9,6 @@ from coordinator.aggregation.groups import GROUP
 from coordinator.errors import StoreError
 from coordinator.replay import Replay
 from coordinator.spool import Spool
-from disk import OS_DISK
 from tests.coordinator.world import MakeWorld, World
 
 
@@ -22,11 +21,8 @@ def model_files(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
-def test_updates_of_as_many_closed_rounds_are_kept_as_set(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch, keep: int
-) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))  # each update is a segment
-    world = make_world(run__rounds=9, coordinator__spool_keep_rounds=keep)
+def test_updates_of_as_many_closed_rounds_are_kept_as_set(make_world: MakeWorld, keep: int) -> None:
+    world = make_world(segment_bytes=1, run__rounds=9, coordinator__spool_keep_rounds=keep)
     for _ in range(5):
         world.round(1.0, 1.0)
         assert segments(world) <= max(2 * keep, 1) + 1
@@ -52,10 +48,9 @@ def test_as_many_versions_are_kept_as_set(make_world: MakeWorld) -> None:
 
 
 def test_the_rounds_of_an_earlier_run_are_kept_until_this_one_has_closed_as_many(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_world: MakeWorld,
 ) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))
-    world = make_world(run__rounds=3, coordinator__spool_keep_rounds=2)
+    world = make_world(segment_bytes=1, run__rounds=3, coordinator__spool_keep_rounds=2)
     earlier = world.run_row().run_id
     for _ in range(3):
         world.round(1.0, 1.0)
@@ -69,12 +64,10 @@ def test_the_rounds_of_an_earlier_run_are_kept_until_this_one_has_closed_as_many
 
 
 def test_where_all_is_kept_nothing_goes_whatever_runs_begin(
-    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+    make_world: MakeWorld,
 ) -> None:
-    monkeypatch.setattr(Spool.__init__, "__defaults__", (OS_DISK, 1))
-    world = make_world(
-        run__rounds=3, coordinator__spool_keep_rounds="all", coordinator__keep_versions="all"
-    )
+    kept = {"coordinator__spool_keep_rounds": "all", "coordinator__keep_versions": "all"}
+    world = make_world(segment_bytes=1, run__rounds=3, **kept)
     runs = []
     for _ in range(3):
         runs.append(world.run_row().run_id)

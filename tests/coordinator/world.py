@@ -20,6 +20,7 @@ from coordinator.models import ModelFolder
 from coordinator.progress import Observer, Progress
 from coordinator.records import LedgerRow, RunRow, TaskRow, VersionRow
 from coordinator.service import CoordinatorService
+from coordinator.spool import SEGMENT_BYTES
 from coordinator.startup import Surroundings
 from coordinator.store import Store
 from coordinator.work import Work
@@ -55,6 +56,7 @@ class World:
         steps: Where the coordinator may be ended.
         size: Rows of the model: 3 for a small one, 30,000 for one in four parts.
         around: Disk and learner; None: the learner is asked once for all worlds, which saves time.
+        segment_bytes: From how many on a segment of its spool is full, unless `around` says it.
         overrides: Settings, with "__" for the dot.
     """
 
@@ -65,6 +67,7 @@ class World:
         size: int = 3,
         begin: bool = True,
         around: Surroundings | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
         **overrides: object,
     ) -> None:
         self.now = 1_000_000.0
@@ -84,7 +87,8 @@ class World:
             "rounds.part_bytes": 64 * 1024,
             **{name.replace("__", "."): value for name, value in overrides.items()},
         }
-        self.around = around or Surroundings(initial_of=_initial_of)
+        ordinary = Surroundings(initial_of=_initial_of, segment_bytes=segment_bytes)
+        self.around = around or ordinary
         self.names = Names("demo")
         self.broker = MemoryBroker(self.clock)
         self.seen: list[Progress] = []

@@ -54,6 +54,27 @@ def test_one_is_kept_and_the_next_is_removed(spares: Spares, tmp_path: Path) -> 
     assert kept.name not in ("a", "b")
 
 
+def test_several_are_kept_as_far_as_there_is_room(tmp_path: Path) -> None:
+    spares = Spares(tmp_path, OS_DISK, bytes_max=100, files_max=3)
+    files = [tmp_path / name for name in "abcde"]
+    for file, size in zip(files, (40, 70, 40, 10, 10), strict=True):
+        file.write_bytes(bytes(size))
+    spares.retire(*files)
+    assert sorted(path.name[-1] for path in tmp_path.iterdir()) == ["a", "c", "d"]
+
+
+def test_one_that_was_given_and_not_taken_comes_after_the_others(tmp_path: Path) -> None:
+    spares = Spares(tmp_path, OS_DISK, bytes_max=100, files_max=3)
+    for name in "abc":
+        retired(spares, tmp_path / name)
+    a, b, c = sorted(tmp_path.iterdir())
+    assert [spares.find() for _ in range(7)] == [a, b, c, a, b, c, a]
+    b.unlink()
+    assert [spares.find() for _ in range(3)] == [c, a, c]
+    assert spares.has(3)
+    assert not spares.has(300)
+
+
 def test_what_is_large_is_removed(spares: Spares, tmp_path: Path) -> None:
     retired(spares, tmp_path / "a", bytes(101))
     assert list(tmp_path.iterdir()) == []

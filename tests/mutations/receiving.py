@@ -143,6 +143,15 @@ RECEIVING = (
     ),
     Mutation(
         _OVER,
+        "a segment that somebody reads keeps the others from being written over",
+        "disk/spares.py",
+        "                self._given.add(file)\n",
+        "",
+        "tests/coordinator/test_spool.py"
+        "::test_a_segment_that_somebody_reads_keeps_no_other_from_being_written_over",
+    ),
+    Mutation(
+        _OVER,
         "a segment is written over before its new name is durable",
         "coordinator/spool.py",
         "        self._disk.sync_folder(self._folder)\n\n    def _is_full",
@@ -387,8 +396,8 @@ RECEIVING = (
         _KEPT,
         "the segment in use may go",
         "coordinator/spool.py",
-        "if number < min(before_segment, self._number):",
-        "if number < before_segment:",
+        "first_kept = min(before_segment, self._number)",
+        "first_kept = before_segment",
         "tests/coordinator/test_spool.py::test_old_segments_are_forgotten_but_never_the_one_in_use",
     ),
     Mutation(

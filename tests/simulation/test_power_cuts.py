@@ -17,7 +17,6 @@ import pytest
 
 from coordinator import evaluation
 from coordinator.evaluation import Initial
-from coordinator.spool import SEGMENT_BYTES
 from coordinator.startup import Surroundings
 from settings import Settings
 from simulation.disk import SimulatedDisk
@@ -48,7 +47,7 @@ class Machine(World):
         folder: Path,
         crash_at: int | None = None,
         chances: random.Random | None = None,
-        segment_bytes: int = SEGMENT_BYTES,
+        segment_bytes: int = FEW_BYTES,
         **options: Any,
     ) -> None:
         self.platter = Platter(lambda: self.now)
@@ -136,13 +135,13 @@ def test_its_power_cut_at_any_step_what_a_version_hands_on_is_as_if_nothing_had_
     tmp_path: Path, algorithm: str
 ) -> None:
     options: dict[str, Any] = {"rounds__concurrency": 3, **HANDED_ON[algorithm]}
-    undisturbed = Machine(tmp_path, segment_bytes=FEW_BYTES, **options)
+    undisturbed = Machine(tmp_path, **options)
     with_a_memory(undisturbed)
     expected = end_of(undisturbed)
     assert len(expected.models) == 4
     ended = 0
     for place in places(undisturbed.taken):
-        machine = Machine(tmp_path, place, random.Random(place), segment_bytes=FEW_BYTES, **options)
+        machine = Machine(tmp_path, place, random.Random(place), **options)
         with_a_memory(machine)
         ended += machine.mishaps.names is not machine.taken
         assert end_of(machine) == expected, f"ended before {machine.taken[-1]}, step {place}"
