@@ -15,6 +15,7 @@ from typing import Any
 from broker.connect import open_transport
 from coordinator.allocation import keep_memory_of_messages
 from coordinator.display import display_for
+from coordinator.errors import Damaged, StoreError
 from coordinator.progress import Progress
 from coordinator.service import CoordinatorService
 from settings import Settings, load, require
@@ -23,6 +24,10 @@ from settings.health import VARIABLE, HealthSocket
 from settings.logging import LEVELS, configure_logging
 from settings.signals import heeding
 
+ADVICE = (
+    "put a backup of the state folder back and start with --restored, or begin another run with "
+    "--new-run"
+)
 DESCRIPTION = (
     "Run the coordinator of a federation: it publishes tasks to the broker, counts the updates "
     "that come back, and makes the next model version of them. Stop it with Ctrl-C; the same "
@@ -80,6 +85,13 @@ def run(arguments: argparse.Namespace) -> int:
     keep_memory_of_messages()
     settings = settings_of(arguments)
     require(settings, "learner.path")
+    try:
+        return _serve(arguments, settings)
+    except Damaged as error:
+        raise StoreError(f"{error}; {ADVICE}") from error
+
+
+def _serve(arguments: argparse.Namespace, settings: Settings) -> int:
     began = time.monotonic()
     with display_for(sys.stdout) as display:
         service = CoordinatorService(

@@ -2,7 +2,8 @@
 
 CoordinatorError
 ├── StoreError        the state folder cannot be used as it is
-│   ├── NotKept       a file is gone, as old ones may be (ask for what is kept)
+│   ├── Damaged       a file is not what was written (a backup and --restored, or --new-run)
+│   │   └── NotKept   it is gone, as old ones may be (ask for what is kept)
 │   ├── InUse         another process has it (stop that one)
 │   ├── Fenced        another process took over (start as a standby)
 │   └── Restored      messages are newer than the store (start with --restored)
@@ -29,7 +30,11 @@ class StoreError(CoordinatorError):
     """The state folder cannot be used as it is."""
 
 
-class NotKept(StoreError):
+class Damaged(StoreError):
+    """A file of the state folder is not what was written to it."""
+
+
+class NotKept(Damaged):
     """A file is gone: it was deleted because no setting kept it, or by somebody."""
 
 

@@ -62,7 +62,7 @@ class Handover:
         """Take up what a version has handed on; None: there is no version yet.
 
         Raises:
-            StoreError: If it is not there any more, or damaged.
+            Damaged: If it is not there any more, or not what was written.
         """
         self._made, self._freed, self._forgotten = None, [], -1
         self._state, self._cache = {}, Cache(self._shelf)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, TensorSpec, deserialize, serialize
 
-from coordinator.errors import NotKept, RunError, StoreError
+from coordinator.errors import Damaged, NotKept, RunError, StoreError
 from disk import (
     OS_DISK,
     Disk,
@@ -123,7 +123,8 @@ class ModelFolder:
 
         Raises:
             NotKept: If the file is gone.
-            StoreError: If it is not a version of that layout.
+            Damaged: If it is not a version of that layout.
+            StoreError: If the disk does not give it.
         """
         path, head = self._folder / file, head_of(layout)
         try:
@@ -134,9 +135,9 @@ class ModelFolder:
             raise StoreError(f"{path} cannot be read: {error}") from error
         size = len(head) + layout.num_bytes
         if whole.nbytes != size:
-            raise StoreError(f"{path} cannot be read: expected {size} bytes, came {whole.nbytes}")
+            raise Damaged(f"{path} cannot be read: expected {size} bytes, came {whole.nbytes}")
         if whole[: len(head)] != head:
-            raise StoreError(f"{path} cannot be read: it holds another model")
+            raise Damaged(f"{path} cannot be read: it holds another model")
         return whole[len(head) :]
 
     def read(self, file: str, layout: Layout, digest: str) -> memoryview:
@@ -144,12 +145,13 @@ class ModelFolder:
 
         Raises:
             NotKept: If the file is gone.
-            StoreError: If it is not what was written.
+            Damaged: If it is not what was written.
+            StoreError: If the disk does not give it.
         """
         model = self.view(file, layout)
         if digest_of_stream(chunks_of(model)) != digest:
             path = self._folder / file
-            raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
+            raise Damaged(f"{path} is damaged: its digest is not {digest[:12]}…")
         return model
 
     def write_state(
@@ -170,7 +172,8 @@ class ModelFolder:
 
         Raises:
             NotKept: If the file is gone.
-            StoreError: If it is not what was written.
+            Damaged: If it is not what was written.
+            StoreError: If the disk does not give it.
         """
         path = self._folder / file
         try:
@@ -180,7 +183,7 @@ class ModelFolder:
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error}") from error
         if digest_of(data) != digest:
-            raise StoreError(f"{path} is damaged: its digest is not {digest[:12]}…")
+            raise Damaged(f"{path} is damaged: its digest is not {digest[:12]}…")
         return {name: array.copy() for name, array in from_safetensors(data).items()}
 
     def path(self, file: str) -> Path:

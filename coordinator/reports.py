@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from coordinator.accounts import Accounts
 from coordinator.cohort import cohort_of
 from coordinator.enrolment import Enrolment
-from coordinator.errors import RunError
+from coordinator.errors import Damaged, NotKept, RunError, StoreError
 from coordinator.findings import Findings
-from coordinator.models import first_kept
+from coordinator.models import ModelFolder, first_kept, head_of
 from coordinator.records import CourseRow, EvaluationRow, RunRow, VersionRow
 from coordinator.store import Store
+from disk import chunks_of, letting_go
+from schemas.layout import Layout
 from settings import Settings
 from settings.kept import format_kept
 
@@ -52,7 +53,7 @@ def export_model(
         The version, and why it is this one; "" if that was asked for.
 
     Raises:
-        StoreError: If the coordinator has never run here.
+        StoreError: If the coordinator has never run here, or the version's file is damaged.
         RunError: If there is no such run or version, or its file is not kept any more.
     """
     store = Store.open_to_read(settings.coordinator.state_dir / "coordinator.db")
@@ -68,14 +69,28 @@ def export_model(
         raise RunError(
             f"expected a version 0 to {row.version} of run {row.run_id[:8]}, came {version}"
         )
-    source = settings.coordinator.state_dir / "models" / model.file
-    if not source.exists():
-        raise RunError(_why_gone(settings, model, source))
+    layout = Layout.from_rows(row.layout)
+    numbers = _whole(settings, model, layout)
     try:
-        shutil.copyfile(source, output)
+        with output.open("wb") as file:
+            file.write(head_of(layout))
+            for chunk in letting_go(numbers, chunks_of(numbers)):
+                file.write(chunk)
     except OSError as error:
         raise RunError(f"{output} cannot be written: {error.strerror}") from error
     return model, why
+
+
+def _whole(settings: Settings, model: VersionRow, layout: Layout) -> memoryview:
+    """A version's flat buffer, in place, once it has its digest."""
+    folder = settings.coordinator.state_dir / "models"
+    try:
+        return ModelFolder(folder).read(model.file, layout, model.digest)
+    except NotKept as error:
+        raise RunError(_why_gone(settings, model, folder / model.file)) from error
+    except Damaged as error:
+        advice = "bring the file back from a backup, or export another version"
+        raise StoreError(f"{error}; {advice}") from error
 
 
 def _wanted(row: RunRow, course: CourseRow, version: int | Which) -> tuple[int, str]:

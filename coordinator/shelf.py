@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from coordinator.aggregation.cache import Halves
-from coordinator.errors import NotKept, StoreError
+from coordinator.errors import Damaged, NotKept
 from disk import OS_DISK, Disk, Pages, make_folders
 
 HALF_BYTES = 2
@@ -40,7 +40,7 @@ class ShelfOnDisk:
         """See `Shelf.read`.
 
         Raises:
-            StoreError: If the file ends before.
+            Damaged: If the file ends before.
         """
         place, length = _span(self._size, slot, start, stop)
         return _halves(self._open().read(place, length), length, self._path)
@@ -91,7 +91,7 @@ class ShelfToLookAt:
 
         Raises:
             NotKept: If the file is gone.
-            StoreError: If it ends before.
+            Damaged: If it ends before.
         """
         place, length = _span(self._size, slot, start, stop)
         try:
@@ -121,5 +121,5 @@ def _span(size: int, slot: int, start: int, stop: int) -> tuple[int, int]:
 
 def _halves(data: bytes | memoryview, length: int, path: Path) -> Halves:
     if len(data) != length:
-        raise StoreError(f"{path} is damaged: it ends before a cached update does")
+        raise Damaged(f"{path} is damaged: it ends before a cached update does")
     return np.frombuffer(data, "<f2")

@@ -21,7 +21,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from coordinator.errors import NotKept, StoreError
+from coordinator.errors import Damaged, NotKept, StoreError
 from coordinator.records import Place
 from coordinator.uploadfiles import Shape, UploadFiles
 from coordinator.uploads import Upload
@@ -124,7 +124,7 @@ class Spool:
 
         Raises:
             NotKept: If the segment is gone.
-            StoreError: If the segment does not hold it.
+            Damaged: If the segment does not hold it.
         """
         return bytes(self._look(where, self._disk.read))
 
@@ -133,7 +133,7 @@ class Spool:
 
         Raises:
             NotKept: If the segment is gone.
-            StoreError: If the segment does not hold it.
+            Damaged: If the segment does not hold it.
         """
         return memoryview(self._look(where, self._disk.map))
 
@@ -193,10 +193,10 @@ class Spool:
         path = self._path(where.segment)
         try:
             message = look(path, where.place, where.length)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NotKept(f"{path} is gone: its updates cannot be read again") from error
         if len(message) != where.length:
-            raise StoreError(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
+            raise Damaged(f"{path}: expected {where.length} bytes at {where.place}, it is cut")
         return message
 
     def _path(self, number: int) -> Path:

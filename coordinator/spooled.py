@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from coordinator.aggregation.counted import Counted
-from coordinator.errors import StoreError
+from coordinator.errors import Damaged
 from coordinator.records import LedgerRow, Place
 from coordinator.spool import Spool
 from disk import chunks_of, let_go
@@ -62,7 +62,7 @@ class SpooledUpdates:
 
         Raises:
             NotKept: If the segment is gone.
-            StoreError: If the segment does not hold it.
+            Damaged: If the segment does not hold it.
         """
         let_go(self._last)
         self._last, numbers = self._opened(index)
@@ -85,7 +85,7 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
 
     Raises:
         NotKept: If a segment of the spool is gone.
-        StoreError: If the spool does not hold what was received.
+        Damaged: If the spool does not hold what was received.
     """
     for row in rows:
         message, payload = _read_again(row, spool)
@@ -104,12 +104,13 @@ def counted_again(rows: Iterable[LedgerRow], spool: Spool) -> Iterator[tuple[Cou
 
 
 def _read_again(row: LedgerRow, spool: Spool) -> tuple[Update, Buffer]:
+    named = f"the spool's segment {row.where.segment} is damaged: update {row.update_id}"
     try:
         read = spool.view if row.where.length > VIEWED_BYTES else spool.read
         message, payload = decode(read(row.where))
     except DecodeError as error:
-        raise StoreError(f"the spool is damaged: update {row.update_id}: {error}") from error
+        raise Damaged(f"{named}: {error}") from error
     if digest_of_stream(chunks_of(payload)) != row.payload_digest:
-        raise StoreError(f"the spool is damaged: update {row.update_id} has another digest")
+        raise Damaged(f"{named} has another digest")
     assert isinstance(message, Update), "the ledger names updates"
     return message, payload

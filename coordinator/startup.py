@@ -13,7 +13,7 @@ from coordinator.accounts import Accounts
 from coordinator.choosing import algorithm_of, weighing_of
 from coordinator.cohort import Cohort
 from coordinator.enrolment import Enrolment
-from coordinator.errors import InUse, RunError
+from coordinator.errors import InUse, RunError, StoreError
 from coordinator.evaluation import Initial, initial_of
 from coordinator.handover import Handover
 from coordinator.models import ModelFolder, load_initial, require_finite
@@ -135,6 +135,7 @@ def open_state(
     disk = around.disk
     folder = StateFolder(settings.coordinator.state_dir, disk)
     opened.callback(folder.close)
+    _require_store(folder, disk)
     store = Store.create_or_open(folder.store, settings.federation.name, now, disk)
     opened.callback(store.close)
     store.take_epoch()
@@ -158,6 +159,18 @@ def open_state(
     wire = settings.wire
     _log.info("updates are asked for in %s, models travel in %s", wire.codec, wire.model_codec)
     return OpenedState(store, spool, models, handover, row, finished_before, around.draw_id())
+
+
+def _require_store(folder: StateFolder, disk: Disk) -> None:
+    """Refuse to begin anew where a run was whose store is gone: its updates were counted."""
+    if disk.size(folder.store):
+        return
+    left = [path.name for path in (folder.models, folder.spool) if disk.names(path)]
+    if left:
+        raise StoreError(
+            f"{folder.store} is gone, and {' and '.join(left)} of a run are there: put a backup "
+            "of the folder back and start with --restored, or use another coordinator.state_dir"
+        )
 
 
 def _require_few_parts(layout: Layout, part_bytes: int) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from coordinator import schema
-from coordinator.errors import Fenced, StoreError
+from coordinator.errors import Fenced, StoreError, in_short
 from coordinator.prepared import Prepared, execute
 from coordinator.work import Work
 from disk import OS_DISK, Disk
@@ -38,8 +38,9 @@ _EPOCH = Prepared(select(schema.store.c.epoch))
 class Store:
     """An open store. `create_or_open`, then `take_epoch` before the first write."""
 
-    def __init__(self, engine: Engine, epoch: int | None) -> None:
+    def __init__(self, engine: Engine, epoch: int | None, looks_at: Path | None = None) -> None:
         self._engine = engine
+        self._looks_at = looks_at  # the file, of one that is only read
         self._writer: Connection | None = None
         self.epoch = epoch
 
@@ -79,7 +80,7 @@ class Store:
         # Where there is a log, a writer that opens last and leaves would write it into the file.
         # Where there is none, only a writer takes away what SQLite makes to read.
         read_only = f"{path.name}-wal" in disk.names(path.parent)
-        store = cls(_engine(path, disk, read_only), None)
+        store = cls(_engine(path, disk, read_only), None, path)
         with store._or_closed(path), store._engine.connect() as connection:
             _check(connection.execution_options(reading=True), path, None)
         return store
@@ -176,9 +177,18 @@ class Store:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Work]:
-        """Look at the store without the right to write."""
-        with self._reading() as connection:
-            yield Work(connection)
+        """Look at the store without the right to write.
+
+        Raises:
+            StoreError: If it is open to be read only, and cannot be.
+        """
+        try:
+            with self._reading() as connection:
+                yield Work(connection)
+        except DatabaseError as error:
+            if self._looks_at is None:
+                raise
+            raise StoreError(f"{self._looks_at} cannot be read: {in_short(error)}") from error
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -123,7 +123,7 @@ class Versions:
             counted: The updates that it counts, in the order of their arrival.
 
         Raises:
-            StoreError: If something of it is not there any more, or damaged.
+            Damaged: If something of it is not there any more, or not what was written.
         """
         with self._store.reading() as work:
             self._handover.load(work.version(self._run_id, version), work)

@@ -113,7 +113,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     rounds: Annotated[
         int,
         about(
-            "How many rounds the run has; the final model has this version.",
+            "How many rounds the run has; the final model has this version. If as many are "
+            "made when it is set, the open round is the last.",
             unit="rounds",
             at_least=1,
             at_most=10 * MANY,

@@ -102,6 +102,17 @@ def test_the_open_round_is_left_alone(make_world: MakeWorld) -> None:
     assert len(replayed(world)) == 5
 
 
+def test_a_spool_that_is_no_folder_is_said_to_be_gone(make_world: MakeWorld) -> None:
+    world = three_rounds(make_world, **KEPT)
+    world.kill()
+    spool = world.folder / "state" / "spool"
+    spool.rename(spool.with_name("elsewhere"))
+    spool.write_text("no folder")
+    found = replayed(world)
+    assert {result.outcome for result in found[1:]} == {"not recomputed"}
+    assert "00000001.seg is gone" in found[1].detail
+
+
 def test_by_default_the_last_version_can_be_made_again(make_world: MakeWorld) -> None:
     found = replayed(three_rounds(make_world, segment_bytes=1))
     assert [result.outcome for result in found] == [

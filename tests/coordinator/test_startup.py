@@ -251,3 +251,23 @@ def test_an_update_of_more_parts_than_can_be_kept_is_refused_at_the_start(
     monkeypatch.setattr("coordinator.startup.PARTS_MAX", 3)
     with pytest.raises(RunError, match=r"4 parts of rounds\.part_bytes, at most 3"):
         make_world(size=30_000)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_where_a_run_was_none_begins_because_its_store_is_gone(
+    make_world: MakeWorld, empty: bool
+) -> None:
+    world = make_world()
+    world.answer(world.worker("a"), 1.0)
+    world.kill()
+    state = world.folder / "state"
+    for path in state.glob("coordinator.db*"):
+        path.unlink()
+    if empty:
+        (state / "coordinator.db").touch()
+    with pytest.raises(StoreError, match=r"is gone, and models and spool of a run are there: .*"):
+        world.make()
+    for name in ("models", "spool"):
+        (state / name).rename(state / f"{name}.old")
+    world.begin()
+    assert world.run_row().number == 1

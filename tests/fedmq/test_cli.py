@@ -177,3 +177,43 @@ def test_export_blames_the_setting_only_for_what_it_does_not_keep(
     words = ["--state-dir", str(world.folder / "state"), "-o", str(tmp_path / "model")]
     assert main(["export", "--config", str(config), *words, "--model-version", "1"]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0" * 100, None], ids=["cut", "other", "a bit"])
+def test_a_damaged_version_is_not_exported(
+    damage: bytes | None, make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    path = world.folder / "state" / "models" / world.version_row(1).file
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
+    output = tmp_path / "model"
+    assert main(["export", "--state-dir", str(world.folder / "state"), "-o", str(output)]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert said.endswith("bring the file back from a backup, or export another version\n")
+    assert len(said.splitlines()) == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("command", ["status", "export", "updates", "explain", "replay"])
+def test_a_damaged_store_is_one_line_and_exit_2(
+    command: str, make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    world.kill()
+    store = world.folder / "state" / "coordinator.db"
+    for log in store.parent.glob("coordinator.db-*"):
+        log.unlink()
+    data = store.read_bytes()
+    page = 4096
+    assert len(data) > 10 * page
+    store.write_bytes(data[: 2 * page] + bytes(len(data) - 2 * page))
+    more = ["-o", str(tmp_path / "model")] if command == "export" else []
+    words = [command, *(["w"] if command == "explain" else []), "--state-dir", str(store.parent)]
+    assert main([*words, *more]) == 2
+    said = capsys.readouterr().err
+    assert f"fedmq: {store} cannot be " in said
+    assert len(said.splitlines()) == 1
