@@ -71,8 +71,8 @@ MEANINGS: Mapping[Verdict, Meaning] = {
     ),
     "over-norm": Meaning(
         "Its L2 norm is above rounds.max_norm.",
-        "Look at the training on that worker, let the learner clip what it learns, or begin a run "
-        "with a larger rounds.max_norm.",
+        "Look at the training on that worker, let the learner clip what it learns, or set "
+        "rounds.max_norm higher (the coordinator reads its settings again on SIGHUP).",
     ),
     "other timeline": Meaning(
         "It belongs to another run or to another life of the store, or was trained on a model that "

@@ -232,6 +232,8 @@ class ModelObjects:
         self._ready, self._failures = True, 0
         self._looked_at, self._read_at = self._now(), -math.inf
         self.trouble = ""
+        if not self._swept:  # an earlier process put those
+            self._known.update(self._newest(2 * KEPT))
         self._known.add(self._current.digest)
         if self._current.digest not in list(self._recent)[-1:]:
             self._recent.append(self._current.digest)

@@ -297,5 +297,7 @@ def load_initial(path: Path, layout: Layout) -> Buffer:
         if whole.nbytes == len(head) + layout.num_bytes and whole[: len(head)] == head:
             return whole[len(head) :]
         return flatten(from_safetensors(bytes(whole)), layout)
-    except (OSError, SafetensorError, LayoutError) as error:
+    except OSError as error:
+        raise RunError(f"run.initial: {path} cannot be read: {error.strerror}") from error
+    except (SafetensorError, LayoutError) as error:
         raise RunError(f"run.initial: {path} is not this learner's model: {error}") from error

@@ -13,7 +13,7 @@ from coordinator.accounts import Accounts
 from coordinator.choosing import algorithm_of, weighing_of
 from coordinator.cohort import Cohort
 from coordinator.enrolment import Enrolment
-from coordinator.errors import InUse, RunError, StoreError
+from coordinator.errors import Damaged, InUse, RunError, StoreError
 from coordinator.evaluation import Initial, initial_of
 from coordinator.handover import Handover
 from coordinator.models import ModelFolder, load_initial, require_finite
@@ -317,6 +317,11 @@ def _initial_model(
     if not initial.startswith("run:"):
         return load_initial(Path(initial), layout)
     prefix = initial.removeprefix("run:")
+    if work.last_run() is None:
+        raise RunError(
+            f'run.initial: expected "learner" or a file, came {initial!r}: no run was ever begun '
+            "in this state folder"
+        )
     try:
         row = Accounts(work).run(prefix)
     except RunError as error:
@@ -324,4 +329,8 @@ def _initial_model(
     last = work.version(row.run_id, row.version)
     if last is None:
         raise RunError(f"run.initial: run {prefix} made no version")
+    try:
+        models.read(last.file, Layout.from_rows(row.layout), last.digest)
+    except Damaged as error:
+        raise RunError(f"run.initial: {error}") from error
     return load_initial(models.path(last.file), layout)

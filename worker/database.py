@@ -34,7 +34,8 @@ class Database:
 
     def __init__(self, folder: Path, disk: Disk, durable: Callable[[], None]) -> None:
         self._durable = durable
-        with failures():
+        self._unusable = f"{folder / FILE} cannot be used (if it is damaged, move its folder away)"
+        with failures(self._unusable):
             self.connection = disk.database(folder / FILE, _BUSY_S)
             self.connection.execute(_WAITS)
             # Debian's SQLite writes zeros over what is deleted: ten pages for each small update.
@@ -46,7 +47,7 @@ class Database:
 
     def make(self, schema: str) -> None:
         """Make the tables, where they are not there yet."""
-        with failures():
+        with failures(self._unusable):
             self.connection.execute("PRAGMA journal_mode = WAL")
             self.connection.executescript(schema)
 
@@ -102,9 +103,9 @@ class Database:
 
 
 @contextmanager
-def failures() -> Iterator[None]:
+def failures(what: str = "the state folder does not take it") -> Iterator[None]:
     """Whatever the disk or the database does not do within is a `StoreError`."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"the state folder does not take it: {error}") from error
+        raise StoreError(f"{what}: {error}") from error

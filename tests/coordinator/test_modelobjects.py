@@ -418,6 +418,19 @@ def test_what_an_earlier_process_left_is_deleted_once_it_is_old(made: Objects) -
     assert len(made.depot.objects) == 3
 
 
+def test_what_an_earlier_process_put_goes_when_the_next_versions_come(made: Objects) -> None:
+    for number in range(KEPT):
+        made.publish(version_of(number))
+    again = Objects(made.depot)
+    again.versions.extend(made.versions)
+    again.objects.connect(QUEUE, version_of(KEPT - 1), None)
+    again.take_mail()
+    assert len(made.depot.objects) == KEPT
+    for number in range(KEPT, KEPT + 2):
+        again.publish(version_of(number))
+        assert len(made.depot.objects) == KEPT
+
+
 def test_a_deletion_that_fails_stops_nothing(made: Objects) -> None:
     for number in range(KEPT):
         made.publish(version_of(number))

@@ -168,6 +168,31 @@ def test_a_run_begins_where_an_earlier_one_ended(make_world: MakeWorld) -> None:
     assert (world.version, world.weight()) == (0, 2.0)
 
 
+def test_a_run_does_not_begin_with_a_damaged_version(make_world: MakeWorld) -> None:
+    world = make_world(run__rounds=1)
+    world.round(1.0, 1.0)
+    path = world.folder / "state" / "models" / world.version_row(1).file
+    whole = path.read_bytes()
+    world.change(run__initial=f"run:{world.run_row().run_id[:8]}")
+    world.kill()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(RunError, match=r"run\.initial: .*000001\.safetensors is damaged"):
+        world.begin(new_run=True)
+
+
+def test_a_first_run_cannot_begin_with_an_earlier_one(make_world: MakeWorld) -> None:
+    world = make_world(begin=False, run__initial="run:abc")
+    with pytest.raises(RunError, match="came 'run:abc': no run was ever begun"):
+        world.begin()
+
+
+def test_a_state_folder_that_is_a_file_is_one_error(make_world: MakeWorld) -> None:
+    world = make_world(begin=False)
+    (world.folder / "state").touch()
+    with pytest.raises(StoreError, match=r"coordinator\.state_dir: expected a folder, .*/state is"):
+        world.begin()
+
+
 @pytest.mark.parametrize("initial", ["run:ffffffff", "nowhere.safetensors", "broken.safetensors"])
 def test_an_initial_model_that_is_none_is_one_error(make_world: MakeWorld, initial: str) -> None:
     world = make_world()

@@ -797,3 +797,10 @@ def test_agent_and_training_process_use_the_store_at_the_same_time(tmp_path: Pat
     assert training.payload(UPDATE.update_id, 0, 64) == SMALL
     agent.close()
     training.close()
+
+
+def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "worker.sqlite").write_bytes(b"garbage" * 1000)
+    said = rf"{tmp_path}/worker\.sqlite cannot be used \(if it is damaged, move its folder away\)"
+    with pytest.raises(StoreError, match=said):
+        Store(tmp_path)
