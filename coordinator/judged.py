@@ -88,6 +88,6 @@ class Judgements:
             with self._store.reading() as work:
                 row = work.ledger_row(letter.update_id) if letter.update_id else None
                 return Judged(True, work.stray(letter.digest), row)
-        except SQLAlchemyError as error:
+        except StoreError as error:
             self.trouble = in_short(error)
             return Judged(known=False)

@@ -372,8 +372,8 @@ RECEIVING = (
         "what comes from the spool is believed",
         "coordinator/spooled.py",
         "    if digest_of_stream(chunks_of(payload)) != row.payload_digest:\n"
-        "        raise StoreError",
-        "    if False:\n        raise StoreError",
+        "        raise Damaged",
+        "    if False:\n        raise Damaged",
         "tests/coordinator/test_replay.py::test_a_changed_byte_of_an_update_is_found",
     ),
     Mutation(
