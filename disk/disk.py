@@ -212,6 +212,10 @@ class Disk(Protocol):
         """When a file or folder was changed or touched last, in nanoseconds of the disk's clock."""
         ...
 
+    def age_s(self, path: Path) -> float:
+        """How long ago that was, in seconds of the disk's clock; below 0 if that was set back."""
+        ...
+
     def touch(self, path: Path) -> None:
         """Count a file as changed now."""
         ...

@@ -9,6 +9,7 @@ import mmap
 import os
 import sqlite3
 import stat
+import time
 from pathlib import Path
 from typing import IO, BinaryIO
 from urllib.parse import quote
@@ -304,6 +305,10 @@ class OsDisk:
     def touched_ns(self, path: Path) -> int:
         """See `Disk.touched_ns`."""
         return path.stat().st_mtime_ns
+
+    def age_s(self, path: Path) -> float:
+        """See `Disk.age_s`."""
+        return (time.time_ns() - self.touched_ns(path)) / 1e9
 
     def touch(self, path: Path) -> None:
         """See `Disk.touch`."""

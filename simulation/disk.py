@@ -283,6 +283,10 @@ class SimulatedDisk:
         assert not isinstance(node, Database), f"{path} is a database: nobody asks for its time"
         return node.touched_ns
 
+    def age_s(self, path: Path) -> float:
+        """See `Disk.age_s`."""
+        return (self.platter.tick() - self.touched_ns(path)) / 1e9
+
     def touch(self, path: Path) -> None:
         """See `Disk.touch`."""
         self.platter.file(path).touched_ns = self.platter.tick()

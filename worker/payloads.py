@@ -82,6 +82,17 @@ class Payloads:
         """Whether a file is there: one that no row names yet may have been swept away."""
         return self._disk.size(self._folder / name) is not None
 
+    def age_s(self, name: str) -> float:
+        """How long ago a file was written, in seconds.
+
+        Raises:
+            PayloadLostError: The file is missing.
+        """
+        try:
+            return self._disk.age_s(self._folder / name)
+        except FileNotFoundError as error:
+            raise PayloadLostError(f"{self._folder / name} is missing") from error
+
     def read(self, name: str, start: int, end: int) -> Buffer:
         """Bytes of a payload, as far as they are there; many of them in place.
 

@@ -1,7 +1,8 @@
 """What messages about updates carry: read from the outbox, and looked at once.
 
 A payload is looked at before it is sent, since a disk may change what it was given; but not right
-behind its being written, and not for each of its parts.
+behind its being written, and not for each of its parts. A small one that lies in its row is always
+looked at: that costs some microseconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from schemas.buffer import Buffer
 from schemas.messages import head_of, part_of, part_span
 from worker.store import Store
 
+JUST_S = 1.0  # many times what it takes to hear of a training's end
 Body = tuple[str, bytes, Buffer]
 """A run, and the head and payload of a frame about it."""
 
@@ -87,7 +89,10 @@ class Shipping:
             self._sound.add(update_id)
 
     def _is_just_written(self, update_id: str) -> bool:
-        """Whether nothing can have happened to a payload yet. Said once of each."""
+        """Whether nothing can have happened to a payload yet. Said once of each.
+
+        We may have been asleep since its training process wrote it.
+        """
         is_new = update_id in self._written
         self._written.discard(update_id)
-        return is_new
+        return is_new and 0 <= self._store.payload_age_s(update_id) <= JUST_S

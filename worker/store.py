@@ -17,6 +17,7 @@ Rules of the file:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -343,6 +344,19 @@ class Store:
         if look:
             _require_digest(row.update, digest_of(payload))
         return row.update, payload
+
+    def payload_age_s(self, update_id: str) -> float:
+        """How long ago a payload's file was written, in seconds; infinite if it has none.
+
+        Raises:
+            PayloadLostError: It is missing.
+            StoreError: As of `payload`.
+        """
+        row = self._open_row(update_id)
+        if row.payload is not None:
+            return math.inf
+        with failures():
+            return self._payloads.age_s(row.file)
 
     def check_payload(self, update_id: str) -> None:
         """Look whether a payload of any size is still what was written.

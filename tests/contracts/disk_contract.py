@@ -418,6 +418,15 @@ class DiskContract:
             self.put(disk, other, b"x")
             self.until_later(disk, act, touched, other)
 
+    def test_a_file_has_an_age(self, disk: Disk, folder: Path) -> None:
+        path = folder / "file"
+        self.put(disk, path, b"x")
+        first = disk.age_s(path)
+        assert 0 <= first < DEADLINE_S
+        second = disk.age_s(path)
+        assert second >= first
+        assert refusal(lambda: disk.age_s(folder / "none")) == MISSING
+
     def test_nothing_was_never_touched(self, disk: Disk, folder: Path) -> None:
         assert refusal(lambda: disk.touched_ns(folder / "none")) == MISSING
         assert refusal(lambda: disk.touch(folder / "none")) == MISSING

@@ -371,8 +371,7 @@ RECEIVING = (
         _SUM,
         "what comes from the spool is believed",
         "coordinator/spooled.py",
-        "    if digest_of_stream(chunks_of(payload)) != row.payload_digest:\n"
-        "        raise Damaged",
+        "    if digest_of_stream(chunks_of(payload)) != row.payload_digest:\n        raise Damaged",
         "    if False:\n        raise Damaged",
         "tests/coordinator/test_replay.py::test_a_changed_byte_of_an_update_is_found",
     ),

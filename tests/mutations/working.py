@@ -26,6 +26,14 @@ WORKING = (
     ),
     Mutation(
         _LEAVES,
+        "what rotted while the agent slept is sent as if it was just written",
+        "worker/shipping.py",
+        " and 0 <= self._store.payload_age_s(update_id) <= JUST_S",
+        "",
+        "tests/worker/test_service.py::test_what_rotted_while_the_agent_slept_is_not_sent",
+    ),
+    Mutation(
+        _LEAVES,
         "a payload is removed while a power cut may bring back the row that names it",
         "worker/database.py",
         "if waits and db.total_changes > before:",

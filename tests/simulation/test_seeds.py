@@ -29,3 +29,11 @@ def test_a_task_given_up_after_its_lease_does_not_hold_its_worker() -> None:
     `tests/coordinator/test_service_tries.py`: who_gives_a_task_up_after_its_lease_is_not_waited_for
     """
     assert try_seed(12).broken == ""
+
+
+def test_a_payload_that_rots_while_the_agent_sleeps_is_not_lost() -> None:
+    """It was sent without a look, since its training process had just written it.
+
+    `tests/worker/test_service.py`: what_rotted_while_the_agent_slept_is_not_sent
+    """
+    assert try_seed(102239).broken == ""

@@ -727,6 +727,7 @@ def test_a_model_is_fresh_for_the_first_training_only(federation: Federation) ->
 def test_what_was_just_written_is_looked_at_when_it_is_sent_again(
     federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Store, "payload_age_s", lambda store, update_id: 0.1)
     looks: list[bool] = []
     real = Store.to_send
 
@@ -751,9 +752,31 @@ def test_what_was_just_written_is_looked_at_when_it_is_sent_again(
     assert payloads(federation) == [[1.0] * 4]
 
 
+@pytest.mark.parametrize("age_s", [1.5, -0.5])
+def test_what_rotted_while_the_agent_slept_is_not_sent(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, age_s: float
+) -> None:
+    """Its training process had written it a while before."""
+    monkeypatch.setattr(Store, "payload_age_s", lambda store, update_id: age_s)
+    real = Store.to_send
+
+    def to_send(store: Store, update_id: str, *, look: bool = True) -> Any:
+        rot(federation)
+        return real(store, update_id, look=look)
+
+    monkeypatch.setattr(Store, "to_send", to_send)
+    service = federation.worker()
+    federation.coordinator.publish_version(0)
+    federation.coordinator.offer()
+    federation.run(60.0)
+    assert federation.coordinator.updates == []
+    assert service.report.open_updates == 0
+
+
 def test_an_upload_that_was_just_written_is_not_looked_at(
     in_parts: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Store, "payload_age_s", lambda store, update_id: 0.1)
     looked: list[str] = []
     monkeypatch.setattr(Store, "check_payload", lambda _, update_id: looked.append(update_id))
     in_parts.worker("Large")

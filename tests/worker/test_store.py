@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import math
 import os
 import random
 import shutil
@@ -225,6 +226,7 @@ def test_a_small_payload_lies_in_its_row(opened: Store) -> None:
     update, payload = opened.to_send(UPDATE.update_id)
     assert (update.payload_bytes, payload) == (len(SMALL), SMALL)
     assert opened.payload(UPDATE.update_id, 3, 5) == SMALL[3:5]
+    assert opened.payload_age_s(UPDATE.update_id) == math.inf, "it is never new"
     opened.release(UPDATE.update_id)
     assert opened.parcels() == ()
 
@@ -459,6 +461,18 @@ def test_a_payload_that_the_disk_lost_is_said_so(
     damage(payload_files(opened)[0])
     with pytest.raises(PayloadLostError):
         opened.payload(update_id, 0, 64)
+
+
+def test_a_payloads_file_has_an_age(opened: Store) -> None:
+    update_id = finished(opened)
+    (file,) = payload_files(opened)
+    os.utime(file, (1.0, 1.0))
+    old = opened.payload_age_s(update_id)
+    os.utime(file)
+    assert opened.payload_age_s(update_id) < old - 10**9
+    file.unlink()
+    with pytest.raises(PayloadLostError):
+        opened.payload_age_s(update_id)
 
 
 @pytest.mark.parametrize("payload", [SMALL, LARGE * 3])
