@@ -8,6 +8,8 @@ from types import TracebackType
 from disk import Disk, make_folders
 from worker.errors import StateInUseError, StoreError
 
+JUST_S = 1.0  # many times what lies between an end and a beginning, unless we were asleep
+
 
 def make_folder(disk: Disk, folder: Path) -> Path:
     """A folder that only its owner reads, as each that had to be made above it.
@@ -29,6 +31,11 @@ def _unusable(folder: Path, error: OSError) -> StoreError:
         f"{folder}: expected a folder that can be written, came: {error.strerror or error}; "
         "choose another with --state-dir"
     )
+
+
+def is_just_written(age_s: float) -> bool:
+    """Whether nothing can have happened to a file of that age yet."""
+    return 0 <= age_s <= JUST_S
 
 
 class FolderLock:

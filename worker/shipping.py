@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from schemas.buffer import Buffer
 from schemas.messages import head_of, part_of, part_span
+from worker.disk import is_just_written
 from worker.store import Store
 
-JUST_S = 1.0  # many times what it takes to hear of a training's end
 Body = tuple[str, bytes, Buffer]
 """A run, and the head and payload of a frame about it."""
 
@@ -95,4 +95,4 @@ class Shipping:
         """
         is_new = update_id in self._written
         self._written.discard(update_id)
-        return is_new and 0 <= self._store.payload_age_s(update_id) <= JUST_S
+        return is_new and is_just_written(self._store.payload_age_s(update_id))

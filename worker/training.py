@@ -42,6 +42,7 @@ from schemas.errors import DecodeError, LayoutError
 from schemas.layout import Layout
 from schemas.messages import Start, Task, Update, decode
 from schemas.tensors import Array, Floats, require, unflatten, update_floats
+from worker.disk import is_just_written
 from worker.errors import (
     BadResultError,
     CancelledError,
@@ -371,7 +372,8 @@ def _read_model(job: Job, start: Start, layout: Layout, disk: Disk) -> _Model:
     cache = ModelCache(Path(job.folder) / "models", disk)
     try:
         came = cache.view(digest)
-        if not job.model_is_fresh and digest_of_stream(chunks_of(came)) != digest:
+        is_fresh = job.model_is_fresh and is_just_written(disk.age_s(cache.path_of(digest)))
+        if not is_fresh and digest_of_stream(chunks_of(came)) != digest:
             cache.discard(digest)
             raise ModelDamagedError("the cached model is damaged")
         received = decode_model(came, layout, start.model_codec)

@@ -28,7 +28,7 @@ WORKING = (
         _LEAVES,
         "what rotted while the agent slept is sent as if it was just written",
         "worker/shipping.py",
-        " and 0 <= self._store.payload_age_s(update_id) <= JUST_S",
+        " and is_just_written(self._store.payload_age_s(update_id))",
         "",
         "tests/worker/test_service.py::test_what_rotted_while_the_agent_slept_is_not_sent",
     ),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disk.os_disk import OsFile
+from disk.os_disk import OsDisk, OsFile
 from learning.learner import TrainResult, parameters_of
 from schemas.codecs.model import ModelOnWire, decode_model
 from schemas.codecs.payload import numbers_of, size_fault
@@ -241,10 +241,15 @@ def test_a_model_that_was_just_read_is_not_looked_at_again(
         return digest_of(MODEL)
 
     monkeypatch.setattr("worker.training.digest_of_stream", look)
+    ages = iter((0.1, 1.5, -0.5))
+    monkeypatch.setattr(OsDisk, "age_s", lambda disk, path: next(ages))
     bench.run(model_is_fresh=True)
     assert looked == []
     bench.run()
     assert looked == ["at it"]
+    for count in (2, 3):  # the machine slept meanwhile, or its clock was set back
+        bench.run(model_is_fresh=True)
+        assert len(looked) == count
 
 
 def test_a_damaged_model_is_thrown_away(bench: Bench) -> None:
