@@ -70,8 +70,11 @@ def export_model(
             f"expected a version 0 to {row.version} of run {row.run_id[:8]}, came {version}"
         )
     layout = Layout.from_rows(row.layout)
+    source = settings.coordinator.state_dir / "models" / model.file
     numbers = _whole(settings, model, layout)
     try:
+        if output.exists() and output.samefile(source):  # it is read while that is written
+            raise RunError(f"{output} cannot be written: it is the version's own file")
         with output.open("wb") as file:
             file.write(head_of(layout))
             for chunk in letting_go(numbers, chunks_of(numbers)):

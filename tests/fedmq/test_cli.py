@@ -217,3 +217,25 @@ def test_a_damaged_store_is_one_line_and_exit_2(
     said = capsys.readouterr().err
     assert f"fedmq: {store} cannot be " in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("link", ["", "hard", "soft"])
+def test_a_version_is_not_exported_over_its_own_file(
+    link: str, make_world: MakeWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = make_world()
+    world.round(1.0, 2.0)
+    path = world.folder / "state" / "models" / world.version_row(1).file
+    whole, output = path.read_bytes(), tmp_path / "link"
+    if link == "hard":
+        output.hardlink_to(path)
+    elif link == "soft":
+        output.symlink_to(path)
+    else:
+        output = path
+    words = ["export", "--state-dir", str(world.folder / "state"), "-o", str(output)]
+    assert main(words) == 2
+    assert f"fedmq: {output} cannot be written: it is the version's own file\n" in (
+        capsys.readouterr().err
+    )
+    assert path.read_bytes() == whole
