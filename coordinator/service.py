@@ -123,11 +123,6 @@ class CoordinatorService:
                 )
                 depot = by_depot(settings, around.depot_of, around.porter_of, opened)
                 self._open(opened, open_transport, state, depot)
-            except (FileExistsError, NotADirectoryError) as error:
-                where = error.filename or settings.coordinator.state_dir
-                raise StoreError(
-                    f"coordinator.state_dir: expected a folder, {where} is none: set another"
-                ) from error
             except (OSError, SQLAlchemyError) as error:
                 where = settings.coordinator.state_dir
                 raise StoreError(f"{where} cannot be used: {in_short(error)}") from error

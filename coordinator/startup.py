@@ -41,10 +41,16 @@ class StateFolder:
 
     Raises:
         InUse: If another process has it.
+        StoreError: If it is no folder.
     """
 
     def __init__(self, path: Path, disk: Disk) -> None:
-        make_folders(disk, path)
+        try:
+            make_folders(disk, path)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StoreError(
+                f"coordinator.state_dir: expected a folder, {path} is none: set another"
+            ) from error
         self.store = path / "coordinator.db"
         self.spool = path / "spool"
         self.models = path / "models"

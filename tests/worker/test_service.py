@@ -7,6 +7,7 @@ import os
 import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -752,24 +753,31 @@ def test_what_was_just_written_is_looked_at_when_it_is_sent_again(
     assert payloads(federation) == [[1.0] * 4]
 
 
-@pytest.mark.parametrize("age_s", [1.5, -0.5])
+@pytest.mark.parametrize("made", ["federation", "in_parts"])  # in its row, in a file
+@pytest.mark.parametrize("age_s", [1.5, -60.0])
 def test_what_rotted_while_the_agent_slept_is_not_sent(
-    federation: Federation, monkeypatch: pytest.MonkeyPatch, age_s: float
+    request: pytest.FixtureRequest, made: str, age_s: float
 ) -> None:
-    """Its training process had written it a while before."""
-    monkeypatch.setattr(Store, "payload_age_s", lambda store, update_id: age_s)
-    real = Store.to_send
+    """Its training process had written it a while before; or the clock was set back meanwhile."""
+    federation: Federation = request.getfixturevalue(made)
 
-    def to_send(store: Store, update_id: str, *, look: bool = True) -> Any:
-        rot(federation)
-        return real(store, update_id, look=look)
+    class Slept(InlineTrainer):
+        def submit(self, job: Job, notify: Notify) -> bool:
+            def hear(report: Report) -> None:
+                if isinstance(report, Finished):
+                    rot(federation)
+                    for file in (federation.folder / "w1" / "outbox").glob("*"):
+                        os.utime(file, 2 * (time.time() - age_s,))
+                notify(report)
 
-    monkeypatch.setattr(Store, "to_send", to_send)
-    service = federation.worker()
+            return super().submit(job, hear)
+
+    service = federation.worker("Adder" if made == "federation" else "Large", trainer=Slept())
     federation.coordinator.publish_version(0)
     federation.coordinator.offer()
     federation.run(60.0)
     assert federation.coordinator.updates == []
+    assert federation.coordinator.parts == []
     assert service.report.open_updates == 0
 
 
