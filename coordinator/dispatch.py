@@ -27,6 +27,7 @@ from coordinator.events import (
     OfferTask,
     TaskDeclined,
     TaskTaken,
+    UpdateAnnounced,
     UpdateArrived,
     Verdict,
 )
@@ -65,12 +66,28 @@ def _grant(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:
     lease_end = task.lease_end
     if lease_end is None:
         lease_end = now + run.policy.lease_s
-        run = replace(
-            run,
-            tasks=run.tasks.take(task.task_id, event.worker_id, lease_end),
-            newest_taken=max(run.newest_taken, task.number),
-        )
+        run = _leased(run, task, event.worker_id, lease_end)
     return run, [GrantTask(task.task_id, event.worker_id, base_version, lease_end)]
+
+
+def announced(run: Run, event: UpdateAnnounced, now: float) -> tuple[Run, list[Action]]:
+    """An update is on its way: its task is under a lease while it comes, and no other is offered.
+
+    A direct task is under one since it was offered.
+    """
+    task = run.tasks.get(event.task_id)
+    if task is None or task.lease_end is not None:
+        return run, []
+    run = _leased(run, task, event.worker_id, lease_end := now + run.policy.lease_s)
+    granted = GrantTask(
+        task.task_id, event.worker_id, event.base_version, lease_end, since=event.since
+    )
+    return run, [granted]
+
+
+def _leased(run: Run, task: OpenTask, worker_id: str, lease_end: float) -> Run:
+    tasks = run.tasks.take(task.task_id, worker_id, lease_end)
+    return replace(run, tasks=tasks, newest_taken=max(run.newest_taken, task.number))
 
 
 def decline(run: Run, event: TaskDeclined) -> tuple[Run, list[Action]]:

@@ -101,6 +101,21 @@ class TaskTaken:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateAnnounced:
+    """An update is not all here, and says that its task was taken, which nobody had said.
+
+    Attributes:
+        base_version: What it was trained on.
+        since: When its worker took the task.
+    """
+
+    task_id: str
+    worker_id: str
+    base_version: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDeclined:
     """A worker gives a task up."""
 
@@ -175,6 +190,7 @@ class TimePassed:
 Event = (
     UpdateArrived
     | TaskTaken
+    | UpdateAnnounced
     | TaskDeclined
     | WorkerSeen
     | WorkersDrawn

@@ -20,6 +20,7 @@ from typing import assert_never
 from coordinator.changing import amended, renewed, told
 from coordinator.deadline import deadline_of
 from coordinator.dispatch import (
+    announced,
     answer,
     decline,
     draw_soon,
@@ -51,6 +52,7 @@ from coordinator.events import (
     TaskDeclined,
     TaskTaken,
     TimePassed,
+    UpdateAnnounced,
     UpdateArrived,
     VersionStored,
     WorkersDrawn,
@@ -86,6 +88,9 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
         case TaskTaken():
             run, actions = take(state.run, event, now)
             return refilled(replace(state, run=run), actions, now)
+        case UpdateAnnounced():
+            run, actions = announced(state.run, event, now)
+            return replace(state, run=run), actions
         case TaskDeclined():
             run, actions = decline(state.run, event)
             draw_at = None if actions else state.draw_at
@@ -117,6 +122,9 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             state = replace(state, run=run)
             of_no_use = event.counted_before or bool(event.barred)
             return _resumed(_seen(state, event.worker_id, of_no_use), actions, now)
+        case UpdateAnnounced():
+            run, actions = announced(state.run, event, now)
+            return replace(state, run=run), actions
         case TaskDeclined():
             run, actions = decline(state.run, event)
             return replace(state, run=run), actions
@@ -155,7 +163,7 @@ def _closed(state: Closed, event: Event, now: float) -> Step:
             return _open(run, actions, now)
         case PolicyChanged():
             return Closed(told(state.run, event)), []
-        case UpdateArrived() | TaskTaken() | TaskDeclined():
+        case UpdateArrived() | UpdateAnnounced() | TaskTaken() | TaskDeclined():
             # The shell makes the version before it hands in anything else, so that what comes
             # after a close meets the next round.
             raise AssertionError(f"{type(event).__name__} while a version is being made")
@@ -178,7 +186,7 @@ def _over(state: Draining | Ended, event: Event, now: float) -> Step:
             return state, []
         case TaskDeclined() | WorkerSeen() | WorkersDrawn() | PolicyChanged() | VersionStored():
             return state, []
-        case RoundDropped() | RunStopped():
+        case UpdateAnnounced() | RoundDropped() | RunStopped():
             return state, []
         case _:
             assert_never(event)

@@ -103,6 +103,7 @@ class RunWriter:
         self._settings = settings
         self._policy = policy
         self._now = now
+        self._began_at = now()
         self.selector: Selector | None = None
         self.fetching: Fetching = NO_FETCHING
         self.last_said: Callable[[str], Presence | None] = lambda _: None
@@ -487,6 +488,7 @@ class RunWriter:
             self.versions.left_behind,
             self._keeps,
             self._stray_sizes,
+            self._began_at,
             self.last_said,
             self._settings.coordinator.senders == "users",
             self.fetching,

@@ -29,6 +29,7 @@ class Desk:
         keeps: Whether the file of a version is there.
         stray_sizes: Whether bytes of a length were ever refused without an id, as far as the store
             was asked; true though what it says is not committed, which costs a look and no more.
+        began_at: When this process did.
         last_said: What a worker last said of itself, None if that is not remembered.
         senders_are_users: A message must come from the broker's user of its worker's name.
         fetching: What is being read from the depot.
@@ -45,6 +46,7 @@ class Desk:
     left_behind: Callable[[int], str]
     keeps: Callable[[int], bool]
     stray_sizes: dict[int, bool]
+    began_at: float
     last_said: Callable[[str], Presence | None]
     senders_are_users: bool = False
     fetching: Fetching = NO_FETCHING

@@ -10,7 +10,7 @@ from coordinator.aggregation.counted import Counted
 from coordinator.batch.steps import Steps
 from coordinator.batch.strays import Strays
 from coordinator.effects import AddToSum
-from coordinator.events import RecordVerdict, Refused, UpdateArrived
+from coordinator.events import RecordVerdict, Refused, UpdateAnnounced, UpdateArrived
 from coordinator.intake import EVALUATION, KIND, NO_LOCAL_STEPS, evaluation_fault
 from coordinator.records import NOWHERE, LedgerRow, Place, TaskRow
 from schemas.buffer import Buffer
@@ -103,6 +103,16 @@ class Judging:
         self._desk.roster.judged(self._work, update, task, verdict.verdict, now, asking)
         self._steps.draw()
         self._steps.settle()
+
+    def announce(self, update: Update) -> None:
+        """An update is not all here: its task is taken, if nobody has said so before."""
+        task = self.task_of(update)
+        since = None if task is None else self._unsaid_since(task, update)
+        if task is None or since is None or task.kind != KIND:
+            return
+        self._steps.advance(
+            UpdateAnnounced(update.task_id, update.worker_id, update.base_version, since)
+        )
 
     def _unsaid_since(self, task: TaskRow, update: Update) -> float | None:
         """When a worker took a task, if nobody said that it was taken: as it says of its training.

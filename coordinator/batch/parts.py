@@ -93,6 +93,7 @@ class Parts:
         shape = Shape(update.payload_bytes, self._desk.expected.part_bytes)
         missing = spool.parts.missing(upload, shape)
         if missing:  # no verdict: the worker asks what is missing, and sends it again
+            self._judging.announce(update)
             if may_wait and update.stored and self._desk.fetching.takes(delivery, update):
                 self.waiting.add(delivery.tag)
                 fetch = FetchParts(delivery, update, tuple(missing), shape.part_bytes)

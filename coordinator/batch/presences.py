@@ -70,7 +70,8 @@ class Presences:
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
         hold = roster.held(presence, now)
         if says and not presence.leaving:
-            sent = isinstance(self._steps.state, Paused) and self._may_count(presence)
+            paused = isinstance(self._steps.state, Paused)
+            sent = paused and (self._may_count(presence) or self._untold(presence) is not None)
             self._steps.advance(WorkerSeen(worker_id, bool(spent or hold), sent))
         if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
             self._steps.evaluate(WorkerSeen(worker_id))
@@ -92,7 +93,7 @@ class Presences:
                 missing[update_id] = tuple(parts.missing((update_id, digests[0]))[:room])
                 room -= len(missing[update_id])
         self._put_again(presence)
-        bar = spent or self._awaited(presence)
+        bar = spent or self._awaited(presence) or self._untold(presence)
         answer = AnswerPresence(
             asking,
             presence,
@@ -134,6 +135,29 @@ class Presences:
         """
         sent, late = partial(self._sent, presence), self._steps.state.run.policy.late
         return bar_of_tasks(self._tasks(presence), sent, late)
+
+    def _untold(self, presence: Presence) -> Bar | None:
+        """Whether its update of the current version is on its way, of whose task nothing is known.
+
+        Whoever begins a task at once, and is soon done, has its update alone say so (0058): until
+        it is here, the worker has trained on the version by its own word, names an update without
+        a verdict, and has had no task. It is on its way through the broker, so that a while after
+        the round began, and after this process did, it is not believed any more.
+        """
+        run, state = self._steps.state.run, self._steps.state
+        said = presence.run_id, presence.incarnation, presence.last_version
+        if said != (run.run_id, run.incarnation, run.version):
+            return None
+        if not isinstance(state, Collecting | Paused):
+            return None
+        since = max(state.opened_at, self._desk.began_at)
+        if self._desk.now - since > ON_ITS_WAY_S:
+            return None
+        named = (name for name in presence.open_updates if self._work.verdict_of(name) is None)
+        update_id = next(named, None)
+        if update_id is None or self._work.took_any(run.run_id, run.version, presence.worker_id):
+            return None
+        return Bar("on its way", update_id)
 
     def _may_count(self, presence: Presence) -> bool:
         """Whether an update of the current version by this worker was sent, and may count.

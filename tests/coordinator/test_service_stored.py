@@ -690,3 +690,67 @@ def test_one_that_was_acked_early_counts_once_wherever_the_coordinator_ends(
     else:
         raise AssertionError("it never came to the end of its steps")
     assert closed_again > 0
+
+
+# Its closing message says who has its task, where nobody has said so.
+
+
+def unsaid(world: World, depot: SimulatedDepot) -> Stored:
+    """A worker is done with a task, and nobody knows that it took it."""
+    worker = world.somebody()
+    task, tag = worker.take()
+    standing = worker.standing_of(worker_there(world, worker))
+    assert standing.base is not None
+    start = Start.on(
+        standing.base,
+        run_id=task.run_id,
+        task_id=task.task_id,
+        incarnation=task.incarnation,
+        version=standing.version,
+        seed=task.seed,
+        time_s=standing.time_s,
+    )
+    one = stored_of(world, depot, worker, task, start, 1.0)
+    one.update = replace(one.update, train_s=2.0)
+    worker.transport.ack(tag)
+    return one
+
+
+def worker_there(world: World, worker: Feeder) -> int:
+    token = worker.say_present()
+    world.step()
+    return token
+
+
+def test_while_it_is_read_its_task_is_taken(slow: World, depot: SimulatedDepot) -> None:
+    one = unsaid(slow, depot)
+    slow.pass_time(5.0)
+    one.send()
+    row = slow.task_row(one.update.task_id)
+    assert (row.state, row.worker_id, row.base_version) == ("taken", one.worker.worker_id, 0)
+    assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.now + 30.0)
+    slow.restart()
+    token = one.worker.say_present(
+        one.update.update_id,
+        run_id=one.update.run_id,
+        last_version=0,
+        incarnation=one.update.incarnation,
+    )
+    slow.step()
+    assert not one.worker.standing_of(token).may_take
+
+
+def test_a_deadline_does_not_offer_its_task_to_others(
+    make: MakeWorld, depot: SimulatedDepot, porters: Porters
+) -> None:
+    porters.are_prompt = False
+    world = make(rounds__deadline="20s", rounds__quorum=1)
+    one = unsaid(world, depot)
+    one.send()
+    world.pass_time(20.0)
+    assert world.run_row().extensions == 1
+    assert world.task_row(one.update.task_id).state == "taken"
+    porters.are_prompt = True
+    while porters.go():
+        world.step()
+    assert (one.verdict, world.weight()) == ("counted", 1.0)

@@ -8,7 +8,8 @@ import pytest
 
 from coordinator.explaining.asked import explain
 from coordinator.telling import DEADLINE_NEAR_S
-from schemas.messages import Base, Standing, Start, Task
+from coordinator.tries import ON_ITS_WAY_S
+from schemas.messages import Base, Standing, Start, Task, Update
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.test_service_direct import direct, hold
 from tests.coordinator.test_service_time import until
@@ -186,3 +187,90 @@ def test_a_direct_task_is_its_workers_and_now_taken(make_world: MakeWorld) -> No
     assert world.verdict(sent(world, worker, task, start, train_s=1.0)) == "counted"
     row = world.task_row(task.task_id)
     assert (row.state, row.worker_id, row.taken_at) == ("answered", "a", world.now - 1.0)
+
+
+# What is sent and not here yet, of a task that nobody said was taken.
+
+
+def on_the_way(world: World, worker: Feeder) -> Update:
+    """A worker is done with a task that it began at once, and its update is on its way."""
+    task, start = begun(world, worker)
+    return worker.update(task, start, world.layout, 1.0)
+
+
+def may_take(
+    world: World, worker: Feeder, update: Update, *, named: bool = True, before: int = 0
+) -> bool:
+    """What a worker is told that has trained on an update's version, if it names it or not."""
+    names = (update.update_id,) if named else ()
+    since = update.incarnation - before
+    version = update.base_version
+    token = worker.say_present(
+        *names, run_id=update.run_id, last_version=version, incarnation=since
+    )
+    world.step()
+    return worker.standing_of(token).may_take
+
+
+def test_who_names_an_update_that_nobody_knows_of_takes_no_other_task(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__deadline="1d")
+    worker = world.somebody()
+    update = on_the_way(world, worker)
+    assert not may_take(world, worker, update)
+    world.restart()
+    assert not may_take(world, worker, update)
+    assert may_take(world, worker, update, named=False), "it has lost it"
+    assert may_take(world, worker, update, before=1), "it is of what a restore lost"
+    world.pass_time(ON_ITS_WAY_S + 1.0)
+    assert may_take(world, worker, update), "it never comes"
+
+
+def test_what_it_trained_on_the_version_before_keeps_nobody_from_a_task(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__max_extensions=0, rounds__deadline="60s")
+    worker = world.somebody()
+    update = on_the_way(world, worker)
+    world.round(1.0, 3.0)
+    world.pass_time(60.0)
+    assert world.state == "paused"
+    assert may_take(world, worker, update)
+    assert world.state == "collecting"
+
+
+def test_nor_does_an_update_whose_verdict_is_known(make_world: MakeWorld) -> None:
+    world = make_world(rounds__max_norm=1.0, rounds__deadline="60s")
+    worker = world.somebody()
+    task, start = begun(world, worker)
+    update = worker.update(task, start, world.layout, 100.0)
+    worker.send(update, worker.payload(world.layout, 100.0))
+    world.step()
+    assert not may_take(world, worker, update), "it was refused for what its data are"
+    world.pass_time(60.0)
+    assert may_take(world, worker, update), "the round was extended"
+
+
+def test_a_task_of_the_version_that_ended_is_where_its_update_was_from(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__late="refuse", rounds__deadline="10m")
+    worker = world.somebody()
+    update = on_the_way(world, worker)
+    task, _ = world.begin_task(worker)
+    world.pass_time(31.0)
+    assert world.task_row(task.task_id).state == "lapsed"
+    assert may_take(world, worker, update), "what is known of it decides"
+
+
+def test_a_paused_run_does_not_go_on_for_who_takes_no_task(make_world: MakeWorld) -> None:
+    world = make_world(rounds__max_extensions=0, rounds__deadline="60s")
+    worker = world.somebody()
+    update = on_the_way(world, worker)
+    world.pass_time(60.0)
+    assert world.state == "paused"
+    assert not may_take(world, worker, update)
+    assert world.state == "paused"
+    assert may_take(world, worker, update, named=False)
+    assert world.state == "collecting"

@@ -140,4 +140,39 @@ UNSAID: tuple[Mutation, ...] = (
         "tests/coordinator/test_service_unsaid.py"
         "::test_what_an_update_says_of_its_training_is_believed_within_reason",
     ),
+    Mutation(
+        _TAKEN,
+        "not while its payload is read from the depot",
+        "coordinator/batch/parts.py",
+        "            self._judging.announce(update)\n",
+        "",
+        "tests/coordinator/test_service_stored.py::test_while_it_is_read_its_task_is_taken",
+    ),
+    Mutation(
+        _TAKEN,
+        "who names an update that is not here may take another task",
+        "coordinator/batch/presences.py",
+        "        bar = spent or self._awaited(presence) or self._untold(presence)\n",
+        "        bar = spent or self._awaited(presence)\n",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_who_names_an_update_that_nobody_knows_of_takes_no_other_task",
+    ),
+    Mutation(
+        _TAKEN,
+        "who names one for an older version may take none",
+        "coordinator/batch/presences.py",
+        "        if said != (run.run_id, run.incarnation, run.version):\n",
+        "        if said[:2] != (run.run_id, run.incarnation):\n",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_what_it_trained_on_the_version_before_keeps_nobody_from_a_task",
+    ),
+    Mutation(
+        _TAKEN,
+        "a paused run goes on for who takes no task",
+        "coordinator/batch/presences.py",
+        "(self._may_count(presence) or self._untold(presence) is not None)",
+        "self._may_count(presence)",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_a_paused_run_does_not_go_on_for_who_takes_no_task",
+    ),
 )
