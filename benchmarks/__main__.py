@@ -16,7 +16,7 @@ from benchmarks import page
 ALL = {
     "rounds": (
         *("--params", "10000,1000000,10000000", "--rounds", "30,15,5", "--turns", "2"),
-        *("--syncs", "--keep"),
+        *("--duties", "--syncs", "--keep"),
     ),
     "aggregation": ("--keep",),
     "wire": ("--keep",),

@@ -1,7 +1,8 @@
-"""A round of a federation, and of the floor, measured over the same processes.
+"""A round of a federation, of the floor, and of its duties, measured over the same processes.
 
     ours:   coordinator | logical workers + their training processes | broker
     floor:  server      | clients, each a thread                     | broker
+    duties: server      | clients, each a thread, + what trains      | broker
 
 Everything that is compared is measured here between two versions: after the warm-up, and the last.
 """
@@ -158,18 +159,40 @@ def floor(
     broker: Broker, name: str, clients: int, rounds: int, params: int, part_bytes: int = PART_BYTES
 ) -> Rounds:
     """Rounds of bare pika."""
+    return _bare("floor", broker, name, clients, rounds, params, part_bytes, ())
+
+
+def duties(
+    broker: Broker, name: str, clients: int, rounds: int, params: int, part_bytes: int = PART_BYTES
+) -> Rounds:
+    """Rounds of bare pika that has on disk what must be there."""
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as made:
+        words = ("--folder", made)
+        return _bare("duties", broker, name, clients, rounds, params, part_bytes, words)
+
+
+def _bare(
+    role: str,
+    broker: Broker,
+    name: str,
+    clients: int,
+    rounds: int,
+    params: int,
+    part_bytes: int,
+    more: tuple[str, ...],
+) -> Rounds:
     numbers = {
         "clients": clients,
         "rounds": rounds + warm_up(params),
         "params": params,
         "part-bytes": part_bytes,
     }
-    words = ["--url", broker.url, "--name", name]
+    words = ["--url", broker.url, "--name", name, *more]
     for word, number in numbers.items():
         words += [f"--{word}", str(number)]
-    with Measured("benchmarks.roles.floor", "server", *words) as server:
+    with Measured(f"benchmarks.roles.{role}", "server", *words) as server:
         server.line("declared")
-        with Measured("benchmarks.roles.floor", "clients", *words) as crowd:
+        with Measured(f"benchmarks.roles.{role}", "clients", *words) as crowd:
             both = {"server": [server], "clients": [crowd]}
             return _measure(both, broker, rounds, warm_up(params)).rounds()
 

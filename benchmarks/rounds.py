@@ -6,7 +6,9 @@ For each number of workers: seconds a round (median) of a federation over Rabbit
 durable and confirmed, and of the floor: bare pika that moves the same bytes over the same kinds of
 queue, durable and confirmed, summed in place. Coordinator and workers are two processes, and so are
 the floor's server and clients; the two take turns. Beside them the CPU time of each process for one
-update, and with --syncs, from a run of its own, how often which files are synced.
+update, and with --syncs, from a run of its own, how often which files are synced. With --duties the
+floor that also has on disk what must be there takes turns with them (`benchmarks.roles.duties`):
+what the promises cost whoever keeps them.
 
 --params takes several numbers, with as many rounds: --params 10000,1000000 --rounds 30,10.
 Without --url a private RabbitMQ node is started from an installed rabbitmq-server.
@@ -17,9 +19,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from benchmarks.federation import LARGE, Rounds, federation, floor
+from benchmarks.federation import LARGE, Rounds, duties, federation, floor
 from benchmarks.node import Broker, broker
 from benchmarks.record import Record, parser_of
 
@@ -37,7 +40,8 @@ def main() -> None:
     with broker(arguments.url) as where:
         for params, count in zip(sizes, rounds, strict=True):
             for workers in map(int, arguments.workers.split(",")):
-                _compare(record, where, workers, params, count, arguments.turns)
+                turns = _turns(where, workers, params, count, arguments.turns, arguments.duties)
+                _compare(record, workers, params, turns)
                 if arguments.syncs and params == min(sizes):
                     name = f"traced{os.getpid()}-{workers}"
                     traced = federation(where, name, workers, count, params, traced=True)
@@ -51,20 +55,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", default="2,5,10")
     parser.add_argument("--rounds", default="30", help="of each size, at a turn")
     parser.add_argument("--turns", type=int, default=1, help="of the floor and ours")
+    parser.add_argument("--duties", action="store_true", help="the floor with what is on disk too")
     parser.add_argument("--syncs", action="store_true", help="count fsyncs, in a run of its own")
     parser.add_argument("--url", default="")
     return parser.parse_args()
 
 
-def _compare(
-    record: Record, where: Broker, workers: int, params: int, rounds: int, turns: int
-) -> None:
-    bare: list[Rounds] = []
-    ours: list[Rounds] = []
+def _turns(
+    where: Broker, workers: int, params: int, rounds: int, turns: int, dutiful: bool
+) -> dict[str, list[Rounds]]:
+    """Each turn of the floor, of its duties if they are asked for, and of ours."""
+    ways: dict[str, Callable[[Broker, str, int, int, int], Rounds]] = {"floor": floor}
+    if dutiful:
+        ways["duties"] = duties
+    ways["fedmq"] = federation
+    done = {way: list[Rounds]() for way in ways}
     for turn in range(turns):
-        name = f"bench{os.getpid()}-{params}-{workers}-{turn}"
-        bare.append(floor(where, f"{name}-floor", workers, rounds, params))
-        ours.append(federation(where, name, workers, rounds, params))
+        for way, go in ways.items():
+            name = f"bench{os.getpid()}-{params}-{workers}-{turn}-{way}"
+            done[way].append(go(where, name, workers, rounds, params))
+    return done
+
+
+def _compare(record: Record, workers: int, params: int, turns: dict[str, list[Rounds]]) -> None:
+    bare, ours = turns["floor"], turns["fedmq"]
     floor_ms, ms = _median_ms(bare), _median_ms(ours)
     what = f"N={workers}, {params:,} parameters"
     cpu_ms = _cpu_ms(ours, workers)
@@ -77,6 +91,7 @@ def _compare(
         ratio=ms / floor_ms,
         floor_cpu_ms_an_update=_cpu_ms(bare, workers),
         fedmq_cpu_ms_an_update=cpu_ms,
+        **_of_duties(turns.get("duties"), floor_ms, workers),
     )
     bound = LARGE_BOUND if params >= LARGE else SMALL_BOUND
     record.at_most(f"a round, {what}, over the floor", ms / floor_ms, bound, " times")
@@ -84,6 +99,17 @@ def _compare(
         record.at_most(
             f"CPU of all processes for an update, {what}", cpu_ms["all"], CPU_BOUND_MS, " ms"
         )
+
+
+def _of_duties(turns: list[Rounds] | None, floor_ms: float, workers: int) -> dict[str, Any]:
+    if turns is None:
+        return {}
+    ms = _median_ms(turns)
+    return {
+        "duties_ms": ms,
+        "duties_ratio": ms / floor_ms,
+        "duties_cpu_ms_an_update": _cpu_ms(turns, workers),
+    }
 
 
 def _median_ms(turns: list[Rounds]) -> float:

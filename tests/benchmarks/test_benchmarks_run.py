@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import record
-from benchmarks.federation import federation, floor
+from benchmarks.federation import duties, federation, floor
 from benchmarks.node import Broker
 from tests.docs.pages import ROOT
 
@@ -31,10 +31,11 @@ def run(*words: str) -> str:
 def test_rounds_and_their_floor_are_timed(amqp_url: str, params: int, apart: bool) -> None:
     where = Broker(amqp_url)
     bare = floor(where, "bench-floor", 2, 2, params)
+    kept = duties(where, "bench-duties", 2, 2, params)
     ours = federation(where, "bench", 2, 2, params, apart=apart)
-    assert len(bare.seconds) == len(ours.seconds) == 2
-    assert min(bare.seconds + ours.seconds) > 0
-    assert set(bare.cpu_s) == {"server", "clients", "broker"}
+    assert len(bare.seconds) == len(kept.seconds) == len(ours.seconds) == 2
+    assert min(bare.seconds + kept.seconds + ours.seconds) > 0
+    assert set(bare.cpu_s) == set(kept.cpu_s) == {"server", "clients", "broker"}
     assert set(ours.cpu_s) == {"coordinator", "workers", "broker"}
 
 

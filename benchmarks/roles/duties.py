@@ -1,0 +1,282 @@
+"""The floor, and what must be on disk in a round that loses nothing, written the shortest way.
+
+    python -m benchmarks.roles.duties server --folder … --url … --name … --clients 5 …
+    python -m benchmarks.roles.duties clients …                  as in `benchmarks.roles.floor`
+
+What it does besides the floor, in order:
+
+- The server writes each version to a file, syncs it, and commits a row that names it.
+- A client checks the model's digest, writes it to a file and commits its task; a training process
+  reads the model, and commits the update; the client sends that, and deletes it once confirmed.
+- The server checks an update's digest and that its numbers are finite, writes it to a log, syncs
+  that, and commits a row of the ledger, for all that have come at once; then it acks them, and
+  tells their clients, which wait for that.
+
+It has no rules: nothing is judged, comes twice, is late or recovered, and nobody leaves. So it is
+no federation; it says what part of a round the promises cost whoever keeps them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from benchmarks.roles.floor import (
+    QUORUM,
+    TASK,
+    Shape,
+    connect,
+    publisher,
+    read_much,
+    say_version,
+    send,
+)
+from schemas.digest import digest_of
+
+PROCESSES = 2  # that train, as the workers' of a benchmark
+LOG_BYTES = 16 * 1024 * 1024  # then it is written over from its start
+ROW = b"r" * 400  # about what a row of the ledger has, besides its digest
+
+Came = tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]
+
+
+def told(shape: Shape, number: int) -> str:
+    """The queue in which a client is told that its update is in the ledger."""
+    return f"{shape.name}.told.{number}"
+
+
+class Table:
+    """A database of one table that commits to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, 60.0, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, body BLOB)")
+
+    def put(self, *rows: tuple[str, bytes]) -> None:
+        """Commit rows, in place of others of their names."""
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", rows)
+        self._db.execute("COMMIT")
+
+    def get(self, name: str) -> bytes:
+        """A row's body."""
+        query = "SELECT body FROM rows WHERE name = ?"
+        body: bytes = self._db.execute(query, (name,)).fetchone()[0]
+        return body
+
+    def delete(self, name: str) -> None:
+        """Delete a row, and do not wait for the disk."""
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("DELETE FROM rows WHERE name = ?", (name,))
+        self._db.execute("PRAGMA synchronous = FULL")
+
+
+class Server:
+    """The server's disk and sum."""
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        self._folder = folder
+        folder.mkdir()
+        self._ledger = Table(folder / "ledger.sqlite")
+        self._log = (folder / "log").open("wb", buffering=0)
+        self._clients = shape.clients
+        self._sum = np.zeros(shape.params, "<f4")
+
+    def keep_version(self, version: int) -> memoryview:
+        """Have the mean of the last round on disk; its bytes."""
+        model = memoryview((self._sum / np.float32(self._clients)).tobytes())
+        self._sum[:] = 0
+        digest = digest_of(model)
+        partial = self._folder / "partial"
+        with partial.open("wb") as file:
+            file.write(model)
+            file.flush()
+            os.fdatasync(file.fileno())
+        partial.rename(self._folder / f"{version % 64}.model")
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        self._ledger.put((f"version {version}", digest.encode()))
+        return model
+
+    def keep_updates(self, version: int, came: list[Came], part_bytes: int) -> None:
+        """Have what came on disk, and add it up."""
+        rows = []
+        for method, properties, body in came:
+            digest = digest_of(body)
+            numbers, start = np.frombuffer(body, "<f4"), int(properties.message_id) * part_bytes
+            assert np.isfinite(numbers @ numbers), "an update is not finite"
+            self._sum[start // 4 : start // 4 + len(numbers)] += numbers
+            if self._log.tell() + len(body) > LOG_BYTES:
+                self._log.seek(0)
+            self._log.write(body)
+            rows.append((f"update {version} {method.delivery_tag} {digest}", ROW))
+        os.fdatasync(self._log.fileno())
+        self._ledger.put(*rows)
+
+
+def serve(shape: Shape, folder: Path) -> None:
+    """The server: it declares everything, and begins when the clients are there."""
+    connection = connect(shape.url)
+    out, answers, inward = publisher(connection), connection.channel(), connection.channel()
+    updates = f"{shape.name}.updates"
+    out.queue_declare(updates, durable=True, arguments=QUORUM)
+    stream = {"x-queue-type": "stream"}
+    out.queue_declare(f"{shape.name}.model", durable=True, arguments=stream)
+    out.queue_declare(f"{shape.name}.ready", durable=True)
+    for number in range(shape.clients):
+        out.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
+        out.queue_declare(told(shape, number))
+    server = Server(folder / "server", shape)
+    print("declared", flush=True)
+    inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
+    here = inward.consume(f"{shape.name}.ready", auto_ack=True)
+    for _ in range(shape.clients):
+        next(here)
+    inward.cancel()
+    updates_in = inward.consume(updates)
+    for version in range(shape.rounds):
+        say_version(version)
+        model = server.keep_version(version)
+        for part in shape.parts:
+            send(out, f"{shape.name}.model", model[part])
+        for number in range(shape.clients):
+            send(out, shape.tasks(number), TASK)
+        left = shape.clients * len(shape.parts)
+        while left:
+            came = _what_came(inward, updates_in, left)
+            left -= len(came)
+            server.keep_updates(version, came, shape.part_bytes)
+            for method, _, _ in came:
+                inward.basic_ack(method.delivery_tag)
+            for _, properties, _ in came:
+                answers.basic_publish("", str(properties.reply_to), ROW)
+    say_version(shape.rounds)
+    connection.close()
+
+
+def _what_came(inward: BlockingChannel, updates_in: Iterator[Came], most: int) -> list[Came]:
+    came = [next(updates_in)]
+    while len(came) < most and inward.get_waiting_message_count():
+        came.append(next(updates_in))
+    return came
+
+
+def train(pipe: Connection, folders: list[Path]) -> None:
+    """A training process: it is told whose model it is to read, and says that it has trained."""
+    outboxes = [Table(folder / "client.sqlite") for folder in folders]
+    while True:
+        try:
+            number = pipe.recv()
+        except EOFError:
+            return
+        trained = np.fromfile(folders[number] / "model", "<f4") + np.float32(1)
+        body = trained.tobytes()
+        digest = digest_of(body)
+        outboxes[number].put(("update", body), ("digest", digest.encode()))
+        pipe.send(digest)
+
+
+class Trainers:
+    """Training processes, each of which trains for one client at a time."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self._idle = queue.SimpleQueue[Connection]()
+        context = multiprocessing.get_context("spawn")
+        for _ in range(PROCESSES):
+            ours, theirs = context.Pipe()
+            context.Process(target=train, args=(theirs, folders), daemon=True).start()
+            self._idle.put(ours)
+
+    def train(self, number: int) -> None:
+        """Have one train for a client."""
+        pipe = self._idle.get()
+        pipe.send(number)
+        pipe.recv()
+        self._idle.put(pipe)
+
+
+def _client(shape: Shape, number: int, folder: Path, trainers: Trainers) -> None:
+    connection = connect(shape.url)
+    models, tasks, out = connection.channel(), connection.channel(), publisher(connection)
+    models.basic_qos(prefetch_count=2 * len(shape.parts) + 1)
+    tasks.basic_qos(prefetch_count=1)
+    models_in = models.consume(
+        f"{shape.name}.model", arguments={"x-stream-offset": "first"}, inactivity_timeout=None
+    )
+    tasks_in = tasks.consume(shape.tasks(number))
+    answers_in = connection.channel().consume(told(shape, number), auto_ack=True)
+    table = Table(folder / "client.sqlite")
+    send(out, f"{shape.name}.ready", b"")
+    model = bytearray(4 * shape.params)
+    for _ in range(shape.rounds):
+        task_method, _, task = next(tasks_in)
+        for part in shape.parts:
+            method, _, model[part] = next(models_in)
+            models.basic_ack(method.delivery_tag)
+        digest_of(model)  # to compare it costs nothing more
+        (folder / "partial").write_bytes(model)
+        (folder / "partial").rename(folder / "model")
+        table.put(("task", task))
+        trainers.train(number)
+        update = memoryview(table.get("update"))
+        for index, part in enumerate(shape.parts):
+            durable = pika.BasicProperties(
+                delivery_mode=2, message_id=str(index), reply_to=told(shape, number)
+            )
+            body = bytes(update[part])
+            out.basic_publish("", f"{shape.name}.updates", body, durable, mandatory=True)
+        table.delete("update")
+        tasks.basic_ack(task_method.delivery_tag)
+        for _ in shape.parts:
+            next(answers_in)
+    connection.close()
+
+
+def be_clients(shape: Shape, folder: Path) -> None:
+    """The clients, each a thread, and what trains for them."""
+    folders = [folder / f"client{number}" for number in range(shape.clients)]
+    for each in folders:
+        each.mkdir()
+    trainers = Trainers(folders)
+    threads = [
+        threading.Thread(target=_client, args=(shape, number, folders[number], trainers))
+        for number in range(shape.clients)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def main() -> None:
+    """Be the server, or the clients."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=("server", "clients"))
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--name", required=True)
+    for number in ("clients", "rounds", "params", "part-bytes"):
+        parser.add_argument(f"--{number}", type=int, required=True)
+    given = vars(parser.parse_args())
+    role, folder = given.pop("role"), given.pop("folder")
+    shape = Shape(**given)
+    read_much()
+    (serve if role == "server" else be_clients)(shape, folder)
+
+
+if __name__ == "__main__":
+    main()
