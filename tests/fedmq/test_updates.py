@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from coordinator.accounts import Wanted, each_update
 from coordinator.intake import Stray
+from coordinator.listing import facts_of
 from coordinator.records import LedgerRow, StrayRow
 from coordinator.store import Store
 from fedmq.cli import main
@@ -20,6 +22,7 @@ from schemas.digest import digest_of
 from schemas.messages import encode
 from tests.coordinator.rows import ledger_row
 from tests.coordinator.world import MakeWorld, World
+from tests.docs.pages import ROOT
 
 STRAY = StrayRow("d" * 64, "malformed", "short", {"worker_id": "w", "task_id": ""}, 3, 2, 5.0, None)
 
@@ -256,3 +259,13 @@ def test_a_round_that_no_run_can_have_is_an_error_of_the_user(
     assert main(["updates", "--state-dir", state, f"--round={number}"]) == 2
     said = capsys.readouterr().err
     assert f"--round: expected a model version from 0 to 999999999, got {number}" in said
+
+
+def test_every_field_for_programs_is_explained() -> None:
+    page = ROOT / "docs" / "how-to" / "answer-what-became-of-an-update.md"
+    table = page.read_text("utf-8").partition("| field |")[2].partition("\n\n")[0]
+    cells = [line.strip("|").split("|") for line in table.splitlines()[2:]]
+    explained = [(re.findall(r"`(\w+)`", names), rest) for names, *rest in cells]
+    for row, place in ((ledger_row(), 0), (STRAY, 1)):
+        said = [name for names, rest in explained if rest[place].strip() for name in names]
+        assert sorted(said) == sorted(facts_of(row))
