@@ -11,11 +11,12 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from broker.topology import Names
-from broker.transport import EXPIRES_MAX_S, Delivered, Outgoing
+from broker.transport import Delivered, Outgoing
 from coordinator import evaluating
 from coordinator.batch.batch import Batch
 from coordinator.batch.desk import Desk
@@ -39,16 +40,15 @@ from coordinator.saying import Sayings
 from coordinator.selection import Selector
 from coordinator.startup import OpenedState
 from coordinator.states import Closed, Draining, State, wake_at
-from coordinator.tasks import OpenTask
+from coordinator.taskmessages import TaskMessages
 from coordinator.uploads import Uploads
 from coordinator.versions import Versions, streamed
 from coordinator.work import Work
 from learning.seeding import derive_seed
 from schemas.codecs.model import ModelOnWire
-from schemas.codecs.names import FP32
 from schemas.digest import digest_of
 from schemas.layout import Layout
-from schemas.messages import Presence, Task, TaskKind, encode
+from schemas.messages import Presence
 from settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -57,9 +57,6 @@ Arrival = tuple[Source, Delivered]
 
 STRAYS_KEPT = 10_000  # rows of refused messages without an id, which anyone can make
 WORKERS_KEPT = 1_000_000  # rows, each of them also 64 bytes and its name in memory
-TASK_DEADLINES = 100  # for so many, an hour at least, a task waits in the pool
-TASK_LEAST_S = 3600.0
-LIFE_LEAST_S = 1.0  # of a direct task whose lease is about to end; 0 would be for ever
 RAN_EACH_S = 10.0  # how often the time that a run ran is written, while something happens
 LOOK_EACH = 1000  # messages, before the workers' rows are counted again
 VERSIONS_KNOWN = 64  # rows of versions in memory
@@ -119,7 +116,7 @@ class RunWriter:
         self._known: dict[int, VersionRow] = {}
         self._stray_sizes: dict[int, bool] = {}
         self._terms = Terms.of(settings)
-        self._names = Names(settings.federation.name)
+        self._tasks = _tasks_of(settings)
         self.state: State
         self.verdicts: dict[str, int]
         self.versions: Versions
@@ -130,6 +127,7 @@ class RunWriter:
         """Go by other settings: the machine is told of the policy in the next transaction."""
         self._settings, self._policy = settings, policy
         self._terms = Terms.of(settings)
+        self._tasks = _tasks_of(settings)
         self._told = False
         machine = replace(self.evaluations, plan=plan_of(settings))
         self._evaluated = replace(self._evaluated, machine=machine)
@@ -279,62 +277,13 @@ class RunWriter:
 
     def message_of(self, task_id: str) -> Outgoing | None:
         """The message of a task, None if it is not open any more."""
-        run, evaluation = self.state.run, self.evaluations.open
-        open_task = run.tasks.get(task_id)
-        if open_task is not None:
-            message = self._task(
-                task_id, "train", run.ends_at, open_task.base_version, open_task.replaces
-            )
-            return self._outgoing(message, open_task.offered_to, self._task_life_s(open_task))
-        if evaluation is not None and task_id in evaluation.tasks:
-            message = self._task(task_id, "evaluate", evaluation.deadline_at, evaluation.version)
-            life_s = max(evaluation.deadline_at - self._now(), LIFE_LEAST_S)
-            return self._outgoing(message, evaluation.tasks[task_id], life_s)
-        return None
-
-    def _task(
-        self,
-        task_id: str,
-        kind: TaskKind,
-        not_after: float | None,
-        base_version: int | None,
-        replaces: str = "",
-    ) -> Task:
-        return Task(
-            run_id=self.run_id,
-            task_id=task_id,
-            kind=kind,
-            incarnation=self.state.run.incarnation,
-            not_after=not_after,
-            codec=self._settings.wire.codec if kind == "train" else FP32,
-            part_bytes=self._settings.rounds.part_bytes,
-            replaces=replaces,
-            base_version=base_version,
-            time_s=self._now(),
-            seed=derive_seed(self._settings.run.seed, task_id),
-        )
-
-    def _outgoing(self, task: Task, worker_id: str, life_s: float) -> Outgoing:
-        names = self._names
-        key = names.worker_key(worker_id) if worker_id else names.task_key
-        life_s = min(life_s, EXPIRES_MAX_S)
-        return Outgoing(names.task_exchange, key, encode(task), task.task_id, expires_s=life_s)
+        return self._tasks.message_of(task_id, self.state.run, self.evaluations, self._now())
 
     def worker_of(self, task_id: str) -> str:
         """Whose queue a direct task goes to; "" for the pool, or if it is not open any more."""
         open_task = self.state.run.tasks.get(task_id)
         asked = self.evaluations.worker_of(task_id)
         return asked if open_task is None else open_task.offered_to
-
-    def _task_life_s(self, task: OpenTask) -> float:
-        """How long the broker keeps a task that nobody takes.
-
-        Given up, it stays in the pool all the same: without an end those would pile up. In its
-        worker's own queue it is of no use once its lease has ended.
-        """
-        if task.direct and task.lease_end is not None:
-            return max(task.lease_end - self._now(), LIFE_LEAST_S)
-        return max(TASK_LEAST_S, TASK_DEADLINES * self.state.run.policy.deadline_s)
 
     def unpublished(self) -> list[str]:
         """Open tasks that the store does not know to be in the pool."""
@@ -581,3 +530,12 @@ class RunWriter:
 def _selection_of(settings: Settings) -> Selection:
     seed, share = settings.run.seed, settings.evaluation.cohort
     return Selection(settings.selection, seed, settings.worker.presence_s, Cohort(seed, share))
+
+
+def _tasks_of(settings: Settings) -> TaskMessages:
+    return TaskMessages(
+        Names(settings.federation.name),
+        settings.wire.codec,
+        settings.rounds.part_bytes,
+        partial(derive_seed, settings.run.seed),
+    )

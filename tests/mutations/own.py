@@ -26,7 +26,7 @@ OWN_QUEUES = (
     Mutation(
         _HINT,
         "direct tasks go to the pool",
-        "coordinator/writing.py",
+        "coordinator/taskmessages.py",
         "key = names.worker_key(worker_id) if worker_id else names.task_key",
         "key = names.task_key",
         _OWN + "test_each_drawn_worker_finds_a_task_of_its_own_and_the_pool_stays_empty",
@@ -34,9 +34,9 @@ OWN_QUEUES = (
     Mutation(
         _HINT,
         "a task stays in its queue when its lease has ended",
-        "coordinator/writing.py",
-        "            return max(task.lease_end - self._now(), LIFE_LEAST_S)\n",
-        "            return EXPIRES_MAX_S\n",
+        "coordinator/taskmessages.py",
+        "        return max(task.lease_end - now, LIFE_LEAST_S)\n",
+        "        return EXPIRES_MAX_S\n",
         _OWN + "test_a_task_leaves_its_queue_when_its_lease_ends",
     ),
     Mutation(
