@@ -280,7 +280,8 @@ class Roster:
             case OfferTask() if action.worker_id:
                 self._begin(action.task_id, action.worker_id, action.version, now)
             case GrantTask() if action.task_id not in self._open:
-                self._begin(action.task_id, action.worker_id, action.base_version, now)
+                since = now if action.since is None else action.since
+                self._begin(action.task_id, action.worker_id, action.base_version, since)
             case EndTask():
                 self._end(work, action, now)
             case ExtendRound() | LetTryAgain():
@@ -327,11 +328,11 @@ class Roster:
             return now - settings.seen_within_s
         return 0.0 if settings.pace else -math.inf  # with a pace, whoever is away is meant to be
 
-    def _begin(self, task_id: str, worker_id: str, version: int, now: float) -> None:
+    def _begin(self, task_id: str, worker_id: str, version: int, since: float) -> None:
         """A task was given to a worker, or it took one from the pool."""
         row = self._rows.get(worker_id)
         if row is not None:  # else another selection drew somebody who never said a word
-            self._hold(task_id, _Open(row, now, version))
+            self._hold(task_id, _Open(row, since, version))
             self.registry.drawn[row] += 1
 
     def _hold(self, task_id: str, task: _Open) -> None:

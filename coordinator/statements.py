@@ -71,8 +71,10 @@ AWAITED: Final = Prepared(
 )
 
 TOOK_ANY: Final = Prepared(
-    _with(_tasks, "run_id", "worker_id", "base_version")(select(_tasks.c.task_id).limit(1))
+    _with(_tasks, "run_id", "worker_id", "base_version", "kind")(select(_tasks.c.task_id).limit(1))
 )
+
+ANY_VERDICT: Final = Prepared(_OF_WORKER(select(_ledger.c.arrival).limit(1)))
 
 NEWEST_TASK: Final = Prepared(
     _with(_tasks, "run_id", "kind")(select(func.coalesce(func.max(_tasks.c.number), -1)))

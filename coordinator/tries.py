@@ -3,7 +3,8 @@
     no round is open ──────────────────────────────▶ over, making
     its update of this version has its verdict ────▶ counted, refused
     a task of this version is under a lease ───────▶ in hand
-    it says that it has sent an update of one ─────▶ on its way, for `ON_ITS_WAY_S`
+    it says that it has sent an update of one,
+      or one of which nothing is known ────────────▶ on its way, for `ON_ITS_WAY_S`
     it is in its cool-down ────────────────────────▶ resting
     it does not have what the run requires ────────▶ lacking
     it evaluates, and so never trains ─────────────▶ evaluates
@@ -23,7 +24,10 @@ from coordinator.eligibility import Required, Traits, shortfall
 from coordinator.records import LedgerRow
 
 ON_ITS_WAY_S = 3600.0
-"""After the end of its task's lease: so long an update that was sent is believed to come."""
+"""So long an update that was sent is believed to come: after the end of its task's lease.
+
+Where nothing is known of that, after the round began and this process did.
+"""
 
 Phase = Literal["collecting", "paused", "closed", "draining", "ended"]
 """The states of a run, by the names that the store gives them."""

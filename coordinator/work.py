@@ -363,10 +363,18 @@ class Work:
             if over_at is None or over_at > since or (state == "taken" and not in_pause)
         ]
 
-    def took_any(self, run_id: str, version: int, worker_id: str) -> bool:
-        """Whether a worker is known to have had a task to train on a version."""
-        asked = {"run_id": run_id, "worker_id": worker_id, "base_version": version}
-        return bool(statements.TOOK_ANY.run(self._connection, asked))
+    def knows_a_try(self, run_id: str, version: int, worker_id: str) -> bool:
+        """Whether a worker is known to have trained on a version: by its task, or its update."""
+        asked = {
+            "run_id": run_id,
+            "kind": KIND,
+            "base_version": version,
+            "worker_id": worker_id,
+        }
+        return bool(
+            statements.TOOK_ANY.run(self._connection, asked)
+            or statements.ANY_VERDICT.run(self._connection, asked)
+        )
 
     def note_on_its_way(self, run_id: str, version: int, worker_id: str, update_id: str) -> None:
         """Which update of a worker's lapsed tasks of a version is on its way; "" for none."""

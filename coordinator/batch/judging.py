@@ -110,6 +110,7 @@ class Judging:
         since = None if task is None else self._unsaid_since(task, update)
         if task is None or since is None or task.kind != KIND:
             return
+        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)
         self._steps.advance(
             UpdateAnnounced(update.task_id, update.worker_id, update.base_version, since)
         )

@@ -68,10 +68,11 @@ class Presences:
         now, roster = self._desk.now, self._desk.roster
         run, worker_id = self._steps.state.run, presence.worker_id
         spent = bar_of_update(self._work.spent_by(run.run_id, KIND, run.version, worker_id))
+        untold = None if spent else self._untold(presence)
         hold = roster.held(presence, now)
         if says and not presence.leaving:
             paused = isinstance(self._steps.state, Paused)
-            sent = paused and (self._may_count(presence) or self._untold(presence) is not None)
+            sent = paused and (untold is not None or self._may_count(presence))
             self._steps.advance(WorkerSeen(worker_id, bool(spent or hold), sent))
         if self._steps.evaluations.evaluates(worker_id) and not presence.leaving:
             self._steps.evaluate(WorkerSeen(worker_id))
@@ -93,7 +94,7 @@ class Presences:
                 missing[update_id] = tuple(parts.missing((update_id, digests[0]))[:room])
                 room -= len(missing[update_id])
         self._put_again(presence)
-        bar = spent or self._awaited(presence) or self._untold(presence)
+        bar = spent or self._awaited(presence) or untold
         answer = AnswerPresence(
             asking,
             presence,
@@ -141,23 +142,33 @@ class Presences:
 
         Whoever begins a task at once, and is soon done, has its update alone say so (0058): until
         it is here, the worker has trained on the version by its own word, names an update without
-        a verdict, and has had no task. It is on its way through the broker, so that a while after
-        the round began, and after this process did, it is not believed any more.
+        a verdict, and no try of it is known. It is on its way through the broker, so that a while
+        after the round began, and after this process did, it is not believed any more.
         """
         run, state = self._steps.state.run, self._steps.state
         said = presence.run_id, presence.incarnation, presence.last_version
         if said != (run.run_id, run.incarnation, run.version):
             return None
-        if not isinstance(state, Collecting | Paused):
+        if not isinstance(state, Collecting | Paused) or self._is_replaced(state):
             return None
         since = max(state.opened_at, self._desk.began_at)
         if self._desk.now - since > ON_ITS_WAY_S:
             return None
         named = (name for name in presence.open_updates if self._work.verdict_of(name) is None)
         update_id = next(named, None)
-        if update_id is None or self._work.took_any(run.run_id, run.version, presence.worker_id):
+        if update_id is None:
             return None
-        return Bar("on its way", update_id)
+        known = self._work.knows_a_try(run.run_id, run.version, presence.worker_id)
+        return None if known else Bar("on its way", update_id)
+
+    def _is_replaced(self, state: Collecting | Paused) -> bool:
+        """Whether no task that was offered before, and that nobody took, can be answered any more.
+
+        A deadline without quorum offers others in their place.
+        """
+        policy, open_s = state.run.policy, self._desk.now - state.opened_at
+        extended = isinstance(state, Paused) or state.extensions > 0
+        return policy.late == "refuse" and (extended or open_s > policy.deadline_s)
 
     def _may_count(self, presence: Presence) -> bool:
         """Whether an update of the current version by this worker was sent, and may count.

@@ -29,7 +29,8 @@ EVALUATES = "it is in the evaluation cohort: it evaluates versions, and never tr
 def may_take(scene: Scene, worker_id: str) -> tuple[Bar | None, str]:
     """What keeps a worker from taking a task, None if nothing does; and the same in words.
 
-    It is what the coordinator answers a worker that has not lost its folder.
+    It is what the coordinator answers a worker that has not lost its folder, and does not name an
+    update of which nothing is known here.
     """
     run, work = scene.accounts.run(), scene.accounts.work
     spent = bar_of_update(work.spent_by(run.run_id, KIND, run.version, worker_id))

@@ -20,6 +20,7 @@ from schemas.messages import Start, Task, Update, encode, part_count
 from simulation.depot import SimulatedDepot
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
+from tests.coordinator.test_roster import assert_as_stored, roster_of
 from tests.coordinator.world import World
 from tests.support.errands import HeldPorter, PromptPorter
 
@@ -728,7 +729,7 @@ def test_while_it_is_read_its_task_is_taken(slow: World, depot: SimulatedDepot) 
     one.send()
     row = slow.task_row(one.update.task_id)
     assert (row.state, row.worker_id, row.base_version) == ("taken", one.worker.worker_id, 0)
-    assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.now + 30.0)
+    assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.run_row().deadline_at)
     slow.restart()
     token = one.worker.say_present(
         one.update.update_id,
@@ -754,3 +755,32 @@ def test_a_deadline_does_not_offer_its_task_to_others(
     while porters.go():
         world.step()
     assert (one.verdict, world.weight()) == ("counted", 1.0)
+
+
+def test_its_task_is_under_a_lease_to_the_deadline_at_least(
+    make: MakeWorld, depot: SimulatedDepot, porters: Porters
+) -> None:
+    porters.are_prompt = False
+    world = make(rounds__late="refuse", rounds__deadline="10m", rounds__lease="30s")
+    one = unsaid(world, depot)
+    one.send()
+    world.pass_time(31.0)
+    assert world.task_row(one.update.task_id).state == "taken"
+    porters.are_prompt = True
+    while porters.go():
+        world.step()
+    assert one.verdict == "counted"
+
+
+def test_who_sent_it_was_heard_and_has_its_task_since_it_took_it(
+    slow: World, depot: SimulatedDepot
+) -> None:
+    one = unsaid(slow, depot)
+    slow.pass_time(5.0)
+    one.send()
+    assert_as_stored(slow)
+    slow.pass_time(61.0)
+    assert slow.task_row(one.update.task_id).state == "lapsed"
+    assert_as_stored(slow)
+    roster = roster_of(slow)
+    assert roster.registry.unheard[roster._rows[one.worker.worker_id]] == 0

@@ -274,3 +274,38 @@ def test_a_paused_run_does_not_go_on_for_who_takes_no_task(make_world: MakeWorld
     assert world.state == "paused"
     assert may_take(world, worker, update, named=False)
     assert world.state == "collecting"
+
+
+def test_where_late_ones_are_refused_an_update_of_a_replaced_task_holds_nobody(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__late="refuse", rounds__max_extensions=1, rounds__deadline="60s")
+    worker = world.somebody()
+    update = on_the_way(world, worker)
+    assert not may_take(world, worker, update)
+    world.pass_time(60.0)
+    assert world.task_row(update.task_id).replaced
+    assert may_take(world, worker, update), "the round was extended"
+    world.pass_time(60.0)
+    assert world.state == "paused"
+    assert may_take(world, worker, update)
+    assert world.state == "collecting"
+
+
+def test_an_older_update_that_never_came_holds_nobody_whose_try_is_known(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world(rounds__max_norm=1.0, rounds__deadline="60s", rounds__quorum=2)
+    worker = world.somebody()
+    lost = on_the_way(world, worker)
+    world.round(0.1, 0.1)
+    task, start = begun(world, worker)
+    world.pass_time(60.0)
+    assert world.task_row(task.task_id).state == "ended", "nobody had said that it was taken"
+    refused = worker.update(task, start, world.layout, 100.0)
+    worker.send(refused, worker.payload(world.layout, 100.0))
+    world.step()
+    named = replace(refused, update_id=lost.update_id)
+    assert not may_take(world, worker, named), "it was refused for what its data are"
+    world.pass_time(60.0)
+    assert may_take(world, worker, named), "the round was extended"

@@ -152,7 +152,7 @@ UNSAID: tuple[Mutation, ...] = (
         _TAKEN,
         "who names an update that is not here may take another task",
         "coordinator/batch/presences.py",
-        "        bar = spent or self._awaited(presence) or self._untold(presence)\n",
+        "        bar = spent or self._awaited(presence) or untold\n",
         "        bar = spent or self._awaited(presence)\n",
         "tests/coordinator/test_service_unsaid.py"
         "::test_who_names_an_update_that_nobody_knows_of_takes_no_other_task",
@@ -170,9 +170,45 @@ UNSAID: tuple[Mutation, ...] = (
         _TAKEN,
         "a paused run goes on for who takes no task",
         "coordinator/batch/presences.py",
-        "(self._may_count(presence) or self._untold(presence) is not None)",
+        "(untold is not None or self._may_count(presence))",
         "self._may_count(presence)",
         "tests/coordinator/test_service_unsaid.py"
         "::test_a_paused_run_does_not_go_on_for_who_takes_no_task",
+    ),
+    Mutation(
+        _TAKEN,
+        "an update that can only be replaced is waited for",
+        "coordinator/batch/presences.py",
+        "or self._is_replaced(state)",
+        "",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_where_late_ones_are_refused_an_update_of_a_replaced_task_holds_nobody",
+    ),
+    Mutation(
+        _TAKEN,
+        "an older one is waited for though the try was refused",
+        "coordinator/work.py",
+        "            or statements.ANY_VERDICT.run(self._connection, asked)\n",
+        "",
+        "tests/coordinator/test_service_unsaid.py"
+        "::test_an_older_update_that_never_came_holds_nobody_whose_try_is_known",
+    ),
+    Mutation(
+        _TAKEN,
+        "while it is read its lease ends before the deadline",
+        "coordinator/run.py",
+        "until = max(now + state.run.policy.lease_s, state.deadline_at)",
+        "until = now + state.run.policy.lease_s",
+        "tests/coordinator/test_service_stored.py"
+        "::test_its_task_is_under_a_lease_to_the_deadline_at_least",
+    ),
+    Mutation(
+        _TAKEN,
+        "who closes an update counts as unheard",
+        "coordinator/batch/judging.py",
+        "        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)\n",
+        "",
+        "tests/coordinator/test_service_stored.py"
+        "::test_who_sent_it_was_heard_and_has_its_task_since_it_took_it",
     ),
 )
