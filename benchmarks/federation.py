@@ -1,4 +1,4 @@
-"""A round of a federation, of the floor, and of its duties, measured over the same processes.
+"""A round of a federation, and of bare pika, measured over the same processes.
 
     ours:   coordinator | logical workers + their training processes | broker
     floor:  server      | clients, each a thread                     | broker

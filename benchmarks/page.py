@@ -33,9 +33,9 @@ benchmark prints the machine, its parameters and its figures, and whether what i
 A figure means little without what it is compared with, so both are measured in one run. The floor
 and our rounds take turns; peers run just before ours. The floor is bare pika that moves the same
 bytes over the same kinds of queue, durable and confirmed, with large reads: it syncs nothing of its
-own, keeps no ledger, and adds up what comes. Its duties, where they are measured too, are the floor
-that also has on disk what must be there, written the shortest way and without any rule: what the
-promises cost whoever keeps them. In "Rounds" workers share a process, as the floor's
+own, keeps no ledger, and adds up what comes. Beside it stands, as "duties", the floor that also has
+on disk what must be there, in one plain way and without any rule: what the promises cost somebody
+who keeps them without a thought of speed. In "Rounds" workers share a process, as the floor's
 clients do; beside peers each is a process of its own, as theirs are. Work of one thread that waits
 for nothing is measured in seconds of CPU.
 """
@@ -57,7 +57,7 @@ class Section:
 
 
 def _rounds(figures: list[Result]) -> tuple[str, str, Groups]:
-    bars = {"floor_ms": "the floor", "duties_ms": "its duties", "fedmq_ms": "fedmq"}
+    bars = {"floor_ms": "the floor", "duties_ms": "the floor, on disk", "fedmq_ms": "fedmq"}
     groups = {
         figure["what"]: {label: figure[key] for key, label in bars.items() if key in figure}
         for figure in figures

@@ -8,7 +8,7 @@ queue, durable and confirmed, summed in place. Coordinator and workers are two p
 the floor's server and clients; the two take turns. Beside them the CPU time of each process for one
 update, and with --syncs, from a run of its own, how often which files are synced. With --duties the
 floor that also has on disk what must be there takes turns with them (`benchmarks.roles.duties`):
-what the promises cost whoever keeps them.
+what the promises cost in one plain way.
 
 --params takes several numbers, with as many rounds: --params 10000,1000000 --rounds 30,10.
 Without --url a private RabbitMQ node is started from an installed rabbitmq-server.
@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--params", default="10000")
     parser.add_argument("--workers", default="2,5,10")
     parser.add_argument("--rounds", default="30", help="of each size, at a turn")
-    parser.add_argument("--turns", type=int, default=1, help="of the floor and ours")
+    parser.add_argument("--turns", type=int, default=1, help="of each way")
     parser.add_argument("--duties", action="store_true", help="the floor with what is on disk too")
     parser.add_argument("--syncs", action="store_true", help="count fsyncs, in a run of its own")
     parser.add_argument("--url", default="")

@@ -1,4 +1,4 @@
-"""The floor, and what must be on disk in a round that loses nothing, written the shortest way.
+"""The floor that also has on disk what must be there in a round that loses nothing: one plain way.
 
     python -m benchmarks.roles.duties server --folder … --url … --name … --clients 5 …
     python -m benchmarks.roles.duties clients …                  as in `benchmarks.roles.floor`
@@ -6,14 +6,16 @@
 What it does besides the floor, in order:
 
 - The server writes each version to a file, syncs it, and commits a row that names it.
-- A client checks the model's digest, writes it to a file and commits its task; a training process
-  reads the model, and commits the update; the client sends that, and deletes it once confirmed.
-- The server checks an update's digest and that its numbers are finite, writes it to a log, syncs
+- A client makes the model's digest, writes it to a file and commits its task; a training process
+  reads the model, and commits the update, a large one in a file of its own that it syncs; the
+  client sends that, and deletes its row once it is confirmed.
+- The server makes an update's digest, sees that its numbers are finite, writes it to a log, syncs
   that, and commits a row of the ledger, for all that have come at once; then it acks them, and
   tells their clients, which wait for that.
 
 It has no rules: nothing is judged, comes twice, is late or recovered, and nobody leaves. So it is
-no federation; it says what part of a round the promises cost whoever keeps them.
+no federation, and no bound either: it says what a round costs somebody who keeps the promises
+without a thought of speed.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ import multiprocessing
 import os
 import queue
 import sqlite3
-import threading
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -39,13 +41,14 @@ from benchmarks.roles.floor import (
     connect,
     publisher,
     read_much,
+    run_all,
     say_version,
     send,
 )
 from schemas.digest import digest_of
 
 PROCESSES = 2  # that train, as the workers' of a benchmark
-LOG_BYTES = 16 * 1024 * 1024  # then it is written over from its start
+INLINE_BYTES = 64 * 1024  # what is larger is no row of a database
 ROW = b"r" * 400  # about what a row of the ledger has, besides its digest
 
 Came = tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]
@@ -99,13 +102,14 @@ class Server:
         """Have the mean of the last round on disk; its bytes."""
         model = memoryview((self._sum / np.float32(self._clients)).tobytes())
         self._sum[:] = 0
+        self._log.seek(0)  # the updates of the last round are in this version
         digest = digest_of(model)
-        partial = self._folder / "partial"
-        with partial.open("wb") as file:
+        unnamed = self._folder / "partial"
+        with unnamed.open("wb") as file:
             file.write(model)
             file.flush()
             os.fdatasync(file.fileno())
-        partial.rename(self._folder / f"{version % 64}.model")
+        unnamed.rename(self._folder / f"{version % 64}.model")
         descriptor = os.open(self._folder, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
@@ -120,8 +124,6 @@ class Server:
             numbers, start = np.frombuffer(body, "<f4"), int(properties.message_id) * part_bytes
             assert np.isfinite(numbers @ numbers), "an update is not finite"
             self._sum[start // 4 : start // 4 + len(numbers)] += numbers
-            if self._log.tell() + len(body) > LOG_BYTES:
-                self._log.seek(0)
             self._log.write(body)
             rows.append((f"update {version} {method.delivery_tag} {digest}", ROW))
         os.fdatasync(self._log.fileno())
@@ -139,7 +141,7 @@ def serve(shape: Shape, folder: Path) -> None:
     out.queue_declare(f"{shape.name}.ready", durable=True)
     for number in range(shape.clients):
         out.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
-        out.queue_declare(told(shape, number))
+        out.queue_declare(told(shape, number), durable=True)
     server = Server(folder / "server", shape)
     print("declared", flush=True)
     inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
@@ -175,6 +177,13 @@ def _what_came(inward: BlockingChannel, updates_in: Iterator[Came], most: int) -
     return came
 
 
+def write_over(path: Path, body: bytes) -> None:
+    """Have bytes on disk in place of others of their length."""
+    with path.open("r+b" if path.exists() else "wb", buffering=0) as file:
+        file.write(body)
+        os.fdatasync(file.fileno())
+
+
 def train(pipe: Connection, folders: list[Path]) -> None:
     """A training process: it is told whose model it is to read, and says that it has trained."""
     outboxes = [Table(folder / "client.sqlite") for folder in folders]
@@ -185,9 +194,13 @@ def train(pipe: Connection, folders: list[Path]) -> None:
             return
         trained = np.fromfile(folders[number] / "model", "<f4") + np.float32(1)
         body = trained.tobytes()
-        digest = digest_of(body)
-        outboxes[number].put(("update", body), ("digest", digest.encode()))
-        pipe.send(digest)
+        digest = ("digest", digest_of(body).encode())
+        if len(body) > INLINE_BYTES:
+            write_over(folders[number] / "update", body)
+            outboxes[number].put(digest)
+        else:
+            outboxes[number].put(digest, ("update", body))
+        pipe.send(number)
 
 
 class Trainers:
@@ -232,13 +245,16 @@ def _client(shape: Shape, number: int, folder: Path, trainers: Trainers) -> None
         (folder / "partial").rename(folder / "model")
         table.put(("task", task))
         trainers.train(number)
-        update = memoryview(table.get("update"))
+        is_large = 4 * shape.params > INLINE_BYTES
+        body = (folder / "update").read_bytes() if is_large else table.get("update")
+        update = memoryview(body)
         for index, part in enumerate(shape.parts):
             durable = pika.BasicProperties(
                 delivery_mode=2, message_id=str(index), reply_to=told(shape, number)
             )
-            body = bytes(update[part])
-            out.basic_publish("", f"{shape.name}.updates", body, durable, mandatory=True)
+            out.basic_publish(
+                "", f"{shape.name}.updates", bytes(update[part]), durable, mandatory=True
+            )
         table.delete("update")
         tasks.basic_ack(task_method.delivery_tag)
         for _ in shape.parts:
@@ -252,14 +268,9 @@ def be_clients(shape: Shape, folder: Path) -> None:
     for each in folders:
         each.mkdir()
     trainers = Trainers(folders)
-    threads = [
-        threading.Thread(target=_client, args=(shape, number, folders[number], trainers))
-        for number in range(shape.clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(
+        partial(_client, shape, number, folder, trainers) for number, folder in enumerate(folders)
+    )
 
 
 def main() -> None:

@@ -13,10 +13,12 @@ parts. pika reads as much at once as we let it read. The server prints
 from __future__ import annotations
 
 import argparse
+import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pika
@@ -148,6 +150,27 @@ def _client(shape: Shape, number: int) -> None:
     connection.close()
 
 
+def run_all(jobs: Iterable[Callable[[], object]]) -> None:
+    """Run each in a thread of its own, to the last; the first that fails, or Ctrl-C, ends all."""
+    ends = queue.SimpleQueue[BaseException | None]()
+
+    def run(job: Callable[[], object]) -> None:
+        try:
+            job()
+        except BaseException as error:
+            ends.put(error)
+        else:
+            ends.put(None)
+
+    threads = [threading.Thread(target=run, args=(job,), daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        error = ends.get()
+        if error is not None:
+            raise error
+
+
 def main() -> None:
     """Be the server, or the clients."""
     parser = argparse.ArgumentParser()
@@ -162,13 +185,7 @@ def main() -> None:
     if role == "server":
         serve(shape)
         return
-    threads = [
-        threading.Thread(target=_client, args=(shape, number)) for number in range(shape.clients)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(partial(_client, shape, number) for number in range(shape.clients))
 
 
 if __name__ == "__main__":
