@@ -87,6 +87,8 @@ class ModelFolder:
         self._folder = folder
         self._disk = disk
         self._made: set[Path] = set()  # folders that were made durable by this process
+        # Below which version of a run none is left, but for which.
+        self._forgotten: dict[str, tuple[int, set[int]]] = {}
 
     def write(self, run_id: str, version: int, blocks: Iterable[Buffer], layout: Layout) -> Written:
         """Write a version, durable on return.
@@ -162,7 +164,7 @@ class ModelFolder:
         Returns:
             The file's name, relative to the folder, and the digest of what is in it.
         """
-        name = f"{run_id}/{version:06d}.state"
+        name = f"{run_id}/{_names(version)[1]}"
         data = to_safetensors_of(state)
         write_durably(self._disk, self._folder / name, data)
         return name, digest_of(data)
@@ -202,14 +204,34 @@ class ModelFolder:
             version: The first that is kept.
             but: Those below it that are kept too.
         """
-        for name in self._disk.names(self._folder / run_id):
-            number, _, _ = name.removeprefix(PARTIAL).partition(".")
-            if number.isdecimal() and int(number) < version and int(number) not in but:
-                self._disk.remove(self._folder / run_id / name)
+        if version <= 0:
+            return
+        if run_id in self._forgotten:  # to list a folder of many takes longer than all else
+            first, spared = self._forgotten[run_id]
+            old = {number for number in (*spared, *range(first, version)) if number < version}
+            gone = [name for number in old.difference(but) for name in _names(number)]
+        else:
+            found = [(name, _number_of(name)) for name in self._disk.names(self._folder / run_id)]
+            old = {number for _, number in found if 0 <= number < version}
+            gone = [name for name, number in found if number in old.difference(but)]
+        for name in gone:
+            self._disk.remove(self._folder / run_id / name)
+        self._forgotten[run_id] = version, old.intersection(but)
 
 
 def _name(run_id: str, version: int) -> str:
-    return f"{run_id}/{version:06d}.safetensors"
+    return f"{run_id}/{_names(version)[0]}"
+
+
+def _names(version: int) -> tuple[str, str]:
+    """What a version's files are called: its model's, and of what its successor needs."""
+    return f"{version:06d}.safetensors", f"{version:06d}.state"
+
+
+def _number_of(name: str) -> int:
+    """The version that a file is of, whole or what a crash left of it; -1 for any other file."""
+    number, _, _ = name.removeprefix(PARTIAL).partition(".")
+    return int(number) if number.isdecimal() else -1
 
 
 def first_kept(newest: int, keep_versions: int) -> int:

@@ -334,7 +334,9 @@ class RunWriter:
             self._note_time(work)
             self._spool.sync()
         if notes.offset is not None:
-            self._known.pop(notes.offset[0], None)
+            version, offset = notes.offset
+            if version in self._known:
+                self._known[version] = replace(self._known[version], stream_offset=offset)
         self._committed(batch)
         return batch.effects
 

@@ -352,11 +352,14 @@ class Store:
             PayloadLostError: It is missing.
             StoreError: As of `payload`.
         """
-        row = self._open_row(update_id)
-        if row.payload is not None:
+        found = self._db.row("SELECT file FROM outbox WHERE update_id = ?", update_id)
+        if found is None:
+            raise PayloadLostError(f"update {update_id} is not in the outbox")
+        (file,) = found
+        if not file:
             return math.inf
         with failures():
-            return self._payloads.age_s(row.file)
+            return self._payloads.age_s(file)
 
     def check_payload(self, update_id: str) -> None:
         """Look whether a payload of any size is still what was written.

@@ -173,6 +173,36 @@ def test_versions_are_kept_however_old_they_are(models: ModelFolder) -> None:
     ]
 
 
+def kept(models: ModelFolder) -> list[int]:
+    return [version for version in range(9) if models.holds(RUN_ID, version)]
+
+
+def test_what_was_kept_all_the_same_goes_when_nothing_keeps_it(models: ModelFolder) -> None:
+    for version in range(8):
+        models.write(RUN_ID, version, [MODEL], LAYOUT)
+        models.write_state(RUN_ID, version, {"s": np.zeros(2, np.float32)})
+    models.forget_before(RUN_ID, 4, {1, 3})
+    assert kept(models) == [1, 3, 4, 5, 6, 7]
+    models.forget_before(RUN_ID, 5, {3, 4})
+    assert kept(models) == [3, 4, 5, 6, 7]
+    models.forget_before(RUN_ID, 4)  # more are to be kept from now on
+    assert kept(models) == [4, 5, 6, 7]
+    models.forget_before(RUN_ID, 7)
+    assert kept(models) == [7]
+    left = sorted(path.name for path in models.path(RUN_ID).iterdir())
+    assert left == ["000007.safetensors", "000007.state"]
+
+
+def test_what_a_crash_left_goes_with_the_first_that_are_forgotten(models: ModelFolder) -> None:
+    models.write(RUN_ID, 3, [MODEL], LAYOUT)
+    for number in (1, 3):
+        (models.path(RUN_ID) / f".partial-{number:06d}.safetensors").write_bytes(b"half")
+    models.forget_before(RUN_ID, 0)
+    models.forget_before(RUN_ID, 2)
+    left = sorted(path.name for path in models.path(RUN_ID).iterdir())
+    assert left == [".partial-000003.safetensors", "000003.safetensors"]
+
+
 def test_the_initial_model_is_read_from_a_file_of_another_tool(tmp_path: Path) -> None:
     arrays = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
     save_file(arrays, tmp_path / "model.safetensors")
