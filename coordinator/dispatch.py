@@ -70,21 +70,17 @@ def _grant(run: Run, event: TaskTaken, now: float) -> tuple[Run, list[Action]]:
     return run, [GrantTask(task.task_id, event.worker_id, base_version, lease_end)]
 
 
-def announced(run: Run, event: UpdateAnnounced, until: float) -> tuple[Run, list[Action]]:
-    """An update is on its way: its task is under a lease while it comes, and no other is offered.
+def announced(run: Run, event: UpdateAnnounced, now: float) -> tuple[Run, list[Action]]:
+    """An update is on its way: a lease of its task begins, as if it was said to be taken now.
 
     A direct task is under one since it was offered.
-
-    Args:
-        run: The run.
-        event: Says so.
-        until: The end of that lease.
     """
     task = run.tasks.get(event.task_id)
     if task is None or task.lease_end is not None:
         return run, []
-    run = _leased(run, task, event.worker_id, until)
-    granted = GrantTask(task.task_id, event.worker_id, event.base_version, until, event.since)
+    lease_end = now + run.policy.lease_s
+    run = _leased(run, task, event.worker_id, lease_end)
+    granted = GrantTask(task.task_id, event.worker_id, event.base_version, lease_end, event.since)
     return run, [granted]
 
 

@@ -89,9 +89,7 @@ def _collecting(state: Collecting, event: Event, now: float) -> Step:
             run, actions = take(state.run, event, now)
             return refilled(replace(state, run=run), actions, now)
         case UpdateAnnounced():
-            # Until the deadline nobody would have offered it again; nor is it now.
-            until = max(now + state.run.policy.lease_s, state.deadline_at)
-            run, actions = announced(state.run, event, until)
+            run, actions = announced(state.run, event, now)
             return replace(state, run=run), actions
         case TaskDeclined():
             run, actions = decline(state.run, event)
@@ -125,7 +123,7 @@ def _paused(state: Paused, event: Event, now: float) -> Step:
             of_no_use = event.counted_before or bool(event.barred)
             return _resumed(_seen(state, event.worker_id, of_no_use), actions, now)
         case UpdateAnnounced():
-            run, actions = announced(state.run, event, now + state.run.policy.lease_s)
+            run, actions = announced(state.run, event, now)
             current = event.base_version == run.version
             sent = state.sent | {event.worker_id} if current else state.sent
             return replace(state, run=run, sent=sent), actions

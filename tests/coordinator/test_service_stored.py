@@ -729,7 +729,7 @@ def test_while_it_is_read_its_task_is_taken(slow: World, depot: SimulatedDepot) 
     one.send()
     row = slow.task_row(one.update.task_id)
     assert (row.state, row.worker_id, row.base_version) == ("taken", one.worker.worker_id, 0)
-    assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.run_row().deadline_at)
+    assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.now + 30.0)
     slow.restart()
     token = one.worker.say_present(
         one.update.update_id,
@@ -757,19 +757,18 @@ def test_a_deadline_does_not_offer_its_task_to_others(
     assert (one.verdict, world.weight()) == ("counted", 1.0)
 
 
-def test_its_task_is_under_a_lease_to_the_deadline_at_least(
+def test_leases_end_in_their_order_also_of_what_is_read(
     make: MakeWorld, depot: SimulatedDepot, porters: Porters
 ) -> None:
     porters.are_prompt = False
-    world = make(rounds__late="refuse", rounds__deadline="10m", rounds__lease="30s")
+    world = make(rounds__deadline="10m", rounds__lease="30s")
     one = unsaid(world, depot)
     one.send()
-    world.pass_time(31.0)
-    assert world.task_row(one.update.task_id).state == "taken"
-    porters.are_prompt = True
-    while porters.go():
-        world.step()
-    assert one.verdict == "counted"
+    world.pass_time(1.0)
+    task, _ = world.begin_task(world.somebody())
+    world.pass_time(30.0)
+    assert world.task_row(one.update.task_id).state == "lapsed"
+    assert world.task_row(task.task_id).state == "lapsed"
 
 
 def test_who_sent_it_was_heard_and_has_its_task_since_it_took_it(
@@ -779,7 +778,7 @@ def test_who_sent_it_was_heard_and_has_its_task_since_it_took_it(
     slow.pass_time(5.0)
     one.send()
     assert_as_stored(slow)
-    slow.pass_time(61.0)
+    slow.pass_time(31.0)
     assert slow.task_row(one.update.task_id).state == "lapsed"
     assert_as_stored(slow)
     roster = roster_of(slow)

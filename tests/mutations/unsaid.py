@@ -195,15 +195,6 @@ UNSAID: tuple[Mutation, ...] = (
     ),
     Mutation(
         _TAKEN,
-        "while it is read its lease ends before the deadline",
-        "coordinator/run.py",
-        "until = max(now + state.run.policy.lease_s, state.deadline_at)",
-        "until = now + state.run.policy.lease_s",
-        "tests/coordinator/test_service_stored.py"
-        "::test_its_task_is_under_a_lease_to_the_deadline_at_least",
-    ),
-    Mutation(
-        _TAKEN,
         "who closes an update counts as unheard",
         "coordinator/batch/judging.py",
         "        self._desk.roster.hear(self._work, update.worker_id, self._desk.now)\n",
