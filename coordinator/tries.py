@@ -94,6 +94,31 @@ def bar_of_tasks(
     return None
 
 
+def may_still_count(late: str, open_s: float, deadline_s: float, extended: bool) -> bool:
+    """Whether an update of a task that nobody said was taken may count in the open round.
+
+    A deadline without quorum offers other tasks in place of those. Where late updates are refused,
+    what comes of them after that can only be `replaced`.
+
+    Args:
+        late: As set.
+        open_s: For how long the round has been open.
+        deadline_s: As set; the round's own is no longer.
+        extended: The round was given another deadline, or the run is paused.
+    """
+    return late != "refuse" or (not extended and open_s <= deadline_s)
+
+
+def bar_of_word(named: str, open_s: float) -> Bar | None:
+    """The bar that a worker's word makes, where no try of it at the current version is known.
+
+    Args:
+        named: An update without a verdict that it names, "" if none.
+        open_s: For how long the round has been open and this process has run.
+    """
+    return Bar("on its way", named) if named and open_s <= ON_ITS_WAY_S else None
+
+
 def held(traits: Traits, rest_until: float, required: Required, now: float) -> Bar | None:
     """The bar that a worker's rest makes, or what it lacks.
 

@@ -12,7 +12,14 @@ from coordinator.errors import Restored
 from coordinator.events import WorkerSeen
 from coordinator.intake import KIND
 from coordinator.states import Collecting, Paused
-from coordinator.tries import ON_ITS_WAY_S, Bar, bar_of_tasks, bar_of_update
+from coordinator.tries import (
+    ON_ITS_WAY_S,
+    Bar,
+    bar_of_tasks,
+    bar_of_update,
+    bar_of_word,
+    may_still_count,
+)
 from schemas.digest import update_id_of
 from schemas.messages import NAMES_MAX, Presence, Update
 
@@ -149,26 +156,19 @@ class Presences:
         said = presence.run_id, presence.incarnation, presence.last_version
         if said != (run.run_id, run.incarnation, run.version):
             return None
-        if not isinstance(state, Collecting | Paused) or self._is_replaced(state):
+        if not isinstance(state, Collecting | Paused):
             return None
-        since = max(state.opened_at, self._desk.began_at)
-        if self._desk.now - since > ON_ITS_WAY_S:
+        extended = isinstance(state, Paused) or state.extensions > 0
+        policy, open_s = run.policy, self._desk.now - state.opened_at
+        if not may_still_count(policy.late, open_s, policy.deadline_s, extended):
             return None
         named = (name for name in presence.open_updates if self._work.verdict_of(name) is None)
-        update_id = next(named, None)
-        if update_id is None:
+        began_s = self._desk.now - self._desk.began_at
+        bar = bar_of_word(next(named, ""), min(open_s, began_s))
+        worker_id = presence.worker_id
+        if bar is None or self._work.knows_a_try(run.run_id, run.version, worker_id):
             return None
-        known = self._work.knows_a_try(run.run_id, run.version, presence.worker_id)
-        return None if known else Bar("on its way", update_id)
-
-    def _is_replaced(self, state: Collecting | Paused) -> bool:
-        """Whether no task that was offered before, and that nobody took, can be answered any more.
-
-        A deadline without quorum offers others in their place.
-        """
-        policy, open_s = state.run.policy, self._desk.now - state.opened_at
-        extended = isinstance(state, Paused) or state.extensions > 0
-        return policy.late == "refuse" and (extended or open_s > policy.deadline_s)
+        return bar
 
     def _may_count(self, presence: Presence) -> bool:
         """Whether an update of the current version by this worker was sent, and may count.

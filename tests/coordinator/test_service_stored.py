@@ -21,6 +21,7 @@ from simulation.depot import SimulatedDepot
 from tests.coordinator.feeder import Feeder
 from tests.coordinator.steps import Steps
 from tests.coordinator.test_roster import assert_as_stored, roster_of
+from tests.coordinator.test_service_unsaid import begun, may_take
 from tests.coordinator.world import World
 from tests.support.errands import HeldPorter, PromptPorter
 
@@ -699,28 +700,9 @@ def test_one_that_was_acked_early_counts_once_wherever_the_coordinator_ends(
 def unsaid(world: World, depot: SimulatedDepot) -> Stored:
     """A worker is done with a task, and nobody knows that it took it."""
     worker = world.somebody()
-    task, tag = worker.take()
-    standing = worker.standing_of(worker_there(world, worker))
-    assert standing.base is not None
-    start = Start.on(
-        standing.base,
-        run_id=task.run_id,
-        task_id=task.task_id,
-        incarnation=task.incarnation,
-        version=standing.version,
-        seed=task.seed,
-        time_s=standing.time_s,
-    )
-    one = stored_of(world, depot, worker, task, start, 1.0)
+    one = stored_of(world, depot, worker, *begun(world, worker), 1.0)
     one.update = replace(one.update, train_s=2.0)
-    worker.transport.ack(tag)
     return one
-
-
-def worker_there(world: World, worker: Feeder) -> int:
-    token = worker.say_present()
-    world.step()
-    return token
 
 
 def test_while_it_is_read_its_task_is_taken(slow: World, depot: SimulatedDepot) -> None:
@@ -731,14 +713,7 @@ def test_while_it_is_read_its_task_is_taken(slow: World, depot: SimulatedDepot) 
     assert (row.state, row.worker_id, row.base_version) == ("taken", one.worker.worker_id, 0)
     assert (row.taken_at, row.lease_end) == (slow.now - 2.0, slow.now + 30.0)
     slow.restart()
-    token = one.worker.say_present(
-        one.update.update_id,
-        run_id=one.update.run_id,
-        last_version=0,
-        incarnation=one.update.incarnation,
-    )
-    slow.step()
-    assert not one.worker.standing_of(token).may_take
+    assert not may_take(slow, one.worker, one.update)
 
 
 def test_a_deadline_does_not_offer_its_task_to_others(

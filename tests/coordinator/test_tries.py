@@ -7,7 +7,16 @@ from typing import get_args
 import pytest
 
 from coordinator.states import State
-from coordinator.tries import Bar, Phase, bar_of_tasks, bar_of_update, barred
+from coordinator.tries import (
+    ON_ITS_WAY_S,
+    Bar,
+    Phase,
+    bar_of_tasks,
+    bar_of_update,
+    bar_of_word,
+    barred,
+    may_still_count,
+)
 from tests.coordinator.rows import ledger_row
 
 TAKEN, LAPSED = "a" * 32, "c" * 32
@@ -70,3 +79,16 @@ def test_where_no_round_is_open_nobody_may(phase: Phase, why: str) -> None:
 
 def test_the_phases_are_the_states_of_a_run() -> None:
     assert set(get_args(Phase)) == {state.__name__.lower() for state in get_args(State)}
+
+
+def test_a_named_update_is_believed_to_come_for_an_hour() -> None:
+    assert bar_of_word(UPDATE, ON_ITS_WAY_S) == Bar("on its way", UPDATE)
+    assert bar_of_word(UPDATE, ON_ITS_WAY_S + 1.0) is None
+    assert bar_of_word("", 0.0) is None
+
+
+def test_where_late_ones_are_refused_it_may_count_until_the_first_deadline() -> None:
+    assert may_still_count("refuse", 60.0, 60.0, extended=False)
+    assert not may_still_count("refuse", 61.0, 60.0, extended=False)
+    assert not may_still_count("refuse", 1.0, 60.0, extended=True)
+    assert may_still_count("weigh", 61.0, 60.0, extended=True)

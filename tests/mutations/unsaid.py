@@ -178,9 +178,9 @@ UNSAID: tuple[Mutation, ...] = (
     Mutation(
         _TAKEN,
         "an update that can only be replaced is waited for",
-        "coordinator/batch/presences.py",
-        "or self._is_replaced(state)",
-        "",
+        "coordinator/tries.py",
+        'late != "refuse" or (not extended and open_s <= deadline_s)',
+        "True",
         "tests/coordinator/test_service_unsaid.py"
         "::test_where_late_ones_are_refused_an_update_of_a_replaced_task_holds_nobody",
     ),
