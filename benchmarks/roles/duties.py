@@ -35,10 +35,14 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from benchmarks.roles.floor import (
-    QUORUM,
     TASK,
+    Came,
+    Client,
     Shape,
+    await_clients,
     connect,
+    declare,
+    given_shape,
     publisher,
     read_much,
     run_all,
@@ -50,8 +54,6 @@ from schemas.digest import digest_of
 PROCESSES = 2  # that train, as the workers' of a benchmark
 INLINE_BYTES = 64 * 1024  # what is larger is no row of a database
 ROW = b"r" * 400  # about what a row of the ledger has, besides its digest
-
-Came = tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]
 
 
 def told(shape: Shape, number: int) -> str:
@@ -134,22 +136,12 @@ def serve(shape: Shape, folder: Path) -> None:
     """The server: it declares everything, and begins when the clients are there."""
     connection = connect(shape.url)
     out, answers, inward = publisher(connection), connection.channel(), connection.channel()
-    updates = f"{shape.name}.updates"
-    out.queue_declare(updates, durable=True, arguments=QUORUM)
-    stream = {"x-queue-type": "stream"}
-    out.queue_declare(f"{shape.name}.model", durable=True, arguments=stream)
-    out.queue_declare(f"{shape.name}.ready", durable=True)
+    declare(shape, out)
     for number in range(shape.clients):
-        out.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
         out.queue_declare(told(shape, number), durable=True)
     server = Server(folder / "server", shape)
     print("declared", flush=True)
-    inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
-    here = inward.consume(f"{shape.name}.ready", auto_ack=True)
-    for _ in range(shape.clients):
-        next(here)
-    inward.cancel()
-    updates_in = inward.consume(updates)
+    updates_in = await_clients(shape, inward)
     for version in range(shape.rounds):
         say_version(version)
         model = server.keep_version(version)
@@ -223,25 +215,12 @@ class Trainers:
 
 
 def _client(shape: Shape, number: int, folder: Path, trainers: Trainers) -> None:
-    connection = connect(shape.url)
-    models, tasks, out = connection.channel(), connection.channel(), publisher(connection)
-    models.basic_qos(prefetch_count=2 * len(shape.parts) + 1)
-    tasks.basic_qos(prefetch_count=1)
-    models_in = models.consume(
-        f"{shape.name}.model", arguments={"x-stream-offset": "first"}, inactivity_timeout=None
-    )
-    tasks_in = tasks.consume(shape.tasks(number))
-    answers_in = connection.channel().consume(told(shape, number), auto_ack=True)
-    table = Table(folder / "client.sqlite")
-    send(out, f"{shape.name}.ready", b"")
-    model = bytearray(4 * shape.params)
+    client, table = Client(shape, number), Table(folder / "client.sqlite")
+    answers_in = client.connection.channel().consume(told(shape, number), auto_ack=True)
     for _ in range(shape.rounds):
-        task_method, _, task = next(tasks_in)
-        for part in shape.parts:
-            method, _, model[part] = next(models_in)
-            models.basic_ack(method.delivery_tag)
-        digest_of(model)  # to compare it costs nothing more
-        (folder / "partial").write_bytes(model)
+        tag, task = client.take()
+        digest_of(client.model)  # to compare it costs nothing more
+        (folder / "partial").write_bytes(client.model)
         (folder / "partial").rename(folder / "model")
         table.put(("task", task))
         trainers.train(number)
@@ -252,14 +231,14 @@ def _client(shape: Shape, number: int, folder: Path, trainers: Trainers) -> None
             durable = pika.BasicProperties(
                 delivery_mode=2, message_id=str(index), reply_to=told(shape, number)
             )
-            out.basic_publish(
+            client.out.basic_publish(
                 "", f"{shape.name}.updates", bytes(update[part]), durable, mandatory=True
             )
         table.delete("update")
-        tasks.basic_ack(task_method.delivery_tag)
+        client.done(tag)
         for _ in shape.parts:
             next(answers_in)
-    connection.close()
+    client.connection.close()
 
 
 def be_clients(shape: Shape, folder: Path) -> None:
@@ -276,17 +255,10 @@ def be_clients(shape: Shape, folder: Path) -> None:
 def main() -> None:
     """Be the server, or the clients."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=("server", "clients"))
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--name", required=True)
-    for number in ("clients", "rounds", "params", "part-bytes"):
-        parser.add_argument(f"--{number}", type=int, required=True)
-    given = vars(parser.parse_args())
-    role, folder = given.pop("role"), given.pop("folder")
-    shape = Shape(**given)
+    given, shape = given_shape(parser)
     read_much()
-    (serve if role == "server" else be_clients)(shape, folder)
+    (serve if given.role == "server" else be_clients)(shape, given.folder)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,8 @@ from pika.adapters.utils import io_services_utils
 TASK = b"t" * 400  # about what a task's frame has
 QUORUM = {"x-queue-type": "quorum"}
 READ_BYTES = 256 * 1024
+
+Came = tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +83,37 @@ def send(channel: BlockingChannel, queue: str, body: bytes | memoryview, part: i
 def serve(shape: Shape) -> None:
     """The server: it declares everything, and begins when the clients are there."""
     connection = connect(shape.url)
-    out = publisher(connection)
-    updates, model_stream = f"{shape.name}.updates", f"{shape.name}.model"
-    out.queue_declare(updates, durable=True, arguments=QUORUM)
-    out.queue_declare(model_stream, durable=True, arguments={"x-queue-type": "stream"})
-    out.queue_declare(f"{shape.name}.ready", durable=True)
-    for number in range(shape.clients):
-        out.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
+    out, inward = publisher(connection), connection.channel()
+    declare(shape, out)
     print("declared", flush=True)
-    inward = connection.channel()
-    inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
-    here = inward.consume(f"{shape.name}.ready", auto_ack=True)
-    for _ in range(shape.clients):
-        next(here)
-    inward.cancel()
-    updates_in = inward.consume(updates)
+    updates_in = await_clients(shape, inward)
     total = np.zeros(shape.params, "<f4")
     for version in range(shape.rounds):
         say_version(version)
         _round(shape, out, inward, updates_in, total)
     say_version(shape.rounds)
     connection.close()
+
+
+def declare(shape: Shape, channel: BlockingChannel) -> None:
+    """Declare the queues of both sides."""
+    stream = {"x-queue-type": "stream"}
+    channel.queue_declare(f"{shape.name}.updates", durable=True, arguments=QUORUM)
+    channel.queue_declare(f"{shape.name}.model", durable=True, arguments=stream)
+    channel.queue_declare(f"{shape.name}.ready", durable=True)
+    for number in range(shape.clients):
+        channel.queue_declare(shape.tasks(number), durable=True, arguments=QUORUM)
+
+
+def await_clients(shape: Shape, inward: BlockingChannel) -> Iterator[Came]:
+    """Wait until all clients are there; the updates that come from now on."""
+    inward.basic_qos(prefetch_count=max(16, 2 * shape.clients))
+    here = inward.consume(f"{shape.name}.ready", auto_ack=True)
+    for _ in range(shape.clients):
+        next(here)
+    inward.cancel()
+    updates_in: Iterator[Came] = inward.consume(f"{shape.name}.updates")
+    return updates_in
 
 
 def say_version(number: int) -> None:
@@ -113,7 +125,7 @@ def _round(
     shape: Shape,
     out: BlockingChannel,
     inward: BlockingChannel,
-    updates_in: Iterator[tuple[pika.spec.Basic.Deliver, pika.BasicProperties, bytes]],
+    updates_in: Iterator[Came],
     total: np.ndarray,
 ) -> None:
     model = memoryview(total.tobytes())
@@ -128,26 +140,49 @@ def _round(
         inward.basic_ack(method.delivery_tag)
 
 
+class Client:
+    """A client's connection, with its consumers; the server knows that it is there.
+
+    Attributes:
+        out: A channel whose publishes are confirmed.
+        model: What was read last.
+    """
+
+    def __init__(self, shape: Shape, number: int) -> None:
+        self.connection = connect(shape.url)
+        self._parts = shape.parts
+        self._models, self._tasks = self.connection.channel(), self.connection.channel()
+        self.out = publisher(self.connection)
+        self._models.basic_qos(prefetch_count=2 * len(self._parts) + 1)
+        self._tasks.basic_qos(prefetch_count=1)
+        self._models_in = self._models.consume(
+            f"{shape.name}.model", arguments={"x-stream-offset": "first"}, inactivity_timeout=None
+        )
+        self._tasks_in = self._tasks.consume(shape.tasks(number))
+        self.model = bytearray(4 * shape.params)
+        send(self.out, f"{shape.name}.ready", b"")
+
+    def take(self) -> tuple[int, bytes]:
+        """The next task's tag and body, once the model is read."""
+        method, _, task = next(self._tasks_in)
+        for part in self._parts:
+            came, _, self.model[part] = next(self._models_in)
+            self._models.basic_ack(came.delivery_tag)
+        return method.delivery_tag, task
+
+    def done(self, tag: int) -> None:
+        """A task is answered."""
+        self._tasks.basic_ack(tag)
+
+
 def _client(shape: Shape, number: int) -> None:
-    connection = connect(shape.url)
-    models, tasks, out = connection.channel(), connection.channel(), publisher(connection)
-    models.basic_qos(prefetch_count=2 * len(shape.parts) + 1)
-    tasks.basic_qos(prefetch_count=1)
-    models_in = models.consume(
-        f"{shape.name}.model", arguments={"x-stream-offset": "first"}, inactivity_timeout=None
-    )
-    tasks_in = tasks.consume(shape.tasks(number))
-    send(out, f"{shape.name}.ready", b"")
-    model = bytearray(4 * shape.params)
+    client = Client(shape, number)
     for _ in range(shape.rounds):
-        task_method, _, _ = next(tasks_in)
-        for part in shape.parts:
-            method, _, model[part] = next(models_in)
-            models.basic_ack(method.delivery_tag)
+        tag, _ = client.take()
         for index, part in enumerate(shape.parts):
-            send(out, f"{shape.name}.updates", memoryview(model)[part], index)
-        tasks.basic_ack(task_method.delivery_tag)
-    connection.close()
+            send(client.out, f"{shape.name}.updates", memoryview(client.model)[part], index)
+        client.done(tag)
+    client.connection.close()
 
 
 def run_all(jobs: Iterable[Callable[[], object]]) -> None:
@@ -171,18 +206,22 @@ def run_all(jobs: Iterable[Callable[[], object]]) -> None:
             raise error
 
 
-def main() -> None:
-    """Be the server, or the clients."""
-    parser = argparse.ArgumentParser()
+def given_shape(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Shape]:
+    """What the command line says, and the shape of the rounds that it says."""
     parser.add_argument("role", choices=("server", "clients"))
     parser.add_argument("--url", required=True)
     parser.add_argument("--name", required=True)
     for number in ("clients", "rounds", "params", "part-bytes"):
         parser.add_argument(f"--{number}", type=int, required=True)
-    given = vars(parser.parse_args())
-    role, shape = given.pop("role"), Shape(**given)
+    given = parser.parse_args()
+    return given, Shape(**{field.name: getattr(given, field.name) for field in fields(Shape)})
+
+
+def main() -> None:
+    """Be the server, or the clients."""
+    given, shape = given_shape(argparse.ArgumentParser())
     read_much()
-    if role == "server":
+    if given.role == "server":
         serve(shape)
         return
     run_all(partial(_client, shape, number) for number in range(shape.clients))
